@@ -1,0 +1,76 @@
+#include "yardstick.h"
+
+#include <chrono>
+#include <random>
+#include <string>
+#include <unordered_set>
+#include <utility>
+
+namespace oncelog::bench {
+namespace {
+
+/// Lets a string_view be looked up without making a string of it.
+struct StringHash {
+  using is_transparent = void;
+  std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
+};
+using StringSet = std::unordered_set<std::string, StringHash, std::equal_to<>>;
+
+template <typename Work>
+double ns_each(std::size_t count, Work work) {
+  const auto begin = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - begin).count() /
+         static_cast<double>(count);
+}
+
+double look_up_ns(const StringSet& set, const Ids& ids) {
+  return ns_each(ids.size(), [&] {
+    for (std::size_t i = 0; i < ids.size(); ++i) benchmark::DoNotOptimize(set.contains(ids[i]));
+  });
+}
+
+}  // namespace
+
+const DramChase& DramChase::instance() {
+  static const DramChase chase;
+  return chase;
+}
+
+DramChase::DramChase() : lines_(std::make_unique<Line[]>(kLines)) {
+  // Sattolo's algorithm: a random permutation that is one cycle.
+  for (std::size_t i = 0; i < kLines; ++i) lines_[i].next = i;
+  std::mt19937_64 random(1);
+  for (std::size_t i = kLines - 1; i > 0; --i) std::swap(lines_[i].next, lines_[random() % i].next);
+}
+
+double DramChase::read_ns(std::size_t reads, std::size_t start) const {
+  // Another line each time, so that no earlier call has left the way in the caches.
+  static std::atomic<std::uint64_t> calls{0};
+  std::uint64_t at = (start + calls.fetch_add(0x9E3779B97F4A7C15ULL, std::memory_order_relaxed)) % kLines;
+  return ns_each(reads, [&] {
+    for (std::size_t i = 0; i < reads; ++i) at = lines_[at].next;
+    benchmark::DoNotOptimize(at);
+  });
+}
+
+SetTimes SetTimes::measure(const Ids& ids, const Ids& fresh, const Ids& known) {
+  StringSet set;
+  set.reserve(ids.size());
+  SetTimes times;
+  times.insert_ns = ns_each(ids.size(), [&] {
+    for (std::size_t i = 0; i < ids.size(); ++i) set.emplace(ids[i]);
+  });
+  times.fresh_ns = look_up_ns(set, fresh);
+  times.known_ns = look_up_ns(set, known);
+  return times;
+}
+
+void put_yardsticks(benchmark::State& state, double ns, double dram_read_ns, double set_ns) {
+  state.counters["ns"] = ns;
+  state.counters["dram_read_ns"] = dram_read_ns;
+  state.counters["dram_reads"] = ns / dram_read_ns;
+  if (set_ns != 0) state.counters["x_unordered_set"] = set_ns / ns;
+}
+
+}  // namespace oncelog::bench

@@ -1,0 +1,46 @@
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include <oncelog/record.h>
+
+namespace oncelog {
+
+/// One decision on an id, as Options::on_decision gets it. The views are valid during the call.
+struct Decision {
+  Verdict verdict;
+  std::string_view scope;
+  std::string_view id;
+  std::string_view correlation;  ///< As the caller gave it; empty when not.
+  /// When the earlier record of a duplicate or conflict was made; nothing for the other verdicts.
+  std::optional<Time> first_seen;
+};
+
+/// Called on the deciding thread, once it holds no lock, for every id that mark, begin and Transaction::mark decide on
+/// (not for checks). What it throws reaches the caller, and changes nothing about the decision. Costs nothing when
+/// unset.
+using DecisionHook = std::function<void(const Decision&)>;
+
+/// What can happen to a store that its operator should know of.
+enum class StoreEventKind : std::uint8_t {
+  bucket_dropped_early,  ///< Options::max_bytes made the store forget before the retention was over.
+  clock_fault,           ///< The wall clock runs ahead of the boot clock; expiry follows the latter.
+  flush_failed,          ///< A group commit failed; marks are refused until one succeeds.
+  flush_recovered,       ///< One did.
+};
+
+struct StoreEvent {
+  StoreEventKind kind;
+  std::string sentence;
+};
+
+/// Called on the store's own background thread. Must not throw anything but std::exception (which is told by
+/// Metrics::last_error), nor close the store.
+using StoreEventHook = std::function<void(const StoreEvent&)>;
+
+ONCELOG_API std::string_view to_string(StoreEventKind kind);
+
+}  // namespace oncelog

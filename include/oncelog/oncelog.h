@@ -1,0 +1,15 @@
+#pragma once
+
+/// All of oncelog: an embedded log of processed messages for consumers that get messages at least once.
+
+#include <oncelog/claim.h>
+#include <oncelog/error.h>
+#include <oncelog/event.h>
+#include <oncelog/metrics.h>
+#include <oncelog/options.h>
+#include <oncelog/record.h>
+#include <oncelog/scope.h>
+#include <oncelog/store.h>
+#include <oncelog/topic.h>
+#include <oncelog/transaction.h>
+#include <oncelog/version.h>

@@ -1,0 +1,105 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+
+#include <oncelog/event.h>
+
+namespace oncelog {
+
+/// When a mark returns.
+enum class Ack : std::uint8_t {
+  host,  ///< When it survives the death of this process (and of every other on the host).
+  disk,  ///< When it survives the death of the machine: after the fsync of the group commit it is in.
+};
+
+inline constexpr std::chrono::milliseconds kDefaultRetention = std::chrono::hours{24};
+inline constexpr unsigned kDefaultBuckets = 8;
+inline constexpr unsigned kMinBuckets = 2;
+inline constexpr unsigned kMaxBuckets = 14;
+
+/// What becomes of a claim whose owner died or whose lease is over. A claim that is done with in order is free at once,
+/// whatever this says.
+enum class Orphans : std::uint8_t {
+  at_once,      ///< The owner's death frees it at once, and so does the end of its lease.
+  after_lease,  ///< It is free when its lease is over, not before.
+  never,        ///< It stays until an operator frees it (Scope::release, `oncelog release`), or the host reboots.
+};
+
+/// How a Scope handle works.
+struct ScopeOptions {
+  Orphans orphans = Orphans::at_once;  ///< Of the claims that this handle takes.
+};
+
+/// How to open a store. Every field has a default that is right for most.
+struct Options {
+  // --- Fixed when the store is created. Unset means "as stored", or the default for a new store; a value that
+  // contradicts the stored one is ErrorCode::options_mismatch.
+
+  /// How long an id stays a duplicate after it was processed; 1 ms to 100 years, 24 hours by default.
+  std::optional<std::chrono::milliseconds> retention = std::nullopt;
+
+  /// Into how many time slices the retention is cut; 2 to 14, 8 by default. Space comes back a slice at a time, so a
+  /// store keeps up to 1/buckets more than its retention. More buckets mean slightly more false filter candidates.
+  std::optional<unsigned> buckets = std::nullopt;
+
+  // --- Behaviour of this handle.
+
+  /// What a mark waits for unless the call says otherwise.
+  Ack ack = Ack::host;
+
+  /// Create the store where there is none. A directory that holds anything else is never turned into a store.
+  bool create = true;
+
+  /// Accept no marks, start no flusher, never create. The same for all handles of a process. Marks of other processes
+  /// are seen as they happen.
+  bool read_only = false;
+
+  /// Open a store whose files belong to neither this user nor root. A hostile data.mdb can crash its reader.
+  bool allow_foreign_owner = false;
+
+  /// Open a store on NFS, SMB and the like, where neither mmap nor locks are what LMDB needs.
+  bool allow_network_filesystem = false;
+
+  /// Called for each decision on an id, and for what happens to the store. See event.h.
+  DecisionHook on_decision = {};
+  StoreEventHook on_event = {};
+
+  /// Caps data.mdb, for as long as this handle's process has the store open: when its records would take more, the
+  /// oldest bucket is forgotten before its time, and Store::known_since() rises. 0 is no cap; 1 MiB at least. User
+  /// tables are not counted. A process that opens the store without a cap leaves it to the others.
+  std::uint64_t max_bytes = 0;
+
+  // --- Performance. None of these is needed for correctness.
+
+  /// Where the shared-memory files go; empty means the store's own directory. A tmpfs (/dev/shm) keeps the kernel's
+  /// write-back away from the marks and makes their longest stall some 100 times shorter. All processes of a store must
+  /// agree.
+  std::filesystem::path live_dir = {};
+
+  /// Ids expected per retention: sizes the first filter and index. The store follows the traffic after that.
+  std::uint64_t expected_ids = 1'000'000;
+
+  /// About how long a mark with Ack::host waits for its fsync (up to half of it more), and so what a power failure may
+  /// take.
+  std::chrono::milliseconds flush_interval{50};
+
+  /// Bytes of the shared ring that holds what is not flushed yet; a power of two from 64 KiB to 1 GiB. A larger ring
+  /// rides out a slower disk. Takes effect when the shared memory is made anew (after a reboot).
+  std::uint64_t ring_bytes = std::uint64_t{16} << 20;
+
+  /// Claims and locks that may be held at once, over all processes; 1 to 4,194,304. Takes 136 bytes of shared memory
+  /// for each. Takes effect when the shared memory is made anew.
+  std::uint32_t max_claims = 32'768;
+
+  /// Address space reserved for data.mdb, which can never grow past it; 1 MiB to 4 TiB. Costs neither disk nor memory.
+  std::uint64_t map_bytes = std::uint64_t{256} << 30;
+
+  /// Threads, over all processes, that may read at once.
+  unsigned max_readers = 1024;
+};
+
+}  // namespace oncelog

@@ -1,0 +1,121 @@
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <oncelog/metrics.h>
+#include <oncelog/options.h>
+#include <oncelog/record.h>
+#include <oncelog/scope.h>
+#include <oncelog/transaction.h>
+#include <oncelog/version.h>
+
+namespace oncelog {
+
+/// Which records Store::scan visits.
+struct ScanRange {
+  std::optional<std::string> scope = std::nullopt;  ///< Only this scope's; all by default.
+  std::optional<Time> since = std::nullopt;         ///< Processed at or after.
+  std::optional<Time> until = std::nullopt;         ///< Processed before.
+};
+
+/// What Store::expire did.
+struct Expired {
+  std::uint64_t buckets = 0;  ///< Dropped, because their newest record is past the retention.
+  std::uint64_t blocks = 0;   ///< Log blocks deleted; their space is reused by later flushes.
+};
+
+/// A claim or lock that is held, as Store::claims lists them.
+struct ClaimInfo {
+  std::string scope;  ///< Empty for a lock.
+  std::string id;     ///< Its first 64 bytes.
+  ClaimOwner owner;
+  bool owner_alive = false;
+  Orphans orphans = Orphans::at_once;
+  std::uint64_t token = 0;
+};
+
+/// A processed-message log: a directory with an LMDB environment (the truth) and shared memory (all derived from it).
+///
+/// A Store is a cheap handle on the process's one engine for that directory; it may be copied and used from many
+/// threads, and the directory may be open in many processes at once. The last handle (Scopes included) that goes
+/// flushes and closes; it cannot report an error then, so whoever wants to know calls sync() first. A store
+/// must not be used in a child after fork(): every call there is ErrorCode::forked.
+class ONCELOG_API Store {
+ public:
+  /// Opens the store at `directory`, creating it (and the directory) where Options::create allows. Microseconds when
+  /// the shared memory is there; after a reboot it is rebuilt from the log first, some 3 million records a second.
+  static Store open(const std::filesystem::path& directory, const Options& options = {});
+
+  /// The id space of that name, 1 to kMaxScopeBytes bytes. The first use of a name ever commits it to disk (about 1
+  /// ms).
+  Scope scope(std::string_view name, const ScopeOptions& options = {}) const;
+
+  /// The names of all scopes that were ever used, oldest first.
+  std::vector<std::string> scopes() const;
+
+  /// Every record whose LSN is below this is on disk: what a consumer may acknowledge to its broker. Some nanoseconds.
+  Lsn durable() const;
+
+  /// Returns when the record at `lsn` is on disk, flushing now instead of at the next interval. Error: io, full;
+  /// invalid_argument when there is no such record yet; read_only when it is not on disk yet and this handle may not
+  /// flush.
+  void wait(Lsn lsn) const;
+
+  /// Returns when every mark that returned before the call is on disk, this process's and others'. Error: io, full.
+  void sync() const;
+
+  /// Runs `work` and commits what it did with the Transaction, fsynced: effects and marks together, or, when it throws,
+  /// the process dies or the commit fails, neither. One transaction at a time over all processes, and no flush
+  /// meanwhile: be brief. Within `work` other calls of this store that have to write to disk (sync, wait, a new scope's
+  /// name, transact) are ErrorCode::invalid_argument. The marks' records may take an eighth of Options::ring_bytes in
+  /// all.
+  ///
+  /// Costs one LMDB commit. Errors: full, io, what `work` throws.
+  void transact(const std::function<void(Transaction&)>& work) const;
+
+  /// The newest commit's value of a user table's key.
+  std::optional<std::string> get(std::string_view table, std::string_view key) const;
+  /// The entries of a user table from key `from` on, in the order of their bytes, of one commit. Pins that commit's
+  /// pages.
+  void scan_table(std::string_view table, std::string_view from, const EntryVisitor& visitor) const;
+
+  /// All live records of a correlation over all scopes, oldest first; costs a look-up for each, whatever the log's
+  /// size.
+  std::vector<Record> correlated(std::string_view correlation) const;
+
+  /// The moment from which on every processed id is remembered: the retention's edge, or later when
+  /// Options::max_bytes has shortened it.
+  Time known_since() const;
+
+  /// A named lock of this store, 1 to kMaxIdBytes bytes, for `lease` from now; waits up to `patience` for it. Names
+  /// are no ids: they meet nothing but each other.
+  Lock lock(std::string_view name, std::chrono::milliseconds lease, std::chrono::milliseconds patience = {}) const;
+
+  /// For operators: what is claimed and locked now.
+  std::vector<ClaimInfo> claims() const;
+
+  /// Gives back the space of all that is past its retention, now. The flusher does so by itself in small steps; whether
+  /// an id is a duplicate never depends on it.
+  Expired expire() const;
+
+  /// Visits all live records of the range, oldest first, until the visitor returns false. Pins no space while it runs;
+  /// sees every record that was there when it began, and perhaps later ones.
+  void scan(const ScanRange& range, const std::function<bool(const Record&)>& visitor) const;
+
+  Metrics metrics() const;
+
+ private:
+  friend struct StoreAccess;
+  Store(std::shared_ptr<internal::Engine> engine, Ack ack);
+
+  std::shared_ptr<internal::Engine> engine_;
+  Ack ack_;
+};
+
+}  // namespace oncelog

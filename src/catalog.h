@@ -1,0 +1,75 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <oncelog/options.h>
+#include <oncelog/record.h>
+
+#include "host.h"
+#include "lmdb_handles.h"
+
+namespace oncelog::internal {
+
+/// The small tables of LMDB beside the log: who this store is (`meta`), which time buckets it has (`buckets`), and the
+/// numbers of its scopes (`scopes`). Values are fixed little-endian structs, checked for their size when read.
+
+inline constexpr std::uint32_t kFormatVersion = 2;
+
+/// Written once, when the store is created.
+struct StoreIdentity {
+  std::uint32_t format_version = kFormatVersion;
+  std::uint32_t buckets = 0;
+  Uuid store_id{};
+  std::uint64_t hash_seed = 0;  // Secret: whoever knows it can make ids collide.
+  std::int64_t retention_us = 0;
+};
+static_assert(sizeof(StoreIdentity) == 40);
+
+/// One time bucket as of the last flush that had records of it.
+struct BucketRow {
+  std::uint64_t first_lsn = 0;
+  std::int64_t slice_begin_us = 0;
+  std::int64_t newest_us = 0;
+  std::uint64_t entries = 0;  // In its index, at most: one for each record, two for one with attributes.
+};
+static_assert(sizeof(BucketRow) == 32);
+
+class Catalog {
+ public:
+  /// Opens the tables, creating them in a write transaction with MDB_CREATE in `flags`. Throws Error::not_a_store,
+  /// newer_format.
+  Catalog(lmdb::Txn& txn, unsigned flags);
+
+  std::optional<StoreIdentity> identity(const lmdb::Txn& txn) const;
+  void put_identity(lmdb::WriteTxn& txn, const StoreIdentity& identity) const;
+
+  /// Numbers that only grow, 0 at first: how often the fencing tokens began anew, and the time (microseconds since
+  /// 1970) from which on a size cap has left everything remembered.
+  enum class Number { token_epoch, known_since_us };
+  std::uint64_t number(const lmdb::Txn& txn, Number which) const;
+  void put_number(lmdb::WriteTxn& txn, Number which, std::uint64_t value) const;
+
+  /// By bucket number, ascending: (number, row).
+  std::vector<std::pair<std::uint64_t, BucketRow>> buckets(const lmdb::Txn& txn) const;
+  std::optional<BucketRow> bucket(const lmdb::Txn& txn, std::uint64_t number) const;
+  void put_bucket(lmdb::WriteTxn& txn, std::uint64_t number, const BucketRow& row) const;
+  /// Deletes the rows of all buckets below `number`; returns how many.
+  std::size_t drop_buckets_below(lmdb::WriteTxn& txn, std::uint64_t number) const;
+
+  /// The scope's number, 1 and up.
+  std::optional<std::uint32_t> scope(const lmdb::Txn& txn, std::string_view name) const;
+  std::uint32_t add_scope(lmdb::WriteTxn& txn, std::string_view name) const;
+  std::vector<std::pair<std::uint32_t, std::string>> scopes(const lmdb::Txn& txn) const;
+
+ private:
+  MDB_dbi meta_;
+  MDB_dbi buckets_;
+  MDB_dbi scopes_;
+};
+
+}  // namespace oncelog::internal

@@ -1,0 +1,158 @@
+#include "directory.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+#include "message_hash.h"
+#include "shared_memory.h"
+
+namespace oncelog::internal {
+namespace {
+
+/// File systems on which neither shared mappings nor locks are what LMDB needs.
+bool is_network_filesystem(const std::filesystem::path& directory) {
+  struct statfs status {};
+  if (::statfs(directory.c_str(), &status) != 0) throw system_error(errno, "statfs", directory);
+  switch (static_cast<std::uint32_t>(status.f_type)) {
+    case 0x6969:      // NFS
+    case 0x517B:      // SMB
+    case 0xFF534D42:  // CIFS
+    case 0xFE534D42:  // SMB2
+    case 0x5346414F:  // AFS
+    case 0x00C36400:  // Ceph
+    case 0x0BD00BD0:  // Lustre
+    case 0x01021997:  // 9p
+    case 0x47504653:  // GPFS
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+void check_directory(const std::filesystem::path& directory, const Options& options) {
+  namespace fs = std::filesystem;
+  std::error_code failed;
+  const fs::file_status status = fs::status(directory, failed);
+  const bool may_create = options.create && !options.read_only;
+  const auto no_store = [&] {
+    return Error(ErrorCode::not_found,
+                 fmt::format("{}: there is no oncelog store; correct the path, or let a first mark create it",
+                             directory.string()),
+                 directory);
+  };
+  if (status.type() == fs::file_type::not_found) {
+    if (!may_create) throw no_store();
+    fs::create_directories(directory, failed);
+    if (failed) throw system_error(failed.value(), "creating it", directory);
+  } else if (failed) {
+    throw system_error(failed.value(), "looking at it", directory);
+  } else if (status.type() != fs::file_type::directory) {
+    throw Error(ErrorCode::not_a_store, fmt::format("{}: is not a directory; a store is one", directory.string()),
+                directory);
+  }
+  if (!options.allow_network_filesystem && is_network_filesystem(directory)) {
+    throw Error(
+        ErrorCode::unsupported,
+        fmt::format(
+            "{}: is on a network file system, where a store's promises cannot be kept; use a local one, or insist "
+            "with allow_network_filesystem",
+            directory.string()),
+        directory);
+  }
+  const fs::path data = directory / "data.mdb";
+  struct stat data_status {};
+  if (::stat(data.c_str(), &data_status) != 0) {
+    if (errno != ENOENT) throw system_error(errno, "stat", data);
+    // Only a directory that holds nothing, or what a creation that was cut short has left, becomes a store.
+    fs::directory_iterator entries(directory, failed);
+    if (failed) throw system_error(failed.value(), "reading it", directory);
+    for (const auto& entry : entries) {
+      const std::string name = entry.path().filename().string();
+      if (name == "oncelog.lock" || name == "lock.mdb") continue;
+      if (::stat(data.c_str(), &data_status) == 0) break;  // Another process creates the store at this moment.
+      throw Error(ErrorCode::not_a_store,
+                  fmt::format("{}: holds other files (\"{}\") and no oncelog store; name an empty or a new directory",
+                              directory.string(), name),
+                  directory);
+    }
+    if (!may_create) throw no_store();
+    if (::stat(directory.c_str(), &data_status) != 0) throw system_error(errno, "stat", directory);
+  }
+  if (!options.allow_foreign_owner && data_status.st_uid != ::geteuid() && data_status.st_uid != 0) {
+    throw Error(ErrorCode::no_permission,
+                fmt::format("{}: belongs to user {}, neither to this one nor to root; a hostile store can crash its "
+                            "reader; insist with "
+                            "allow_foreign_owner",
+                            directory.string(), data_status.st_uid),
+                directory);
+  }
+}
+
+void make_live_directory(const std::filesystem::path& live_dir, const std::filesystem::path& directory) {
+  std::error_code failed;
+  const bool made = std::filesystem::create_directories(live_dir, failed);
+  if (failed) throw system_error(failed.value(), "creating it", live_dir);
+  if (!made || ::geteuid() != 0) return;
+  struct stat data {};
+  if (::stat((directory / "data.mdb").c_str(), &data) != 0) throw system_error(errno, "stat", directory);
+  if (::lchown(live_dir.c_str(), data.st_uid, data.st_gid) != 0) throw system_error(errno, "lchown", live_dir);
+}
+
+void check_not_emptied(const std::filesystem::path& directory) {
+  struct stat status {};
+  const std::filesystem::path data = directory / "data.mdb";
+  if (::stat(data.c_str(), &status) != 0 || status.st_size != 0) return;
+  throw Error(
+      ErrorCode::corrupt,
+      fmt::format("{}: is empty; restore it from a backup, or delete the directory to begin anew", data.string()),
+      data);
+}
+
+Uuid home_of(const std::filesystem::path& directory, const Uuid& store_id) {
+  struct stat status {};
+  const std::filesystem::path data = directory / "data.mdb";
+  if (::stat(data.c_str(), &status) != 0) throw system_error(errno, "stat", data);
+  // The file system's own id: device numbers of some change from mount to mount. Where it has none, the device's.
+  struct statfs filesystem {};
+  if (::statfs(data.c_str(), &filesystem) != 0) throw system_error(errno, "statfs", data);
+  std::uint64_t filesystem_id = 0;
+  static_assert(sizeof filesystem.f_fsid == sizeof filesystem_id);
+  std::memcpy(&filesystem_id, &filesystem.f_fsid, sizeof filesystem_id);
+  const std::array<std::uint64_t, 2> place{filesystem_id != 0 ? filesystem_id : status.st_dev, status.st_ino};
+  Uuid home = store_id;
+  const XXH128_canonical_t hash = [&] {
+    XXH128_canonical_t canonical;
+    XXH128_canonicalFromHash(&canonical, XXH3_128bits(place.data(), sizeof place));
+    return canonical;
+  }();
+  for (std::size_t i = 0; i < home.size(); ++i) home[i] ^= hash.digest[i];
+  return home;
+}
+
+void sync_directory(const std::filesystem::path& directory) {
+  for (const auto& path : {directory, std::filesystem::absolute(directory).parent_path()}) {
+    const int file = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const bool synced = file >= 0 && ::fsync(file) == 0;
+    const int error_number = errno;
+    if (file >= 0) ::close(file);
+    // A parent that may not be read is another's to sync.
+    if (!synced && path == directory) throw system_error(error_number, "fsync", path);
+  }
+}
+
+std::string external_name(const Uuid& home) {
+  std::string name = "oncelog-";
+  for (const std::uint8_t byte : home) name += fmt::format("{:02x}", byte);
+  return name;
+}
+
+}  // namespace oncelog::internal

@@ -1,0 +1,373 @@
+#include "engine.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+
+#include "argument_checks.h"
+#include "directory.h"
+#include "fork_generation.h"
+#include "recovery.h"
+
+namespace oncelog::internal {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr const char* kOwnDirectory = ".";  // As noted in the open lock's file.
+constexpr std::int64_t kReapIntervalUs = 10'000'000;
+constexpr unsigned kTables = 8;             // Named LMDB tables, and room for more in later versions.
+
+}  // namespace
+
+Engine::Engine(const std::filesystem::path& directory, const Options& options, const Host& host)
+    : process_(fork_generation()), directory_(directory), options_(options), host_(host) {
+  check_option_ranges(options_);
+  check_directory(directory_, options_);
+  open_lock_.emplace(directory_);
+  const bool alone = open_lock_->join();
+  if (!open_lock_->noted_live_dir().empty()) check_not_emptied(directory_);
+  open_environment();
+  const std::filesystem::path former_dir = former_live_dir();
+  choose_live_dir(former_dir, alone);
+  check_live_dir_owner();
+  const Recovery recovery{*env_, *log_, *catalog_, identity_, home_, host_, options_};
+  if (alone && log_to_verify_) recovery.verify_log();
+  live_.emplace(recovery.open(live_dir_, former_dir, alone));
+  join_pid_namespace(alone);
+  open_lock_->note_live_dir(live_dir_ == own_live_dir() ? kOwnDirectory : live_dir_);
+
+  LiveHeader& header = live_->header();
+  clock_.emplace(host_, header.clock_offset_us);
+  rules_ = BucketRules::make(identity_.retention_us, identity_.buckets, header.planned_ids, options_.max_bytes);
+  views_.emplace(*live_, live_dir_);
+  views_->newest();  // Maps everything, so that what is missing is told now.
+  self_ = ProcessIdentity::self();
+  readers_ = std::make_shared<ReaderPool>(*env_, *log_, header, live_->ring(), *views_);
+  tally_.emplace(header.tally);
+  if (!options_.read_only) {
+    upkeep_.emplace(*env_, header, *views_, rules_, *clock_, options_.flush_interval);
+    events_.emplace(options_.on_event, directory_, header, *clock_);
+    flusher_.emplace(*env_, *log_, *catalog_, *live_, identity_.hash_seed, options_.flush_interval);
+    flusher_->start([this] { return upkeep_->tick(); },
+                    [this] {
+                      fold_tally();
+                      events_->look(*flusher_);
+                      // What the dead have left is free as it is; this gives its place in the table back.
+                      if (const std::int64_t now_us = host_.boot_us(); now_us - reaped_us_ >= kReapIntervalUs) {
+                        reaped_us_ = now_us;
+                        reap_claims();
+                      }
+                    });
+  }
+  open_lock_->unlock();
+}
+
+Engine::~Engine() {
+  if (flusher_) {
+    flusher_->stop();
+    try {
+      flusher_->flush();
+    } catch (const Error&) {
+      // Nothing is lost: what could not be flushed stays in `live`, and the next process to open the store flushes it.
+    }
+  }
+  if (readers_) {
+    fold_tally();
+    readers_->close();
+  }
+  // LMDB wants its closing serialised with other processes' opening; a failure to lock must not keep it from closing.
+  try {
+    open_lock_->lock();
+  } catch (const Error&) {
+  }
+}
+
+void Engine::open_environment() {
+  constexpr std::uint64_t kGranule = std::uint64_t{64} << 10;  // A multiple of every page size.
+  struct stat status {};
+  const std::filesystem::path data = directory_ / "data.mdb";
+  const bool was_there = ::stat(data.c_str(), &status) == 0;
+  try {
+    env_.emplace(directory_, MDB_NOTLS | MDB_NORDAHEAD, options_.map_bytes / kGranule * kGranule, options_.max_readers,
+                 kTables);
+  } catch (const Error&) {
+    // Half a first page would be taken for garbage next time. The open lock keeps others from having begun to use it.
+    if (!was_there) ::unlink(data.c_str());
+    throw;
+  }
+  env_->reader_check();
+  lmdb::WriteTxn txn(*env_);
+  log_to_verify_ = env_->complete_file();
+  MDB_stat stat{};
+  env_->check(mdb_env_stat(env_->get(), &stat), "mdb_env_stat");
+  const bool may_create = options_.create && !options_.read_only;
+  if (stat.ms_entries == 0 && !may_create) {
+    throw Error(ErrorCode::not_found,
+                fmt::format("{}: there is no oncelog store; correct the path, or let a first mark create it",
+                            directory_.string()),
+                directory_);
+  }
+  const unsigned create = stat.ms_entries == 0 ? MDB_CREATE : 0;
+  catalog_.emplace(txn, create);
+  log_.emplace(txn, create);
+  user_tables_.emplace(txn);
+  const auto stored = catalog_->identity(txn);
+  if (stored) {
+    identity_ = *stored;
+    check_options(options_);
+    if (identity_.format_version < kFormatVersion && !options_.read_only) {
+      // The records of earlier formats are records of this one; a version that knows no more must not open it again.
+      identity_.format_version = kFormatVersion;
+      catalog_->put_identity(txn, identity_);
+    }
+  } else if (create != 0) {
+    identity_.buckets = options_.buckets.value_or(kDefaultBuckets);
+    identity_.retention_us = std::chrono::microseconds(options_.retention.value_or(kDefaultRetention)).count();
+    identity_.store_id = random_uuid();
+    fill_random(&identity_.hash_seed, sizeof identity_.hash_seed);
+    catalog_->put_identity(txn, identity_);
+  } else {
+    throw Error(ErrorCode::not_a_store,
+                fmt::format("{}: its LMDB file says nothing of an oncelog store", directory_.string()), directory_);
+  }
+  txn.commit();
+  if (create != 0) sync_directory(directory_);
+  home_ = home_of(directory_, identity_.store_id);
+}
+
+void Engine::check_options(const Options& options) const {
+  const milliseconds retention =
+      std::chrono::duration_cast<milliseconds>(std::chrono::microseconds(identity_.retention_us));
+  if (options.retention && *options.retention != retention) {
+    throw Error(
+        ErrorCode::options_mismatch,
+        fmt::format("{}: the store was created with a retention of {}, not {}; open it with that, or without saying",
+                    directory_.string(), in_words(retention), in_words(*options.retention)),
+        directory_);
+  }
+  if (options.buckets && *options.buckets != identity_.buckets) {
+    throw Error(ErrorCode::options_mismatch,
+                fmt::format("{}: the store was created with {} buckets, not {}; open it with these, or without saying",
+                            directory_.string(), identity_.buckets, *options.buckets),
+                directory_);
+  }
+  if (!live_) return;  // Opening.
+  if (live_dir_for(options) != live_dir_ && !(options.read_only && options.live_dir.empty())) {
+    throw Error(ErrorCode::live_dir_mismatch,
+                fmt::format("{}: this process has the store open with its shared memory in {}, not {}",
+                            directory_.string(), live_dir_.string(), live_dir_for(options).string()),
+                directory_);
+  }
+  if (options_.read_only != options.read_only) {
+    throw Error(ErrorCode::options_mismatch,
+                fmt::format("{}: this process has the store open {} read_only; use that handle, or close it first",
+                            directory_.string(), options_.read_only ? "with" : "without"),
+                directory_);
+  }
+}
+
+std::filesystem::path Engine::live_dir_for(const Options& options) const {
+  namespace fs = std::filesystem;
+  std::error_code failed;
+  // A directory of the store's own, so that stores may share a tmpfs.
+  const fs::path wanted = options.live_dir.empty() ? directory_ : options.live_dir / external_name(home_);
+  const fs::path canonical = fs::weakly_canonical(wanted, failed);
+  if (failed) throw system_error(failed.value(), "resolving it", wanted);
+  return canonical;
+}
+
+std::filesystem::path Engine::own_live_dir() const {
+  return live_dir_for(Options{});
+}
+
+/// Where this store's shared memory was last; empty when that is not known. What a copied store has noted is the
+/// original's.
+std::filesystem::path Engine::former_live_dir() const {
+  const std::filesystem::path noted = open_lock_->noted_live_dir();
+  if (noted == kOwnDirectory) return own_live_dir();
+  return noted.filename() == external_name(home_) ? noted : std::filesystem::path();
+}
+
+void Engine::choose_live_dir(const std::filesystem::path& former_dir, bool alone) {
+  live_dir_ = live_dir_for(options_);
+  // Who only reads takes what is there.
+  if (options_.read_only && options_.live_dir.empty() && !former_dir.empty()) live_dir_ = former_dir;
+  if (!alone && former_dir != live_dir_) {
+    throw Error(
+        ErrorCode::live_dir_mismatch,
+        fmt::format(
+            "{}: another process has the store open with its shared memory in {}, not {}; use the same live_dir",
+            directory_.string(), former_dir.string(), live_dir_.string()),
+        directory_);
+  }
+}
+
+/// What lies in a live_dir that others may write to is believed only when it was put there by a trusted user.
+void Engine::check_live_dir_owner() const {
+  struct stat status {};
+  struct stat data {};
+  if (live_dir_ == own_live_dir() || options_.allow_foreign_owner || ::lstat(live_dir_.c_str(), &status) != 0) return;
+  if (::stat((directory_ / "data.mdb").c_str(), &data) != 0) throw system_error(errno, "stat", directory_);
+  const bool trusted = status.st_uid == ::geteuid() || status.st_uid == 0 || status.st_uid == data.st_uid;
+  if (!S_ISDIR(status.st_mode) || !trusted) {
+    throw Error(
+        ErrorCode::no_permission,
+        fmt::format("{}: belongs to user {}, neither to the store's owner nor to root; remove it, or insist with "
+                    "allow_foreign_owner",
+                    live_dir_.string(), status.st_uid),
+        live_dir_);
+  }
+}
+
+/// Reader slots and robust mutexes carry process and thread numbers, which mean nothing in another pid namespace.
+void Engine::join_pid_namespace(bool alone) {
+  struct stat status {};
+  if (::stat("/proc/self/ns/pid", &status) != 0) return;  // Without /proc nobody can tell.
+  std::atomic<std::uint64_t>& pid_namespace = live_->header().pid_namespace;
+  // Relaxed: read and written under the open lock.
+  if (alone) pid_namespace.store(status.st_ino, std::memory_order_relaxed);
+  if (pid_namespace.load(std::memory_order_relaxed) != status.st_ino) {
+    throw Error(ErrorCode::unsupported,
+                fmt::format("{}: a process in another pid namespace has the store open; run its users in one (a shared "
+                            "--pid for containers)",
+                            directory_.string()),
+                directory_);
+  }
+}
+
+bool Engine::forked() const {
+  return process_ != fork_generation();
+}
+
+void Engine::check_usable() const {
+  if (forked()) [[unlikely]] {
+    throw Error(ErrorCode::forked,
+                fmt::format("{}: the store was opened before fork(); open it again in the child", directory_.string()),
+                directory_);
+  }
+}
+
+void Engine::check_writable() const {
+  check_usable();
+  if (options_.read_only) {
+    throw Error(ErrorCode::read_only, fmt::format("{}: the store was opened with read_only", directory_.string()),
+                directory_);
+  }
+}
+
+Reader& Engine::reader() {
+  check_usable();
+  return readers_->mine();
+}
+
+std::vector<std::string> Engine::scopes() {
+  check_usable();
+  const lmdb::Txn txn(*env_, MDB_RDONLY);
+  auto numbered = catalog_->scopes(txn);
+  std::ranges::sort(numbered);
+  std::vector<std::string> names;
+  for (auto& [number, name] : numbered) names.push_back(std::move(name));
+  return names;
+}
+
+ScopeKey Engine::scope(std::string_view name) {
+  check_usable();
+  if (name.empty() || name.size() > kMaxScopeBytes) {
+    refuse(fmt::format("a scope's name has {} bytes; 1 to {} are possible", name.size(), kMaxScopeBytes));
+  }
+  const auto key = [this](std::uint32_t number) {
+    tally_->know_scope(number);
+    return ScopeKey{number, scope_seed(number)};
+  };
+  {
+    lmdb::ReadTxn& txn = reader().txn();
+    const lmdb::ReadTxn::Active active(txn);
+    if (const auto known = catalog_->scope(txn, name)) return key(*known);
+  }
+  if (options_.read_only) return key(0);
+  check_not_in_transaction("the first use of a scope's name");
+  const WriterGate gate(live_->header());
+  lmdb::WriteTxn txn(*env_);
+  const std::uint32_t number = catalog_->add_scope(txn, name);
+  txn.commit();
+  return key(number);
+}
+
+std::optional<Found> Engine::check(ScopeKey scope, std::string_view id) {
+  check_id(id);
+  Reader& mine = reader();
+  const SampledTime time(mine.counters, Timed::check);
+  const auto found = mine.look(mine.view(), Probe{id, scope.number, MessageHash(scope.hash_seed, id)});
+  const bool known = found && is_live(*found);
+  mine.counters.count(scope.number, known ? IdEvent::known : IdEvent::unknown);
+  return known ? found : std::nullopt;
+}
+
+void Engine::check(ScopeKey scope, std::span<const std::string_view> ids,
+                   const std::function<void(std::size_t, const Found&)>& found) {
+  for (const std::string_view id : ids) check_id(id);
+  Reader& mine = reader();
+  std::array<Probe, kChunk> probes;
+  std::array<std::optional<Found>, kChunk> answers;
+  for (std::size_t begin = 0; begin < ids.size(); begin += kChunk) {
+    const std::size_t count = std::min(kChunk, ids.size() - begin);
+    for (std::size_t i = 0; i < count; ++i)
+      probes[i] = {ids[begin + i], scope.number, MessageHash(scope.hash_seed, ids[begin + i])};
+    mine.look(mine.view(), std::span(probes).first(count), std::span(answers).first(count));
+    std::size_t known = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+      if (!answers[i] || !is_live(*answers[i])) continue;
+      ++known;
+      found(begin + i, *answers[i]);
+    }
+    mine.counters.count(scope.number, IdEvent::known, known);
+    mine.counters.count(scope.number, IdEvent::unknown, count - known);
+  }
+}
+
+void Engine::wait(Lsn lsn) {
+  if (durable() > lsn) return;
+  check_writable();
+  // Acquire: pairs with the release in append.
+  if (lsn.value >= live_->header().marks.head.load(std::memory_order_acquire)) {
+    refuse(fmt::format("there is no record at LSN {} yet to wait for", lsn.value));
+  }
+  check_not_in_transaction("waiting for the disk");
+  flusher_->drive(Lsn{lsn.value + 1});
+}
+
+void Engine::sync() {
+  check_writable();
+  check_not_in_transaction("sync");
+  flusher_->drive(head());
+}
+
+Lsn Engine::head() const {
+  // Acquire: pairs with the release in append.
+  return Lsn{live_->header().marks.head.load(std::memory_order_acquire)};
+}
+
+Time Engine::known_since() const {
+  check_usable();
+  // Acquire: pairs with the release in Upkeep, by which the bucket that raised it is no longer looked into.
+  const std::int64_t capped_us = live_->header().known_since_us.load(std::memory_order_acquire);
+  // What was processed just a retention ago is forgotten now.
+  return Time{std::chrono::microseconds{std::max(capped_us, clock_->retention_us() - identity_.retention_us + 1)}};
+}
+
+Expired Engine::expire() {
+  check_writable();
+  check_not_in_transaction("expire");
+  Expired expired;
+  expired.buckets = upkeep_->expire();
+  for (std::size_t trimmed = Flusher::kTrimBlocks; trimmed == Flusher::kTrimBlocks; expired.blocks += trimmed) {
+    trimmed = flusher_->flush();
+  }
+  return expired;
+}
+
+}  // namespace oncelog::internal

@@ -1,0 +1,76 @@
+#include <oncelog/error.h>
+#include <oncelog/event.h>
+#include <oncelog/record.h>
+
+namespace oncelog {
+
+std::string_view to_string(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::invalid_argument:
+      return "invalid_argument";
+    case ErrorCode::not_found:
+      return "not_found";
+    case ErrorCode::not_a_store:
+      return "not_a_store";
+    case ErrorCode::newer_format:
+      return "newer_format";
+    case ErrorCode::options_mismatch:
+      return "options_mismatch";
+    case ErrorCode::live_dir_mismatch:
+      return "live_dir_mismatch";
+    case ErrorCode::in_use:
+      return "in_use";
+    case ErrorCode::no_permission:
+      return "no_permission";
+    case ErrorCode::unsupported:
+      return "unsupported";
+    case ErrorCode::read_only:
+      return "read_only";
+    case ErrorCode::full:
+      return "full";
+    case ErrorCode::too_many_readers:
+      return "too_many_readers";
+    case ErrorCode::corrupt:
+      return "corrupt";
+    case ErrorCode::forked:
+      return "forked";
+    case ErrorCode::io:
+      return "io";
+  }
+  return "unknown";
+}
+
+std::string_view to_string(Verdict verdict) {
+  switch (verdict) {
+    case Verdict::fresh:
+      return "fresh";
+    case Verdict::duplicate:
+      return "duplicate";
+    case Verdict::in_progress:
+      return "in_progress";
+    case Verdict::conflict:
+      return "conflict";
+    case Verdict::too_old:
+      return "too_old";
+  }
+  return "unknown";
+}
+
+std::string_view to_string(StoreEventKind kind) {
+  switch (kind) {
+    case StoreEventKind::bucket_dropped_early:
+      return "bucket_dropped_early";
+    case StoreEventKind::clock_fault:
+      return "clock_fault";
+    case StoreEventKind::flush_failed:
+      return "flush_failed";
+    case StoreEventKind::flush_recovered:
+      return "flush_recovered";
+  }
+  return "unknown";
+}
+
+Error::Error(ErrorCode code, const std::string& sentence, std::filesystem::path path)
+    : std::runtime_error(sentence), code_(code), path_(std::move(path)) {}
+
+}  // namespace oncelog

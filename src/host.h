@@ -1,0 +1,32 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+namespace oncelog::internal {
+
+using Uuid = std::array<std::uint8_t, 16>;
+
+/// What the store believes about the machine it runs on: which boot this is, and what time it is. One object a
+/// process; tests put their own in its place to step clocks and to reboot. Thread-safe.
+class Host {
+ public:
+  virtual ~Host() = default;
+
+  /// Changes with every boot of the kernel: memory shared under another id did not survive.
+  virtual Uuid boot_id() const = 0;
+
+  /// Microseconds since 1970, UTC. May be stepped by an operator or NTP, in either direction.
+  virtual std::int64_t wall_us() const = 0;
+
+  /// Microseconds since boot, suspended time included. Never steps.
+  virtual std::int64_t boot_us() const = 0;
+
+  static const Host& system();
+};
+
+/// Random bytes from the kernel. Throws Error::io.
+void fill_random(void* bytes, std::size_t size);
+Uuid random_uuid();
+
+}  // namespace oncelog::internal

@@ -1,0 +1,97 @@
+#include "live.h"
+
+#include <bit>
+
+namespace oncelog::internal {
+
+Live Live::create(const std::filesystem::path& path, const Birth& birth) {
+  const std::size_t bytes = kHeaderBytes + lease_bytes(birth.max_claims) + birth.ring_bytes;
+  MappedFile file = MappedFile::create(path, bytes);
+  auto& header = *reinterpret_cast<LiveHeader*>(file.data());
+  // The file is zeros: every atomic in it begins at 0, and is set here where that is not right.
+  header.clock_offset_us = birth.clock_offset_us;
+  header.ring_start = birth.start.value;
+  header.planned_ids = birth.planned_ids;
+  header.max_claims = birth.max_claims;
+  header.known_since_us.store(birth.known_since_us, std::memory_order_relaxed);
+  header.mutex.initialise();
+  header.writer_gate.initialise();
+  header.marks.head.store(birth.start.value, std::memory_order_relaxed);
+  header.marks.writing.store(birth.start.value, std::memory_order_relaxed);
+  header.marks.flushed.store(birth.start.value, std::memory_order_relaxed);
+  FileStamp stamp;
+  stamp.kind = FileKind::live;
+  stamp.boot_id = birth.boot_id;
+  stamp.home = birth.home;
+  stamp.incarnation = random_uuid();
+  stamp.part = birth.max_claims;
+  stamp.extent = birth.ring_bytes;
+  stamp.file_bytes = bytes;
+  stamp.shape = kShape;
+  stamp.seal();
+  store_stamp(file.data(), stamp);
+  return Live(std::move(file));
+}
+
+std::optional<Live> Live::open(const std::filesystem::path& path, const Uuid& boot_id, const Uuid& home) {
+  auto file = MappedFile::open(path, kHeaderBytes + kMinRingBytes);
+  if (!file) return std::nullopt;
+  Live live(std::move(*file));
+  const FileStamp& stamp = live.stamp_;
+  if (!stamp.sealed() || stamp.kind != FileKind::live || stamp.boot_id != boot_id || stamp.home != home ||
+      stamp.shape != kShape || stamp.extent < kMinRingBytes || stamp.extent > kMaxRingBytes ||
+      !std::has_single_bit(stamp.extent) || stamp.part == 0 || stamp.part > LeaseTable::kMaxCapacity ||
+      stamp.file_bytes != kHeaderBytes + lease_bytes(static_cast<std::uint32_t>(stamp.part)) + stamp.extent ||
+      stamp.file_bytes != live.file_.size() || !live.consistent()) {
+    return std::nullopt;
+  }
+  return live;
+}
+
+bool Live::consistent() const {
+  const LiveHeader& live = header();
+  // Acquire: pairs with the release in recovery, after every other derived file was made.
+  if (live.ready.load(std::memory_order_acquire) != 1) return false;
+  // Others may mark meanwhile: each mark is compared with the head that was read before it or after it, whichever of
+  // the two it can't contradict. Acquire: keeps the order, and pairs with the releases of producers and flushers.
+  const std::uint64_t head_before = live.marks.head.load(std::memory_order_acquire);
+  const std::uint64_t writing = live.marks.writing.load(std::memory_order_acquire);
+  const std::uint64_t flushed = live.marks.flushed.load(std::memory_order_acquire);
+  const std::uint64_t head = live.marks.head.load(std::memory_order_acquire);
+  const std::int64_t last_time_us = live.marks.last_time_us.load(std::memory_order_acquire);
+  const auto within = [](std::uint64_t high, std::uint64_t low, std::uint64_t most) {
+    return high <= low || high - low <= most;
+  };
+  if (flushed % kRecordUnit != 0 || head % kRecordUnit != 0 || flushed > head || writing < head_before ||
+      !within(head_before, flushed, stamp_.extent) || !within(writing, head, kMaxRecordBytes) || last_time_us < 0 ||
+      last_time_us > kMaxTimeUs || live.planned_ids == 0 || live.ring_start == 0 || live.ring_start > head_before ||
+      live.max_claims != stamp_.part) {
+    return false;
+  }
+  std::uint64_t epoch = 0;
+  const Layout layout = live.layout.read(epoch);
+  return layout.intact(epoch) && layout.well_formed();
+}
+
+LeaseTable Live::leases() const {
+  return LeaseTable(header().leases, file_.data() + kHeaderBytes, static_cast<std::uint32_t>(stamp_.part));
+}
+
+Ring Live::ring() const {
+  auto* words = reinterpret_cast<std::atomic<std::uint64_t>*>(file_.data() + (file_.size() - stamp_.extent));
+  return Ring(words, stamp_.extent, Lsn{header().ring_start}, header().marks);
+}
+
+FileStamp Live::stamp_for(FileKind kind, std::uint64_t number, std::uint64_t part, std::uint64_t extent,
+                          std::uint64_t file_bytes) const {
+  FileStamp stamp = stamp_;
+  stamp.kind = kind;
+  stamp.number = number;
+  stamp.part = part;
+  stamp.extent = extent;
+  stamp.file_bytes = file_bytes;
+  stamp.seal();
+  return stamp;
+}
+
+}  // namespace oncelog::internal

@@ -1,0 +1,159 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+
+#include "derived_file.h"
+#include "host.h"
+#include "layout.h"
+#include "leases.h"
+#include "ring.h"
+#include "shared_memory.h"
+#include "tally.h"
+
+namespace oncelog::internal {
+
+/// Counters of all processes. Relaxed throughout: they order nothing.
+struct HostCounters {
+  // Written under the store's mutex, so that plain load and store suffice (add).
+  std::atomic<std::uint64_t> records;
+  std::atomic<std::uint64_t> dead_owners;
+  std::atomic<std::uint64_t> expired_buckets;
+  std::atomic<std::uint64_t> early_drops;  // Of those, the ones that a size cap took before their time.
+  std::atomic<std::uint64_t> takeovers;    // Claims and locks whose owner had died or whose lease was over.
+  // Written after a flush, without a lock.
+  alignas(64) std::atomic<std::uint64_t> flushes;
+  std::atomic<std::uint64_t> flushed_bytes;
+  std::atomic<std::uint64_t> last_flush_us;
+  std::atomic<std::uint64_t> longest_flush_us;
+  std::atomic<std::int64_t> last_flush_at_us;  // Boot clock.
+  std::atomic<std::uint64_t> transactions;     // Committed.
+  HostHistogram flush_us;
+  HostHistogram flush_bytes;
+
+  static void add(std::atomic<std::uint64_t>& counter, std::uint64_t n) {
+    counter.store(counter.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
+  }
+};
+
+/// The LSNs of the one transaction that may be between its records' acceptance and its commit; 0 and 0 when none is.
+/// Written by who holds LMDB's write lock (and `end` before `begin` when it is announced), read by anyone. See
+/// uncommitted.h.
+struct alignas(64) PendingTransaction {
+  std::atomic<std::uint64_t> begin;
+  std::atomic<std::uint64_t> end;
+};
+
+/// What the file `live` begins with; the lease table and the ring follow.
+struct LiveHeader {
+  FileStamp stamp;
+  // Written before `ready`, never changed after.
+  std::int64_t clock_offset_us;  // Wall clock minus boot clock when the file was made.
+  std::uint64_t ring_start;      // The LSN at which this ring began.
+  std::uint64_t planned_ids;     // Per bucket, from Options::expected_ids.
+  std::uint32_t max_claims;      // What the lease table has room for.
+  // 1 when every derived file is complete. Release by the process that made them, acquire by those that open them.
+  std::atomic<std::uint32_t> ready;
+  std::atomic<std::uint64_t> pid_namespace;  // Of the processes that use it; under the store's open lock.
+
+  alignas(64) RobustMutex mutex;
+  alignas(64) RobustMutex writer_gate;
+  Watermarks marks;
+  LayoutCell layout;
+  PendingTransaction pending;
+  LeaseHeader leases;
+  // Everything processed at or after this is remembered as far as Options::max_bytes is concerned. Written under the
+  // mutex. Release by who drops a bucket early, acquire by who asks.
+  alignas(64) std::atomic<std::int64_t> known_since_us;
+  alignas(64) std::atomic<std::uint32_t> flush_count;  // Futex: moves after each flush, successful or not.
+  alignas(64) std::atomic<std::uint32_t> bell;         // Futex: moves when a producer wants the flusher now.
+  alignas(64) HostCounters counters;
+  alignas(64) HostTally tally;
+};
+static_assert(std::is_standard_layout_v<LiveHeader>);
+
+/// The file `live`: the store's shared memory. Maps it, and checks it before anything in it is believed.
+class Live {
+ public:
+  static constexpr std::size_t kHeaderBytes = (sizeof(LiveHeader) + 4095) / 4096 * 4096;
+  static constexpr std::uint64_t kShape = std::uint64_t{sizeof(LiveHeader)} << 32 | sizeof(Layout);
+  static constexpr std::uint64_t kMinRingBytes = std::uint64_t{64} << 10;
+  static constexpr std::uint64_t kMaxRingBytes = std::uint64_t{1} << 30;
+  static_assert(kMinRingBytes >= 16 * kMaxPlainRecordBytes &&
+                kMinRingBytes / Ring::kReserveShare >= kMaxRecordPrefixBytes);
+  /// The ring begins on a page of its own.
+  static std::size_t lease_bytes(std::uint32_t max_claims) {
+    return (LeaseTable::bytes_for(max_claims) + 4095) / 4096 * 4096;
+  }
+
+  struct Birth {
+    Uuid boot_id;
+    Uuid home;
+    std::int64_t clock_offset_us;
+    Lsn start;
+    std::uint64_t planned_ids;
+    std::uint64_t ring_bytes;
+    std::uint32_t max_claims;
+    std::int64_t known_since_us;
+  };
+
+  /// Makes the file anew, not ready yet. The caller holds the store's open lock alone.
+  static Live create(const std::filesystem::path& path, const Birth& birth);
+
+  /// The file that is there; nothing when there is none or it isn't of this boot, home and format, complete and
+  /// consistent.
+  static std::optional<Live> open(const std::filesystem::path& path, const Uuid& boot_id, const Uuid& home);
+
+  LiveHeader& header() const { return *reinterpret_cast<LiveHeader*>(file_.data()); }
+  LeaseTable leases() const;
+  Ring ring() const;
+  /// Of a life that is over: gives the ring's space back, when everything in it is saved.
+  void give_back_ring() { file_.give_back(file_.size() - stamp_.extent); }
+
+  /// The stamp a filter or index file of this life has.
+  FileStamp stamp_for(FileKind kind, std::uint64_t number, std::uint64_t part, std::uint64_t extent,
+                      std::uint64_t file_bytes) const;
+
+ private:
+  explicit Live(MappedFile file) : file_(std::move(file)), stamp_(load_stamp(file_.data())) {}
+  bool consistent() const;
+
+  MappedFile file_;
+  FileStamp stamp_;
+};
+
+/// Locks the store's mutex for a scope, and counts owners that died with it.
+class LiveLock {
+ public:
+  explicit LiveLock(LiveHeader& live) : live_(live) {
+    // What the mutex guards is consistent at every instruction, but for the lease table, whose next user mends it.
+    if (live.mutex.lock()) {
+      live.leases.suspect.store(1, std::memory_order_relaxed);  // Relaxed: under the mutex.
+      HostCounters::add(live.counters.dead_owners, 1);
+    }
+  }
+  LiveLock(const LiveLock&) = delete;
+  LiveLock& operator=(const LiveLock&) = delete;
+  ~LiveLock() { live_.mutex.unlock(); }
+
+ private:
+  LiveHeader& live_;
+};
+
+/// Held by whoever begins a write transaction, so that nobody ever waits for LMDB's own lock, which cannot be waited
+/// for with a time limit and so could lose a wake-up for good (see RobustMutex::lock). Comes before LMDB's lock, guards
+/// nothing itself.
+class WriterGate {
+ public:
+  explicit WriterGate(LiveHeader& live) : live_(live) { live.writer_gate.lock(); }
+  WriterGate(const WriterGate&) = delete;
+  WriterGate& operator=(const WriterGate&) = delete;
+  ~WriterGate() { live_.writer_gate.unlock(); }
+
+ private:
+  LiveHeader& live_;
+};
+
+}  // namespace oncelog::internal

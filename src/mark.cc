@@ -1,0 +1,280 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+#include "argument_checks.h"
+#include "decide.h"
+#include "failpoint.h"
+
+namespace oncelog::internal {
+
+Marked Engine::mark(ScopeKey scope, std::string_view id, const Attributes& attributes, Ack ack) {
+  check_writable();
+  check_may_wait(ack);
+  check_id(id);
+  const bool with_attributes = MarkPolicy::keeps(attributes) || attributes.sent_at.has_value();
+  if (with_attributes) check_attributes(attributes, live_->ring().reserve_bytes());
+  const Probe probe = probe_of(scope, id);
+  Reader& mine = reader();
+  const SampledTime time(mine.counters, Timed::mark);
+  const std::span<const Attributes> given(&attributes, with_attributes ? 1 : 0);
+  MarkPolicy policy{*this, mine, std::span(&probe, 1), given, nullptr};
+  const Marked marked = decide_one(mine, probe, with_attributes ? &attributes : nullptr, policy);
+  mine.counters.count(scope.number, event_of(marked.verdict));
+  if (ack == Ack::disk && marked.lsn.value != 0) wait(marked.lsn);
+  return marked;
+}
+
+void Engine::mark(ScopeKey scope, std::span<const std::string_view> ids, std::span<const Attributes> attributes,
+                  std::span<Marked> out, Ack ack) {
+  check_writable();
+  check_may_wait(ack);
+  for (const std::string_view id : ids) check_id(id);
+  for (const Attributes& given : attributes) check_attributes(given, live_->ring().reserve_bytes());
+  Reader& mine = reader();
+  std::array<Probe, kChunk> probes;
+  std::array<std::optional<Found>, kChunk> found;
+  Lsn last;
+  for (std::size_t begin = 0; begin < ids.size(); begin += kChunk) {
+    const std::size_t count = std::min(kChunk, ids.size() - begin);
+    for (std::size_t i = 0; i < count; ++i) probes[i] = probe_of(scope, ids[begin + i]);
+    const Chunk chunk{std::span(probes).first(count),
+                      attributes.empty() ? attributes : attributes.subspan(begin, count), std::span(found).first(count),
+                      out.subspan(begin, count)};
+    MarkPolicy policy{*this, mine, chunk.probes, chunk.attributes, chunk.out.data()};
+    decide(mine, chunk, policy);
+    for (const Marked& marked : chunk.out) {
+      mine.counters.count(scope.number, event_of(marked.verdict));
+      last = std::max(last, marked.lsn);
+    }
+  }
+  if (ack == Ack::disk && last.value != 0) wait(last);
+}
+
+/// The duplicates of a chunk again: those with another payload are conflicts, those from the same source redeliveries.
+void Engine::compare_attributes(Reader& reader, const Chunk& chunk) const {
+  std::vector<std::byte> bytes;
+  for (std::size_t i = 0; i < chunk.probes.size(); ++i) {
+    const Attributes& given = chunk.attributes[i];
+    Marked& marked = chunk.out[i];
+    if (marked.verdict != Verdict::duplicate || (given.fingerprint == 0 && given.source.name.empty())) continue;
+    if (!reader.copy(marked.lsn, bytes)) continue;  // Expired meanwhile.
+    const auto record = decode_record(bytes);
+    if (!record || !record->attributes) continue;
+    const StoredAttributes& stored = *record->attributes;
+    if (given.fingerprint != 0 && stored.fingerprint != 0 && given.fingerprint != stored.fingerprint) {
+      marked.verdict = Verdict::conflict;
+    }
+    marked.redelivered = !given.source.name.empty() && record->source_name() == given.source.name &&
+                         stored.source_partition == given.source.partition &&
+                         stored.source_offset == given.source.offset;
+  }
+}
+
+bool Engine::forget(ScopeKey scope, std::string_view id, Ack ack) {
+  check_writable();
+  check_may_wait(ack);
+  check_id(id);
+  LiveHeader& live = live_->header();
+  Reader& mine = reader();
+  const Probe probe = probe_of(scope, id);
+  Owners owners;
+  Lsn noted;
+  while (noted.value == 0) {
+    // Acquire: pairs with the release in append. Before the view, as in decide.
+    const Lsn looked_at{live.marks.head.load(std::memory_order_acquire)};
+    const View& view = mine.view();
+    std::optional<Found> newest = mine.look(view, probe);
+    const std::int64_t now_us = clock_->stamp_us();
+    Need need = Need::none;
+    {
+      flusher_->throw_if_failed();
+      const LiveLock lock(live);
+      const Lsn head_now{live.marks.head.load(std::memory_order_relaxed)};  // Relaxed: only written under this lock.
+      live_->leases().mend_if_suspect(head_now);
+      if (live.layout.epoch() != view.epoch) {
+        need = Need::newer_view;
+      } else {
+        bool passed = false;
+        if (head_now != looked_at) {
+          if (const auto newer = mine.look_again(view, probe, looked_at, passed)) newest = newer;
+        }
+        if (passed) {
+          need = Need::newer_view;
+        } else if (!newest || !is_live(*newest)) {
+          return false;
+        } else {
+          const std::int64_t time_us =
+              std::clamp(now_us, live.marks.last_time_us.load(std::memory_order_relaxed), kMaxTimeUs);
+          const RecordDraft draft{probe.scope, probe.id, probe.hash.digest(), kForgotten};
+          need = prepare(view, time_us, draft.bytes());
+          if (need == Need::none) noted = append(mine, view, draft, probe.hash, time_us, nullptr);
+        }
+      }
+    }
+    meet(need, owners);
+  }
+  if (ack == Ack::disk) wait(noted);
+  return true;
+}
+
+/// Makes sure that records of this time and size can be appended; under the store's mutex, with the layout's own view.
+/// Changes the layout itself where all that it takes is ready.
+Engine::Need Engine::prepare(const View& view, std::int64_t time_us, std::size_t bytes, std::uint64_t records,
+                             bool reserved) {
+  LiveHeader& live = live_->header();
+  const Ring ring = live_->ring();
+  const std::uint64_t head = live.marks.head.load(std::memory_order_relaxed);  // Relaxed: only written under this lock.
+  // Acquire: pairs with the release by the flusher; it has read what is about to be written over.
+  const std::uint64_t flushed = live.marks.flushed.load(std::memory_order_acquire);
+  if (head + bytes > flushed + ring.bytes() - (reserved ? 0 : ring.reserve_bytes())) return Need::flush;
+
+  const Layout& layout = view.layout;
+  const auto change = [&](auto&& step) {
+    Layout next = layout;
+    step(next);
+    live.layout.publish(next);
+    return Need::newer_view;
+  };
+  if (layout.empty() || time_us >= layout.current().slice_end_us || rules_.slice_is_full(layout, Lsn{head})) {
+    if (can_open_bucket(layout)) {
+      return change([&](Layout& next) {
+        open_bucket(next, rules_, Lsn{head}, time_us, live.marks.last_time_us.load(std::memory_order_relaxed));
+      });
+    }
+    // With all lanes taken and none to expire (the wall clock runs ahead of the boot clock) the bucket goes on beyond
+    // its slice.
+    const bool lane_can_be_had = free_lane(layout).has_value() || layout.sweeping != 0 ||
+                                 rules_.over_cap(layout, Lsn{head}) ||
+                                 rules_.past_retention(layout.buckets[0].newest_us, clock_->retention_us());
+    if (lane_can_be_had) return Need::bucket;
+  }
+  if (view.buckets.back().newest_table().full(records)) {
+    if (layout.spare_table_slots != 0) return change([&](Layout& next) { grow_index(next, Lsn{head}); });
+    if (layout.current().tables < kMaxTables) return Need::table;
+    throw Error(ErrorCode::full,
+                fmt::format("{}: more ids than the index of one time bucket can grow to hold; create the store with "
+                            "more buckets or a larger "
+                            "expected_ids",
+                            directory_.string()),
+                directory_);
+  }
+  const FilterGeneration& filter = *view.generations.back();
+  if (layout.spare_generation_lines > filter.lines() && layout.generation_count < kMaxGenerations &&
+      filter.count(layout.current().lane) >= FilterGeneration::capacity_of(filter.lines())) {
+    return change([](Layout& next) { grow_filter(next); });
+  }
+  return Need::none;
+}
+
+/// Accepts a record. The order is the promise: bytes, filter bits, index slot, head; a death after any of them leaves
+/// hints to a record that does not exist, and readers that see the head see all of it.
+Lsn Engine::append(Reader& reader, const View& view, const RecordDraft& draft, const MessageHash& hash,
+                   std::int64_t time_us, const ChainEnd* chain) {
+  LiveHeader& live = live_->header();
+  const View::Bucket& bucket = view.buckets.back();
+  IndexTable& table = bucket.newest_table();
+  FilterGeneration& filter = *view.generations.back();
+  const Lsn lsn{live.marks.head.load(std::memory_order_relaxed)};  // Relaxed: only written under this lock.
+  const auto offset = [&](Lsn of) { return (of.value - bucket.info.first_lsn.value) / kRecordUnit; };
+  const std::size_t bytes = draft.bytes();
+  RecordBuffer buffer;
+  std::span<std::uint64_t> room(buffer);
+  if (bytes > sizeof buffer) [[unlikely]] {
+    reader.scratch.resize(bytes / kRecordUnit);
+    room = reader.scratch;
+  }
+  std::span<const std::uint64_t> record;
+  if (chain == nullptr || !chain->found) {
+    record = encode_record(room, draft, lsn, time_us);
+  } else {
+    RecordDraft linked = draft;
+    linked.attributes.previous = chain->found->lsn.value;
+    record = encode_record(room, linked, lsn, time_us);
+  }
+  live_->ring().write(lsn, record);
+  failpoint();
+  filter.add(hash, bucket.info.lane);
+  failpoint();
+  table.insert(hash, MessageHash::Of::message, offset(lsn));
+  failpoint();
+  if (chain != nullptr) {
+    filter.add(chain->probe.hash, bucket.info.lane);
+    // Two entries for each chain and table: the one of the last record but one moves on to this one. So the last one's
+    // is there, should this record never be accepted.
+    const std::uint64_t last_but_one = chain->found ? chain->found->previous : 0;
+    const bool moved =
+        last_but_one >= bucket.info.first_lsn.value && last_but_one != 0 &&
+        table.move(chain->probe.hash, MessageHash::Of::correlation, offset(Lsn{last_but_one}), offset(lsn));
+    if (!moved) table.insert(chain->probe.hash, MessageHash::Of::correlation, offset(lsn));
+    failpoint();
+  }
+  table.count_record();
+  HostCounters::add(live.counters.records, 1);
+  live.marks.last_time_us.store(time_us, std::memory_order_release);  // Pairs with the acquire in Upkeep.
+  // Release: pairs with the acquires of head by readers, producers and the flusher.
+  live.marks.head.store(lsn.value + record.size_bytes(), std::memory_order_release);
+  failpoint();
+  return lsn;
+}
+
+/// Whether the flusher should look now: the ring has become a quarter full, or a table or filter has reached its plan.
+bool Engine::wants_bell(const View& view, Lsn head_before) const {
+  const LiveHeader& live = live_->header();
+  const std::uint64_t head = live.marks.head.load(std::memory_order_relaxed);  // Relaxed: hints, under the lock.
+  const std::uint64_t flushed = live.marks.flushed.load(std::memory_order_relaxed);
+  const std::uint64_t quarter = live_->ring().bytes() / 4;
+  if (head - flushed >= quarter && head_before.value - flushed < quarter) return true;
+  if (view.buckets.empty()) return false;
+  const auto crossed = [&](std::uint64_t count, std::uint64_t plan) {
+    return count >= plan && count < plan + 2 * kChunk;
+  };
+  const IndexTable& table = view.buckets.back().newest_table();
+  if (view.layout.spare_table_slots == 0 && crossed(table.count(), IndexTable::planned_of(table.slots()))) return true;
+  const FilterGeneration& filter = *view.generations.back();
+  return view.layout.spare_generation_lines == 0 &&
+         crossed(filter.count(view.layout.current().lane), FilterGeneration::capacity_of(filter.lines()));
+}
+
+void Engine::meet(Need need, Owners& owners) {
+  switch (need) {
+    case Need::none:
+    case Need::newer_view:
+      return;
+    case Need::flush:
+      check_not_in_transaction("a mark that finds the ring full");
+      flusher_->drive(Lsn{durable().value + 1});
+      return;
+    case Need::bucket:
+      check_not_in_transaction("a mark that opens a time bucket");
+      upkeep_->serve(Upkeep::Demand::bucket);
+      return;
+    case Need::table:
+      check_not_in_transaction("a mark that outgrows the index");
+      upkeep_->serve(Upkeep::Demand::table);
+      return;
+    case Need::settle:
+      check_not_in_transaction("the mark of an id that a dead transaction has left");
+      flusher_->flush();
+      return;
+    case Need::owner_check:
+      (owners.asked->alive() ? owners.alive : owners.dead).push_back(*owners.asked);
+      return;
+    case Need::token_epoch:
+      assign_token_epoch();
+      return;
+    case Need::lease:
+      if (owners.reaped) {
+        throw Error(ErrorCode::full,
+                    fmt::format("{}: {} claims and locks are held, which is all that max_claims allows",
+                                directory_.string(), live_->header().max_claims),
+                    directory_);
+      }
+      reap_claims();
+      owners.reaped = true;
+      return;
+  }
+}
+
+}  // namespace oncelog::internal

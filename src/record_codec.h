@@ -1,0 +1,257 @@
+#pragma once
+
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <optional>
+#include <span>
+#include <string_view>
+
+#include <oncelog/record.h>
+
+namespace oncelog::internal {
+
+/// How a record looks in the stream of bytes. Little-endian, a multiple of 8 bytes long:
+///
+///    0  u32  checksum
+///    4  u32  bits 0..19 length in units of 8 bytes, bits 20..31 flags
+///    8  u64  bits 0..53 processed_at in microseconds since 1970, bits 54..63 id bytes - 1
+///   16  u32  scope
+///   20       id, then zeros up to the next multiple of 8
+///
+/// and with attributes, which most records have none of:
+///
+///            StoredAttributes, 48 bytes
+///            correlation, source, result, then zeros up to the next multiple of 8
+///
+/// The checksum covers everything but the padding, and the record's own LSN: header fields and LSN directly, scope and
+/// id through MessageHash::digest() (the caller computes it; the hot paths have it anyway), StoredAttributes by folding
+/// them in, and the texts through the checksums among those. So neither stale bytes nor bytes of an id that look like a
+/// record pass for one: the digest is keyed by the store's secret.
+inline constexpr std::size_t kRecordUnit = 8;
+inline constexpr std::size_t kRecordHeaderBytes = 20;
+inline constexpr unsigned kUnitBits = 20;
+inline constexpr unsigned kTimeBits = 54;
+inline constexpr std::int64_t kMaxTimeUs = (std::int64_t{1} << kTimeBits) - 1;
+static_assert(kMaxIdBytes == std::size_t{1} << (64 - kTimeBits));
+
+constexpr std::size_t round_to_unit(std::size_t bytes) {
+  return (bytes + kRecordUnit - 1) / kRecordUnit * kRecordUnit;
+}
+
+/// What a record's flags say.
+enum RecordFlags : std::uint32_t {
+  kHasAttributes = 1,
+  /// The id was made fresh again: no message, but the newest word on its id.
+  kForgotten = 2,
+  /// Of a transaction that has not committed: only in the ring, and does not exist yet.
+  kUncommitted = 4,
+  /// Of a transaction that never committed: only its length counts.
+  kVoid = 8,
+};
+inline constexpr std::uint32_t kKnownFlags = kHasAttributes | kForgotten | kUncommitted | kVoid;
+
+/// The fixed part of a record's attributes.
+struct StoredAttributes {
+  std::uint64_t previous = 0;  // LSN of the record before this one in the correlation's chain; 0 when there is none.
+  std::uint64_t fingerprint = 0;
+  std::uint64_t source_offset = 0;
+  std::uint32_t source_partition = 0;
+  std::uint32_t result_bytes = 0;
+  std::uint16_t correlation_bytes = 0;
+  std::uint16_t source_bytes = 0;
+  std::uint32_t names_checksum = 0;  // Of correlation and source.
+  std::uint32_t result_checksum = 0;
+  std::uint32_t reserved = 0;
+
+  /// Of what a caller gave, all but `previous`.
+  static StoredAttributes of(const Attributes& attributes);
+
+  std::size_t text_bytes() const { return std::size_t{correlation_bytes} + source_bytes + result_bytes; }
+  bool within_limits() const {
+    return correlation_bytes <= kMaxCorrelationBytes && source_bytes <= kMaxSourceBytes &&
+           result_bytes <= kMaxResultBytes && previous % kRecordUnit == 0 && reserved == 0;
+  }
+
+  static StoredAttributes load(const std::byte* at) {
+    StoredAttributes attributes;
+    std::memcpy(static_cast<void*>(&attributes), at, sizeof attributes);
+    return attributes;
+  }
+};
+static_assert(sizeof(StoredAttributes) == 48 && std::is_trivially_copyable_v<StoredAttributes> &&
+              std::has_unique_object_representations_v<StoredAttributes>);
+
+/// Of a record without attributes.
+constexpr std::size_t record_bytes(std::size_t id_bytes) {
+  return round_to_unit(kRecordHeaderBytes + id_bytes);
+}
+/// Of any.
+inline std::size_t record_bytes(std::size_t id_bytes, const StoredAttributes* attributes) {
+  const std::size_t plain = record_bytes(id_bytes);
+  return attributes == nullptr ? plain : plain + sizeof *attributes + round_to_unit(attributes->text_bytes());
+}
+
+inline constexpr std::size_t kMaxPlainRecordBytes = record_bytes(kMaxIdBytes);
+/// Everything in a record but its result.
+inline constexpr std::size_t kMaxRecordPrefixBytes =
+    kMaxPlainRecordBytes + sizeof(StoredAttributes) + round_to_unit(kMaxCorrelationBytes + kMaxSourceBytes);
+inline constexpr std::size_t kMaxRecordBytes = kMaxRecordPrefixBytes + kMaxResultBytes;
+static_assert(kMaxRecordBytes / kRecordUnit < (1U << kUnitBits));
+
+/// The fixed part of a record, read from its first kRecordHeaderBytes bytes and not yet checked against anything.
+struct RecordHeader {
+  std::uint32_t checksum;
+  std::uint32_t units_flags;
+  std::uint64_t time_size;
+  std::uint32_t scope;
+
+  std::size_t bytes() const { return (units_flags & ((1U << kUnitBits) - 1)) * kRecordUnit; }
+  std::uint32_t flags() const { return units_flags >> kUnitBits; }
+  std::int64_t time_us() const { return static_cast<std::int64_t>(time_size & static_cast<std::uint64_t>(kMaxTimeUs)); }
+  std::size_t id_bytes() const { return static_cast<std::size_t>(time_size >> kTimeBits) + 1; }
+  bool has_attributes() const { return (flags() & kHasAttributes) != 0; }
+
+  /// The lengths agree with each other and nothing is set that this format does not know.
+  bool well_formed() const {
+    if ((flags() & ~kKnownFlags) != 0) return false;
+    const std::size_t plain = record_bytes(id_bytes());
+    return has_attributes() ? bytes() >= plain + sizeof(StoredAttributes) && bytes() <= kMaxRecordBytes
+                            : bytes() == plain;
+  }
+
+  static RecordHeader load(const std::byte* at) {
+    RecordHeader header;
+    std::memcpy(&header.checksum, at, 4);
+    std::memcpy(&header.units_flags, at + 4, 4);
+    std::memcpy(&header.time_size, at + 8, 8);
+    std::memcpy(&header.scope, at + 16, 4);
+    return header;
+  }
+
+  /// The record's first word, that of checksum and flags: a record's flags change by one store of it.
+  static std::uint64_t first_word(std::uint32_t checksum, std::uint32_t units_flags) {
+    return std::uint64_t{units_flags} << 32 | checksum;
+  }
+
+  static std::uint32_t checksum_of(std::uint32_t units_flags, std::uint64_t time_size, Lsn lsn, std::uint64_t digest) {
+    // Two rounds of multiply and xor-shift (the finaliser of MurmurHash3 by Austin Appleby) over fields that are each
+    // injective in the mix: a change of any single field changes the 64-bit state.
+    std::uint64_t mix = digest ^ (lsn.value * 0xFF51AFD7ED558CCDULL);
+    mix = (mix ^ (mix >> 33)) * 0xC4CEB9FE1A85EC53ULL;
+    mix ^= time_size + (std::uint64_t{units_flags} << 32 | units_flags);
+    mix = (mix ^ (mix >> 33)) * 0xFF51AFD7ED558CCDULL;
+    mix = (mix ^ (mix >> 33)) * 0xC4CEB9FE1A85EC53ULL;
+    return static_cast<std::uint32_t>(mix >> 32);
+  }
+};
+static_assert(std::endian::native == std::endian::little);
+
+/// Room for the largest record without its result, in the words in which the ring takes it.
+using RecordBuffer = std::array<std::uint64_t, kMaxRecordPrefixBytes / kRecordUnit>;
+
+/// What a record will say, but for when and where: those are known only once it is accepted.
+struct RecordDraft {
+  std::uint32_t scope = 0;
+  std::string_view id;
+  std::uint64_t digest = 0;           // MessageHash's.
+  std::uint32_t flags = 0;            // But for kHasAttributes.
+  const Attributes* texts = nullptr;  // With `attributes`, or null.
+  StoredAttributes attributes = {};
+
+  std::size_t bytes() const { return record_bytes(id.size(), texts == nullptr ? nullptr : &attributes); }
+};
+
+/// Writes a draft's attributes, fixed part and texts; returns its digest with the fixed part folded in.
+std::uint64_t encode_attributes(std::span<std::uint64_t> out, const RecordDraft& draft);
+
+/// Writes the record into `out`, which has room for draft.bytes(), and returns its words. Inline, for the hot path, in
+/// which there are no attributes.
+inline std::span<const std::uint64_t> encode_record(std::span<std::uint64_t> out, const RecordDraft& draft, Lsn lsn,
+                                                    std::int64_t time_us) {
+  const std::size_t plain = record_bytes(draft.id.size());
+  std::size_t bytes = plain;
+  std::uint32_t flags = draft.flags;
+  std::uint64_t digest = draft.digest;
+  if (draft.texts != nullptr) [[unlikely]] {
+    bytes = draft.bytes();
+    flags |= kHasAttributes;
+    digest = encode_attributes(out.subspan(plain / kRecordUnit, (bytes - plain) / kRecordUnit), draft);
+  }
+  const auto units_flags = static_cast<std::uint32_t>(bytes / kRecordUnit) | flags << kUnitBits;
+  const std::uint64_t time_size = static_cast<std::uint64_t>(time_us) | std::uint64_t{draft.id.size() - 1} << kTimeBits;
+  out[plain / kRecordUnit - 1] = 0;  // The padding is in the last word.
+  auto* at = reinterpret_cast<std::byte*>(out.data());
+  out[0] = RecordHeader::first_word(RecordHeader::checksum_of(units_flags, time_size, lsn, digest), units_flags);
+  std::memcpy(at + 8, &time_size, 8);
+  std::memcpy(at + 16, &draft.scope, 4);
+  std::memcpy(at + kRecordHeaderBytes, draft.id.data(), draft.id.size());
+  return out.first(bytes / kRecordUnit);
+}
+
+/// A record somewhere in memory: its header and its id, both inside the bytes that were given.
+struct RecordView {
+  RecordHeader header;
+  std::string_view id;
+  std::optional<StoredAttributes> attributes;
+  const char* texts = nullptr;  // Where the attributes' texts begin; perhaps beyond what was given.
+
+  std::string_view correlation() const {
+    return attributes ? std::string_view(texts, attributes->correlation_bytes) : std::string_view();
+  }
+  std::string_view source_name() const {
+    return attributes ? std::string_view(texts + attributes->correlation_bytes, attributes->source_bytes)
+                      : std::string_view();
+  }
+  std::string_view result() const {
+    return attributes ? std::string_view(texts + attributes->correlation_bytes + attributes->source_bytes,
+                                         attributes->result_bytes)
+                      : std::string_view();
+  }
+
+  /// The checksum is the one of these fields at this LSN with an id of this digest. Does not look at the texts.
+  bool intact(Lsn lsn, std::uint64_t digest) const { return header.checksum == checksum(lsn, digest); }
+  std::uint32_t checksum(Lsn lsn, std::uint64_t digest) const { return checksum(header.units_flags, lsn, digest); }
+  /// As it would be with these flags.
+  std::uint32_t checksum(std::uint32_t units_flags, Lsn lsn, std::uint64_t digest) const;
+
+  /// The correlation and the source, or the result, are those that the attributes' checksums are of.
+  bool names_intact() const;
+  bool result_intact() const;
+  bool all_intact(Lsn lsn, std::uint64_t digest) const {
+    return intact(lsn, digest) && names_intact() && result_intact();
+  }
+};
+
+/// How much of a record has to be there.
+enum class RecordPart {
+  id,     // Header and id, and the attributes' fixed part where there is one.
+  names,  // Correlation and source as well.
+  whole,
+};
+
+/// The record at the beginning of `bytes`; nothing when there is no well-formed one that is there to that part.
+std::optional<RecordView> decode_record(std::span<const std::byte> bytes, RecordPart part = RecordPart::whole);
+
+/// A record without attributes. So small that the hot path, whose records mostly are such, keeps it in registers: a
+/// RecordView there made a comparison of ids 20 ns slower.
+struct PlainRecord {
+  RecordHeader header;
+  std::string_view id;
+
+  bool intact(Lsn lsn, std::uint64_t digest) const {
+    return header.checksum == RecordHeader::checksum_of(header.units_flags, header.time_size, lsn, digest);
+  }
+};
+
+/// The record at the beginning of `bytes`; nothing when there is no well-formed one without attributes.
+inline std::optional<PlainRecord> decode_plain(std::span<const std::byte> bytes) {
+  if (bytes.size() < kRecordHeaderBytes) return std::nullopt;
+  const RecordHeader header = RecordHeader::load(bytes.data());
+  if (header.has_attributes() || !header.well_formed() || header.bytes() > bytes.size()) return std::nullopt;
+  return PlainRecord{header, {reinterpret_cast<const char*>(bytes.data()) + kRecordHeaderBytes, header.id_bytes()}};
+}
+
+}  // namespace oncelog::internal

@@ -1,0 +1,317 @@
+#include "recovery.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <vector>
+
+#include "clock.h"
+#include "directory.h"
+#include "log_writer.h"
+#include "uncommitted.h"
+#include "view.h"
+
+namespace oncelog::internal {
+namespace {
+
+constexpr Lsn kFirstLsn{kRecordUnit};  // 0 stands for no record.
+// Of the kLanes lanes one is kept for the next bucket, so that the first mark finds it.
+constexpr std::size_t kMaxRebuiltBuckets = kMaxLiveBuckets - 1;
+
+using BucketRows = std::vector<std::pair<std::uint64_t, BucketRow>>;
+
+/// The rows of live buckets, at most kMaxRebuiltBuckets: where more are (the clock went back between two boots) the
+/// oldest are joined.
+BucketRows live_rows(BucketRows rows, const BucketRules& rules, std::int64_t now_us) {
+  std::erase_if(rows, [&](const auto& row) { return rules.past_retention(row.second.newest_us, now_us); });
+  while (rows.size() > kMaxRebuiltBuckets) {
+    // Under the older one's number: rows below the oldest live bucket's are deleted, and the next rebuild needs both.
+    rows[0].second.newest_us = std::max(rows[0].second.newest_us, rows[1].second.newest_us);
+    rows[0].second.entries += rows[1].second.entries;
+    rows.erase(rows.begin() + 1);
+  }
+  return rows;
+}
+
+constexpr const char* kLiveName = "live";
+constexpr const char* kNewLiveName = "live-new";  // Until everything is there.
+
+void remove_file(const std::filesystem::path& path) {
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) throw system_error(errno, "unlink", path);
+}
+
+/// Deletes every filter and index file in a live directory of this store; its `live` is of no use after that, but for
+/// what it says of clock and claims.
+void remove_hints(const std::filesystem::path& live_dir) {
+  std::error_code none;  // A directory that is not there has no files either.
+  std::vector<std::filesystem::path> hints;
+  for (std::filesystem::directory_iterator at(live_dir, none), end; !none && at != end; at.increment(none)) {
+    const std::string name = at->path().filename().string();
+    if (name.starts_with("filter-") || name.starts_with("index-")) hints.push_back(at->path());
+  }
+  for (const auto& path : hints) remove_file(path);
+  remove_file(live_dir / kNewLiveName);
+}
+
+}  // namespace
+
+Live Recovery::open(const std::filesystem::path& live_dir, const std::filesystem::path& former_dir, bool alone) const {
+  const auto boot_id = host.boot_id();
+  auto live = Live::open(live_dir / kLiveName, boot_id, home);
+  if (!alone) {
+    if (live) return std::move(*live);
+    throw Error(
+        ErrorCode::in_use,
+        fmt::format("{}: the store's shared memory is missing or damaged while other processes use it; close the store "
+                    "in every process, and the next one to open it makes it anew",
+                    (live_dir / kLiveName).string()),
+        live_dir / kLiveName);
+  }
+  const bool moved = !former_dir.empty() && former_dir != live_dir;
+  auto elsewhere = moved ? Live::open(former_dir / kLiveName, boot_id, home) : std::nullopt;
+  // What is here is older than what is there, unless that is gone.
+  Live* former = elsewhere ? &*elsewhere : live ? &*live : nullptr;
+  const bool whole = former != nullptr && !elsewhere && usable(*former, live_dir);
+  std::optional<Live> made;
+  if (!whole) {
+    if (former != nullptr) {
+      save_ring(*former);
+      remove_hints(elsewhere ? former_dir : live_dir);
+      former->give_back_ring();
+    }
+    made.emplace(rebuild(live_dir, former));
+  }
+  if (moved) {
+    remove_hints(former_dir);
+    remove_file(former_dir / kLiveName);
+  }
+  return std::move(whole ? *live : *made);
+}
+
+bool Recovery::usable(const Live& live, const std::filesystem::path& live_dir) const {
+  const lmdb::Txn txn(env, MDB_RDONLY);
+  const Lsn log_end = log.end(txn).value_or(kFirstLsn);
+  const LiveHeader& header = live.header();
+  // Acquire: pair with the releases of producers and flushers, all dead or gone by now.
+  const Lsn head{header.marks.head.load(std::memory_order_acquire)};
+  const Lsn flushed{header.marks.flushed.load(std::memory_order_acquire)};
+  // A log that ends below was replaced by an older one, a log that ends above by another.
+  if (log_end < flushed || log_end > head) return false;
+  // An earlier time than the newest record's would have that expire before its time.
+  const auto rows = catalog.buckets(txn);
+  const std::int64_t last_time_us = header.marks.last_time_us.load(std::memory_order_acquire);
+  if (!rows.empty() && rows.back().second.newest_us > last_time_us) return false;
+  try {
+    ViewCache files(live, live_dir);
+    files.check_spares(files.newest()->layout);
+    return true;
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::in_use) throw;
+    return false;  // A file is missing or foreign.
+  }
+}
+
+void Recovery::save_ring(const Live& live) const {
+  lmdb::WriteTxn txn(env);
+  const LiveHeader& header = live.header();
+  const Lsn log_end = log.end(txn).value_or(kFirstLsn);
+  Uncommitted(live, identity.hash_seed).settle(log_end);
+  // Acquire: pair with the releases of producers and flushers, all dead or gone by now.
+  const Lsn head{header.marks.head.load(std::memory_order_acquire)};
+  const Lsn from = std::max(log_end, Lsn{header.marks.flushed.load(std::memory_order_acquire)});
+  const Ring ring = live.ring();
+  if (from >= head || head.value - from.value > ring.bytes()) return;
+  std::uint64_t epoch = 0;
+  write_log(txn, log, catalog, ring, header.layout.read(epoch), from, head);
+  txn.commit();
+}
+
+/// `former`: an earlier life of the shared memory in this boot, whose ring is saved. What it alone knows goes on: the
+/// clock, the claims that outlive their owners, and the tokens. It is replaced when all is done, so that a death before
+/// leaves it to the next.
+Live Recovery::rebuild(const std::filesystem::path& live_dir, const Live* former) const {
+  make_live_directory(live_dir, env.path());
+  remove_hints(live_dir);
+
+  const std::int64_t clock_offset_us =
+      former != nullptr ? former->header().clock_offset_us : host.wall_us() - host.boot_us();
+  const std::int64_t now_us = Clock(host, clock_offset_us).retention_us();
+  const auto rules = BucketRules::make(identity.retention_us, identity.buckets,
+                                       BucketRules::planned_ids_for(options.expected_ids, identity.buckets));
+  Lsn log_end = kFirstLsn;
+  Lsn log_begin = kFirstLsn;
+  Layout layout;
+  BucketRows rows;
+  std::int64_t known_since_us = 0;
+  {
+    const lmdb::Txn txn(env, MDB_RDONLY);
+    known_since_us = static_cast<std::int64_t>(catalog.number(txn, Catalog::Number::known_since_us));
+    log_end = log.end(txn).value_or(kFirstLsn);
+    log_begin = log.begin(txn).value_or(kFirstLsn);
+    rows = catalog.buckets(txn);
+  }
+  if (!rows.empty()) layout.next_bucket = rows.back().first + 1;
+  rows = live_rows(std::move(rows), rules, now_us);
+
+  std::uint32_t claims_kept = 0;
+  if (former != nullptr) {
+    LiveHeader& before = former->header();
+    const LiveLock lock(before);  // Tells whether its last owner died, and left leases to be mended.
+    // Relaxed: under the mutex.
+    former->leases().mend_if_suspect(Lsn{before.marks.head.load(std::memory_order_relaxed)});
+    former->leases().each([&](const Lease& lease) { claims_kept += LeaseTable::outlives_owner(lease); });
+    // Acquire: pairs with the release of who has raised it.
+    known_since_us = std::max(known_since_us, before.known_since_us.load(std::memory_order_acquire));
+  }
+  Live live = Live::create(live_dir / kNewLiveName, {.boot_id = host.boot_id(),
+                                                     .home = home,
+                                                     .clock_offset_us = clock_offset_us,
+                                                     .start = log_end,
+                                                     .planned_ids = rules.planned_ids,
+                                                     .ring_bytes = options.ring_bytes,
+                                                     .max_claims = std::max(options.max_claims, claims_kept),
+                                                     .known_since_us = known_since_us});
+  if (former != nullptr) live.leases().take_over(former->leases());
+  const ViewCache files(live, live_dir);
+  std::uint64_t largest = rules.planned_ids;
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const BucketRow& row = rows[i].second;
+    const bool last = i + 1 == rows.size();
+    const std::uint64_t end = last ? log_end.value : rows[i + 1].second.first_lsn;
+    if (row.first_lsn < kFirstLsn.value || row.first_lsn > end || end > log_end.value ||
+        row.first_lsn % kRecordUnit != 0 || row.entries > (end - row.first_lsn) / kRecordHeaderBytes) {
+      throw Error(ErrorCode::corrupt,
+                  fmt::format("{}: the row of bucket {} is damaged", env.path().string(), rows[i].first), env.path());
+    }
+    const std::uint64_t plan =
+        last ? std::max(row.entries, rules.planned_ids) : std::max(row.entries, BucketRules::kMinPlannedIds);
+    largest = std::max(largest, plan);
+    BucketInfo& bucket = layout.buckets[layout.bucket_count++];
+    bucket.number = rows[i].first;
+    bucket.first_lsn = Lsn{row.first_lsn};
+    bucket.slice_begin_us = row.slice_begin_us;
+    bucket.slice_end_us = row.slice_begin_us + rules.slice_us;
+    bucket.newest_us = row.newest_us;
+    bucket.lane = static_cast<std::uint32_t>(i);
+    bucket.tables = 1;
+    bucket.table_lsn[0] = bucket.first_lsn;
+    bucket.slots[0] = IndexTable::slots_for(plan);
+    files.make_index(bucket.number, 0, bucket.slots[0]);
+  }
+  layout.generation_count = 1;
+  layout.generations[0] = {layout.next_generation++, FilterGeneration::lines_for(largest), layout.live_lanes()};
+  files.make_filter(layout.generations[0].number, layout.generations[0].lines);
+  layout.spare_bucket_slots = IndexTable::slots_for(rules.planned_ids);
+  files.make_index(layout.next_bucket, 0, layout.spare_bucket_slots);
+  live.header().layout.publish(layout);
+  if (log_begin < log_end) fill(live, live_dir, layout);
+  // Release: pairs with the acquire in Live::consistent.
+  live.header().ready.store(1, std::memory_order_release);
+  if (::rename((live_dir / kNewLiveName).c_str(), (live_dir / kLiveName).c_str()) != 0) {
+    throw system_error(errno, "rename", live_dir / kNewLiveName);
+  }
+  return live;
+}
+
+/// The record at the beginning of `bytes`, compared with its checksum.
+std::pair<RecordView, MessageHash> Recovery::intact_record(lmdb::Bytes bytes, Lsn lsn) const {
+  if (const auto record = decode_record(bytes)) {
+    const MessageHash hash(MessageHash::scope_seed(identity.hash_seed, record->header.scope), record->id);
+    if (record->all_intact(lsn, hash.digest())) return {*record, hash};
+  }
+  throw Error(ErrorCode::corrupt,
+              fmt::format("{}: the record at LSN {} of data.mdb is damaged", env.path().string(), lsn.value),
+              env.path());
+}
+
+void Recovery::verify_log() const {
+  lmdb::ReadTxn txn(env, log.dbi());
+  const lmdb::ReadTxn::Active active(txn);
+  for (auto block = Log::block_at(txn, kFirstLsn); block; block = Log::block_at(txn, block->end())) {
+    Lsn lsn = block->lsn;
+    for (lmdb::Bytes rest = block->bytes; !rest.empty();) {
+      const std::size_t bytes = intact_record(rest, lsn).first.header.bytes();
+      rest = rest.subspan(bytes);
+      lsn.value += bytes;
+    }
+  }
+}
+
+/// Reads the log into the index and the filter; nobody else sees them yet.
+void Recovery::fill(const Live& live, const std::filesystem::path& live_dir, Layout& layout) const {
+  struct Pending {
+    MessageHash hash;
+    Lsn lsn;
+    std::optional<MessageHash> correlation;
+    Lsn previous;
+  };
+  constexpr std::size_t kBatch = 32;  // Their cache misses overlap.
+  const auto view = ViewCache(live, live_dir).newest();
+  FilterGeneration& generation = *view->generations.back();
+
+  lmdb::ReadTxn txn(env, log.dbi());
+  const lmdb::ReadTxn::Active active(txn);
+  const auto last = lmdb::seek(env, txn.cursor(), MDB_LAST);
+  Lsn at = oldest_lsn(layout, Lsn{last->key});
+  // The newest record's time is wanted even when it has expired.
+  at = std::min(at, Lsn{last->key});
+  std::int64_t newest_us = 0;
+  unsigned bucket = 0;
+  const std::uint64_t correlation_seed = MessageHash::scope_seed(identity.hash_seed, MessageHash::kCorrelationScope);
+  std::vector<Pending> batch;
+  const auto insert_batch = [&] {
+    for (const Pending& pending : batch) {
+      while (bucket + 1 < layout.bucket_count && layout.buckets[bucket + 1].first_lsn <= pending.lsn) ++bucket;
+      const BucketInfo& info = layout.buckets[bucket];
+      generation.add(pending.hash, info.lane);
+      IndexTable& table = view->buckets[bucket].newest_table();
+      const auto offset = [&](Lsn lsn) { return (lsn.value - info.first_lsn.value) / kRecordUnit; };
+      bool inserted = table.insert(pending.hash, MessageHash::Of::message, offset(pending.lsn));
+      table.count_record();
+      if (pending.correlation) {
+        generation.add(*pending.correlation, info.lane);
+        // One entry for each chain and bucket; its newest record leads to the others.
+        const bool moved =
+            pending.previous >= info.first_lsn && table.move(*pending.correlation, MessageHash::Of::correlation,
+                                                             offset(pending.previous), offset(pending.lsn));
+        inserted = inserted &&
+                   (moved || table.insert(*pending.correlation, MessageHash::Of::correlation, offset(pending.lsn)));
+      }
+      if (!inserted) {
+        throw Error(ErrorCode::corrupt,
+                    fmt::format("{}: bucket {} has more records than its row says", env.path().string(), info.number),
+                    env.path());
+      }
+    }
+    batch.clear();
+  };
+  for (auto block = Log::block_at(txn, at); block; block = Log::block_at(txn, block->end())) {
+    lmdb::Bytes rest = block->bytes;
+    Lsn lsn = block->lsn;
+    while (!rest.empty()) {
+      const auto [record, hash] = intact_record(rest, lsn);
+      newest_us = std::max(newest_us, record.header.time_us());
+      const bool is_void = (record.header.flags() & kVoid) != 0;
+      if (!is_void && !layout.empty() && lsn >= layout.buckets[0].first_lsn) {
+        generation.prefetch(hash);
+        view->buckets[bucket].newest_table().prefetch(hash);
+        Pending pending{hash, lsn, std::nullopt, Lsn{}};
+        if (const std::string_view correlation = record.correlation(); !correlation.empty()) {
+          pending.correlation.emplace(correlation_seed, correlation);
+          pending.previous = Lsn{record.attributes->previous};
+        }
+        batch.push_back(pending);
+        if (batch.size() == kBatch) insert_batch();
+      }
+      rest = rest.subspan(record.header.bytes());
+      lsn.value += record.header.bytes();
+    }
+  }
+  insert_batch();
+  live.header().marks.last_time_us.store(newest_us, std::memory_order_relaxed);  // Published by `ready`.
+}
+
+}  // namespace oncelog::internal

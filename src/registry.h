@@ -1,0 +1,18 @@
+#pragma once
+
+#include <filesystem>
+#include <memory>
+
+#include <oncelog/options.h>
+
+#include "host.h"
+
+namespace oncelog::internal {
+
+class Engine;
+
+/// The process's engine for a directory: LMDB must not be opened twice in a process, so all handles of one directory
+/// (by device and inode, whatever its names) share one. Waits for an engine that is being closed. Thread-safe.
+std::shared_ptr<Engine> open_engine(const std::filesystem::path& directory, const Options& options, const Host& host);
+
+}  // namespace oncelog::internal

@@ -1,0 +1,148 @@
+#include <oncelog/scope.h>
+
+#include <algorithm>
+
+#include "engine.h"
+
+namespace oncelog {
+namespace {
+
+void check_sizes(std::size_t ids, std::size_t out) {
+  if (ids != out) throw Error(ErrorCode::invalid_argument, "a batch's answers need a span as long as its ids");
+}
+
+}  // namespace
+
+Scope::Scope(std::shared_ptr<internal::Engine> engine, std::string name, Ack ack, const ScopeOptions& options)
+    : engine_(std::move(engine)), name_(std::move(name)), key_(engine_->scope(name_)), ack_(ack), options_(options) {}
+
+internal::ScopeKey Scope::key() const {
+  if (key_.number != 0) [[likely]]
+    return key_;
+  return engine_->scope(name_);  // Some process may have used the name for the first time since.
+}
+
+std::optional<Record> Scope::to_record(std::string_view id, const internal::Found& found) const {
+  if ((found.flags & internal::kHasAttributes) == 0) {
+    return Record{name_, std::string(id), Time{std::chrono::microseconds{found.time_us}}, found.lsn};
+  }
+  auto record = engine_->record_at(found.lsn);  // Nothing when it has expired since.
+  if (record) record->scope = name_;
+  return record;
+}
+
+void Scope::tell(std::string_view id, const Attributes& attributes, const Marked& marked) const {
+  const DecisionHook& hook = engine_->options().on_decision;
+  if (!hook) [[likely]]
+    return;
+  Decision decision{marked.verdict, name_, id, attributes.correlation, std::nullopt};
+  if ((marked == Verdict::duplicate || marked == Verdict::conflict) && marked.lsn.value != 0) {
+    if (const auto record = engine_->record_at(marked.lsn)) decision.first_seen = record->processed_at;
+  }
+  hook(decision);
+}
+
+bool Scope::contains(std::string_view id) const {
+  return engine_->check(key(), id).has_value();
+}
+
+void Scope::contains(std::span<const std::string_view> ids, std::span<bool> out) const {
+  check_sizes(ids.size(), out.size());
+  std::ranges::fill(out, false);
+  engine_->check(key(), ids, [&](std::size_t i, const internal::Found&) { out[i] = true; });
+}
+
+bool Scope::contains(std::string_view id, std::string_view correlation) const {
+  return engine_->contains(key(), id, correlation);
+}
+
+std::optional<Record> Scope::find(std::string_view id) const {
+  const auto found = engine_->check(key(), id);
+  return found ? to_record(id, *found) : std::nullopt;
+}
+
+void Scope::find(std::span<const std::string_view> ids, std::span<std::optional<Record>> out) const {
+  check_sizes(ids.size(), out.size());
+  std::ranges::fill(out, std::nullopt);
+  engine_->check(key(), ids, [&](std::size_t i, const internal::Found& found) { out[i] = to_record(ids[i], found); });
+}
+
+Marked Scope::mark(std::string_view id, const Attributes& attributes, Ack ack) const {
+  const Marked marked = engine_->mark(key(), id, attributes, ack);
+  tell(id, attributes, marked);
+  return marked;
+}
+
+void Scope::mark(std::span<const std::string_view> ids, std::span<const Attributes> attributes, std::span<Marked> out,
+                 Ack ack) const {
+  check_sizes(ids.size(), out.size());
+  if (!attributes.empty()) check_sizes(ids.size(), attributes.size());
+  engine_->mark(key(), ids, attributes, out, ack);
+  if (!engine_->options().on_decision) [[likely]]
+    return;
+  for (std::size_t i = 0; i < ids.size(); ++i) tell(ids[i], attributes.empty() ? Attributes{} : attributes[i], out[i]);
+}
+
+Claim Scope::begin(std::string_view id, std::chrono::milliseconds lease, const Attributes& attributes,
+                   std::chrono::milliseconds patience) const {
+  Claim claim;
+  auto held = std::make_unique<internal::HeldClaim>();
+  held->id = id;
+  const internal::ScopeKey scope = key();
+  const Marked marked =
+      engine_->begin(scope, held->id, attributes, {lease, options_.orphans}, patience, held->lease, claim.owner_);
+  engine_->count(scope, marked.verdict);
+  claim.engine_ = engine_;
+  claim.ack_ = ack_;
+  claim.verdict_ = marked.verdict;
+  claim.redelivered_ = marked.redelivered;
+  if (marked == Verdict::fresh) {
+    held->correlation = attributes.correlation;
+    held->fingerprint = attributes.fingerprint;
+    held->source = {std::string(attributes.source.name), attributes.source.partition, attributes.source.offset};
+    claim.token_ = held->lease.token;
+    claim.lease_ = std::move(held);
+  } else if (marked.lsn.value != 0) {
+    claim.record_ = engine_->record_at(marked.lsn);
+    if (claim.record_) claim.record_->scope = name_;
+  }
+  tell(id, attributes, marked);
+  return claim;
+}
+
+ClaimBatch Scope::begin(std::span<const std::string_view> ids, std::chrono::milliseconds lease) const {
+  ClaimBatch batch;
+  batch.engine_ = engine_;
+  batch.held_ = std::make_unique<internal::HeldBatch>();
+  batch.verdicts_.resize(ids.size());
+  internal::HeldBatch& held = *batch.held_;
+  batch.newest_ = engine_->begin(key(), ids, {lease, options_.orphans}, batch.verdicts_, held.leases);
+  // The claims outlive the caller's ids.
+  std::size_t bytes = 0;
+  for (const auto& one : held.leases) bytes += one.id.size();
+  held.ids = std::make_unique_for_overwrite<char[]>(bytes);
+  char* at = held.ids.get();
+  for (auto& one : held.leases) {
+    char* const end = std::ranges::copy(one.id, at).out;
+    one.id = {at, one.id.size()};
+    at = end;
+  }
+  if (engine_->options().on_decision) [[unlikely]] {
+    for (std::size_t i = 0; i < ids.size(); ++i) tell(ids[i], {}, {batch.verdicts_[i], Lsn{}});
+  }
+  return batch;
+}
+
+bool Scope::wait_free(std::string_view id, std::chrono::milliseconds patience) const {
+  return engine_->wait_free(key(), id, patience);
+}
+
+bool Scope::forget(std::string_view id, Ack ack) const {
+  return engine_->forget(key(), id, ack);
+}
+
+bool Scope::release(std::string_view id) const {
+  return engine_->release(key(), id);
+}
+
+}  // namespace oncelog

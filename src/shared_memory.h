@@ -1,0 +1,78 @@
+#pragma once
+
+#include <pthread.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+
+#include <oncelog/error.h>
+
+namespace oncelog::internal {
+
+/// What shared memory between processes is made of: a mapped file, a robust mutex in it, and a futex to wait on.
+/// Objects that live in mapped memory hold offsets, never pointers, and are lock-free atomics of a fixed size.
+static_assert(std::atomic<std::uint64_t>::is_always_lock_free && sizeof(std::atomic<std::uint64_t>) == 8 &&
+              alignof(std::atomic<std::uint64_t>) == 8);
+static_assert(std::atomic<std::int64_t>::is_always_lock_free && sizeof(std::atomic<std::int64_t>) == 8);
+static_assert(std::atomic<std::uint32_t>::is_always_lock_free && sizeof(std::atomic<std::uint32_t>) == 4 &&
+              alignof(std::atomic<std::uint32_t>) == 4);
+
+/// The Error for a failed system call on a path; ENOSPC, EDQUOT and EFBIG become ErrorCode::full, EACCES, EPERM and
+/// EROFS no_permission, everything else io.
+Error system_error(int error_number, const char* what, const std::filesystem::path& path);
+
+/// A file mapped shared, readable and writable. Its blocks are allocated before anyone stores into it, so that a full
+/// disk is an Error at creation and never a SIGBUS later. Movable; unmaps when it goes.
+class MappedFile {
+ public:
+  /// Makes a new file of `size` zero bytes, in place of any of that name (which stays mapped where it is). Error: full,
+  /// no_permission, io.
+  static MappedFile create(const std::filesystem::path& path, std::size_t size);
+
+  /// Maps an existing regular file of at least `min_size` bytes whole; nothing when there is none, or a smaller one.
+  static std::optional<MappedFile> open(const std::filesystem::path& path, std::size_t min_size);
+
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&&) = delete;
+  ~MappedFile();
+
+  std::byte* data() const { return data_; }
+  std::size_t size() const { return size_; }
+
+  /// Gives the space of whole pages from `from` on back to the file system; they read as zeros. Nobody may touch them
+  /// after: there may be no space for them then. Without effect on a file system that knows no holes.
+  void give_back(std::size_t from) noexcept;
+
+ private:
+  MappedFile(std::byte* data, std::size_t size) : data_(data), size_(size) {}
+
+  std::byte* data_;
+  std::size_t size_;
+};
+
+/// A mutex in shared memory that survives the death of its owner: the next one to lock it learns of it and goes on.
+class RobustMutex {
+ public:
+  /// Called once on zeroed shared memory, before any other process can see it.
+  void initialise();
+
+  /// Waits for it; a wake-up lost to a killed waiter costs 10 ms. Returns true when the previous owner died while
+  /// holding it; whatever that one guarded must be consistent at every instruction. Acquires from unlock(), and from
+  /// everything a dead owner did. Throws Error::corrupt when the memory is no mutex.
+  bool lock();
+  void unlock() noexcept;
+
+ private:
+  pthread_mutex_t mutex_;
+};
+static_assert(sizeof(RobustMutex) <= 64);
+
+/// Sleeps until *word is no longer `seen`, a wake-up, the time limit, or for no reason at all: callers look again.
+void futex_wait(const std::atomic<std::uint32_t>& word, std::uint32_t seen, std::chrono::microseconds limit);
+void futex_wake_all(const std::atomic<std::uint32_t>& word) noexcept;
+
+}  // namespace oncelog::internal

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <optional>
+#include <string_view>
+
+#include <oncelog/transaction.h>
+
+#include "lmdb_handles.h"
+
+namespace oncelog::internal {
+
+/// The user's tables: ordered maps from bytes to bytes, all in one LMDB table under keys that begin with their table's
+/// name. So they come to be without anyone opening a database, which LMDB allows one transaction at a time only.
+/// Thread-safe, as far as the transaction given is the caller's.
+///
+///   key: table's name, NUL, the user's key
+class UserTables {
+ public:
+  /// Opens the table, creating it: stores made before there were user tables have none.
+  explicit UserTables(lmdb::Txn& txn) : dbi_(txn.open_table("user", MDB_CREATE)) {}
+
+  /// Errors of all: invalid_argument for a name or key out of its limits.
+  std::optional<std::string_view> get(const lmdb::Txn& txn, std::string_view table, std::string_view key) const;
+  void put(lmdb::WriteTxn& txn, std::string_view table, std::string_view key, std::string_view value) const;
+  bool erase(lmdb::WriteTxn& txn, std::string_view table, std::string_view key) const;
+  void scan(const lmdb::Txn& txn, std::string_view table, std::string_view from, const EntryVisitor& visitor) const;
+
+ private:
+  MDB_dbi dbi_;
+};
+
+}  // namespace oncelog::internal

@@ -1,0 +1,127 @@
+#include "catalog.h"
+
+#include <cstring>
+
+#include "parts.h"
+
+using namespace oncelog;
+using namespace oncelog::internal;
+using namespace oncelog::testing;
+
+namespace {
+
+/// Stores these bytes as the identity and reads it.
+std::optional<StoreIdentity> identity_from(Tables& tables, lmdb::Bytes bytes) {
+  lmdb::WriteTxn txn(tables.env);
+  const MDB_dbi meta = txn.open_table("meta", 0);
+  txn.put(meta, lmdb::to_val(lmdb::to_bytes("identity")), bytes);
+  return tables.catalog->identity(txn);
+}
+
+lmdb::Bytes bytes_of(const StoreIdentity& identity) {
+  return std::as_bytes(std::span(&identity, 1));
+}
+
+StoreIdentity sound_identity() {
+  StoreIdentity identity;
+  identity.buckets = 8;
+  identity.retention_us = 1'000'000;
+  identity.hash_seed = 77;
+  identity.store_id[3] = 9;
+  return identity;
+}
+
+}  // namespace
+
+TEST_CASE("a store's identity comes back as it was put, and is nothing before") {
+  Tables tables;
+  lmdb::WriteTxn txn(tables.env);
+  CHECK_FALSE(tables.catalog->identity(txn));
+  tables.catalog->put_identity(txn, sound_identity());
+  const auto identity = tables.catalog->identity(txn);
+  REQUIRE(identity);
+  CHECK(std::memcmp(&*identity, bytes_of(sound_identity()).data(), sizeof(StoreIdentity)) == 0);
+}
+
+TEST_CASE("an identity of a later format is refused as such, whatever its length") {
+  Tables tables;
+  StoreIdentity later = sound_identity();
+  later.format_version = kFormatVersion + 1;
+  CHECK(error_code_of([&] { identity_from(tables, bytes_of(later)); }) == ErrorCode::newer_format);
+  CHECK(error_code_of([&] { identity_from(tables, bytes_of(later).first(4)); }) == ErrorCode::newer_format);
+  std::vector<std::byte> longer(100);
+  std::memcpy(longer.data(), &later, sizeof later);
+  CHECK(error_code_of([&] { identity_from(tables, longer); }) == ErrorCode::newer_format);
+}
+
+TEST_CASE("an identity of a wrong length or with impossible values is damage") {
+  Tables tables;
+  const auto code = [&](auto change) {
+    StoreIdentity identity = sound_identity();
+    change(identity);
+    return error_code_of([&] { identity_from(tables, bytes_of(identity)); });
+  };
+  CHECK(code([](StoreIdentity& identity) { identity.format_version = 0; }) == ErrorCode::corrupt);
+  CHECK(code([](StoreIdentity& identity) { identity.buckets = 0; }) == ErrorCode::corrupt);
+  CHECK(code([](StoreIdentity& identity) { identity.buckets = kMinBuckets - 1; }) == ErrorCode::corrupt);
+  CHECK(code([](StoreIdentity& identity) { identity.buckets = kMaxBuckets + 1; }) == ErrorCode::corrupt);
+  CHECK(code([](StoreIdentity& identity) { identity.retention_us = 0; }) == ErrorCode::corrupt);
+  CHECK(code([](StoreIdentity& identity) { identity.retention_us = -1; }) == ErrorCode::corrupt);
+  const StoreIdentity sound = sound_identity();
+  for (std::size_t size = 0; size < sizeof sound; ++size) {
+    CHECK(error_code_of([&] { identity_from(tables, bytes_of(sound).first(size)); }) == ErrorCode::corrupt);
+  }
+  CHECK(identity_from(tables, bytes_of(sound)));
+}
+
+TEST_CASE("bucket rows are read in the order of their numbers, and dropped from below") {
+  Tables tables;
+  lmdb::WriteTxn txn(tables.env);
+  for (const std::uint64_t number : {300, 2, 1, 256})
+    tables.catalog->put_bucket(txn, number, {number * 8, 0, 5, number});
+  tables.catalog->put_bucket(txn, 2, {16, 0, 6, 99});
+  const auto rows = tables.catalog->buckets(txn);
+  REQUIRE(rows.size() == 4);
+  CHECK(rows[0].first == 1);
+  CHECK(rows[1].first == 2);
+  CHECK(rows[1].second.entries == 99);
+  CHECK(rows[2].first == 256);
+  CHECK(rows[3].first == 300);
+  CHECK_FALSE(tables.catalog->bucket(txn, 3));
+  tables.catalog->drop_buckets_below(txn, 256);
+  CHECK(tables.catalog->buckets(txn).size() == 2);
+  CHECK_FALSE(tables.catalog->bucket(txn, 2));
+  CHECK(tables.catalog->bucket(txn, 256)->entries == 256);
+}
+
+TEST_CASE("a bucket row of a wrong length is damage") {
+  Tables tables;
+  lmdb::WriteTxn txn(tables.env);
+  const std::uint64_t number = 1;
+  txn.put(txn.open_table("buckets", MDB_INTEGERKEY), lmdb::to_val(number), lmdb::to_bytes("short"));
+  CHECK(error_code_of([&] { tables.catalog->bucket(txn, 1); }) == ErrorCode::corrupt);
+  CHECK(error_code_of([&] { tables.catalog->buckets(txn); }) == ErrorCode::corrupt);
+}
+
+TEST_CASE("scopes are numbered from 1 in the order of their first use") {
+  Tables tables;
+  lmdb::WriteTxn txn(tables.env);
+  CHECK_FALSE(tables.catalog->scope(txn, "orders"));
+  CHECK(tables.catalog->add_scope(txn, "orders") == 1);
+  CHECK(tables.catalog->add_scope(txn, "mails") == 2);
+  CHECK(tables.catalog->add_scope(txn, "orders") == 1);
+  const std::string longest(kMaxScopeBytes, '\0');  // Any bytes make a name.
+  CHECK(tables.catalog->add_scope(txn, longest) == 3);
+  CHECK(tables.catalog->scope(txn, "mails") == 2);
+  const auto all = tables.catalog->scopes(txn);
+  REQUIRE(all.size() == 3);
+  for (const auto& [number, name] : all) CHECK(tables.catalog->scope(txn, name) == number);
+}
+
+TEST_CASE("an LMDB file without the tables is not a store") {
+  const TempDir dir;
+  const lmdb::Env env(dir.path(), MDB_NOTLS, std::uint64_t{1} << 20, 4, 8);
+  lmdb::WriteTxn txn(env);
+  CHECK(error_code_of([&] { Catalog(txn, 0); }) == ErrorCode::not_a_store);
+  CHECK(error_code_of([&] { Log(txn, 0); }) == ErrorCode::not_a_store);
+}

@@ -1,0 +1,173 @@
+#include "event_watch.h"
+
+#include <algorithm>
+#include <mutex>
+#include <stdexcept>
+#include <vector>
+
+#include "support.h"
+
+using namespace oncelog;
+using namespace oncelog::testing;
+using namespace std::chrono_literals;
+
+namespace {
+
+/// What a store's hook was told.
+class Told {
+ public:
+  StoreEventHook hook() {
+    return [this](const StoreEvent& event) {
+      const std::lock_guard guard(mutex_);
+      events_.push_back(event);
+    };
+  }
+
+  std::vector<StoreEvent> all() const {
+    const std::lock_guard guard(mutex_);
+    return events_;
+  }
+  std::size_t count(StoreEventKind kind) const {
+    return static_cast<std::size_t>(std::ranges::count(all(), kind, &StoreEvent::kind));
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::vector<StoreEvent> events_;
+};
+
+/// Options with a hook, whose flusher looks often.
+Options watched(StoreEventHook hook) {
+  Options options{.retention = 1h, .expected_ids = 1, .flush_interval = 1ms};
+  options.on_event = std::move(hook);
+  return options;
+}
+
+/// Waits until the flusher's thread has gone through two rounds since: what was to be told of before is told.
+void wait_a_round(const Store& store, const Scope& scope) {
+  static std::atomic<int> number{0};
+  for (int i = 0; i < 2; ++i) {
+    const std::uint64_t before = store.metrics().flushes;
+    scope.mark("for a round " + std::to_string(number.fetch_add(1)));
+    wait_until([&] { return store.metrics().flushes > before; });
+  }
+}
+
+}  // namespace
+
+TEST_CASE("a wall clock that runs ahead is told once for each fault, whether it begins before or after the opening") {
+  const TempDir dir;
+  FakeHost host;
+  Told told;
+  const Store store = StoreAccess::open(dir / "store", watched(told.hook()), host);
+  const Scope scope = store.scope("s");
+  host.step_wall(900ms);
+  wait_a_round(store, scope);
+  CHECK(told.all().empty());  // No more than noise.
+  host.step_wall(10min);
+  wait_until([&] { return told.count(StoreEventKind::clock_fault) == 1; });
+  wait_a_round(store, scope);
+  host.step_wall(10min);
+  wait_a_round(store, scope);
+  CHECK(told.all().size() == 1);
+  CHECK(told.all()[0].sentence.find("600 s ahead") != std::string::npos);
+  host.step_wall(-20min);
+  wait_a_round(store, scope);
+  CHECK(told.all().size() == 1);
+  host.step_wall(10min);
+  wait_until([&] { return told.count(StoreEventKind::clock_fault) == 2; });
+}
+
+TEST_CASE("a flush that fails is told with its reason, and its recovery once there is room again") {
+  const TempDir dir;
+  FakeHost host;
+  Told told;
+  Options options = watched(told.hook());
+  options.ring_bytes = std::uint64_t{64} << 10;
+  options.map_bytes = std::uint64_t{1} << 20;
+  const Store store = StoreAccess::open(dir / "store", options, host);
+  const Scope scope = store.scope("s");
+  ErrorCode code{};
+  for (int i = 0; code == ErrorCode{}; ++i) {
+    try {
+      scope.mark(std::to_string(i) + std::string(900, 'x'));
+    } catch (const Error& error) {
+      code = error.code();
+    }
+  }
+  REQUIRE(code == ErrorCode::full);
+  wait_until([&] { return told.count(StoreEventKind::flush_failed) == 1; });
+  CHECK(told.count(StoreEventKind::flush_recovered) == 0);
+  const std::string reason = told.all().front().sentence;
+  CAPTURE(reason);
+  CHECK(reason.find(dir.path().string()) != std::string::npos);
+  host.advance(2h);  // Everything expires.
+  wait_until([&] { return told.count(StoreEventKind::flush_recovered) == 1; });
+  CHECK(told.count(StoreEventKind::flush_failed) == 1);
+  // What an earlier round of upkeep had to say stands until this one has ended.
+  wait_until([&] { return store.metrics().last_error.empty(); });
+}
+
+TEST_CASE("a bucket that a size cap takes before its time is told, with the time from which on all is remembered") {
+  const TempDir dir;
+  FakeHost host;
+  Told told;
+  Options options = watched(told.hook());
+  options.buckets = 4;
+  options.max_bytes = std::uint64_t{1} << 20;
+  const Store store = StoreAccess::open(dir / "store", options, host);
+  const Scope scope = store.scope("s");
+  for (int i = 0; store.metrics().early_drops == 0; ++i) {
+    REQUIRE(i < 100'000);
+    scope.mark(std::to_string(i) + std::string(900, 'x'));
+    host.advance(500ms);
+  }
+  wait_until([&] { return told.count(StoreEventKind::bucket_dropped_early) != 0; });
+  CHECK(told.all().front().sentence.find("forget 1 of its time buckets") != std::string::npos);
+  CHECK(told.all().front().sentence.find("before 2027-01-15T") != std::string::npos);
+}
+
+TEST_CASE("what a hook throws is told by the metrics until the hook returns again, and keeps nothing from being told") {
+  const TempDir dir;
+  FakeHost host;
+  std::atomic<int> calls{0};
+  const Store store = StoreAccess::open(dir / "store", watched([&](const StoreEvent&) {
+                                          if (calls.fetch_add(1) == 0) throw std::runtime_error("no pager");
+                                        }),
+                                        host);
+  const Scope scope = store.scope("s");
+  host.step_wall(1h);
+  wait_until([&] { return calls.load() == 1; });
+  wait_until([&] { return !store.metrics().last_error.empty(); });
+  wait_a_round(store, scope);
+  CHECK(store.metrics().last_error.find("no pager") != std::string::npos);
+  CHECK(store.metrics().last_error.find("clock_fault") != std::string::npos);
+  host.step_wall(-1h);
+  wait_a_round(store, scope);
+  CHECK(calls.load() == 1);
+  host.step_wall(1h);
+  wait_until([&] { return calls.load() == 2; });
+  wait_until([&] { return store.metrics().last_error.empty(); });
+}
+
+TEST_CASE("a hook may use the store") {
+  const TempDir dir;
+  FakeHost host;
+  std::atomic<bool> marked{false};
+  std::optional<Scope> scope;
+  std::mutex mutex;
+  const Store store = StoreAccess::open(dir / "store", watched([&](const StoreEvent& event) {
+                                          const std::lock_guard guard(mutex);
+                                          scope->mark(event.sentence, Ack::disk);
+                                          marked.store(true);
+                                        }),
+                                        host);
+  {
+    const std::lock_guard guard(mutex);
+    scope = store.scope("s");
+  }
+  host.step_wall(1h);
+  wait_until([&] { return marked.load(); });
+  CHECK(store.durable() == store.metrics().head);
+  scope.reset();
+}

@@ -1,0 +1,309 @@
+#include "failpoint.h"
+
+#include <signal.h>
+
+#include <atomic>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "shared.h"
+#include "store_files.h"
+#include "support.h"
+
+using namespace oncelog;
+using namespace oncelog::testing;
+using namespace std::chrono_literals;
+using internal::failpoints;
+
+namespace {
+
+constexpr std::uint32_t kClaims = 24;
+
+/// What a child says that it was told before it died.
+struct Told {
+  std::atomic<bool> claimed{false};
+  std::atomic<bool> plain{false};
+  std::atomic<bool> committed{false};
+  std::atomic<bool> completed{false};
+  std::atomic<bool> over{false};
+  std::atomic<bool> synced{false};
+  std::atomic<bool> forgotten{false};
+};
+
+/// How those who come after a death find the store.
+enum class After {
+  reopened,    // As the dead left it.
+  rebuilt,     // Without its shared memory: what was not flushed is gone.
+  open,        // They have had it open all the time.
+  died_again,  // Who found it first died as well, at each place where one can, one after the other.
+};
+
+/// One store, in which children die at one place after the other.
+class Crashes {
+ public:
+  explicit Crashes(After after) : after_(after) {
+    options_.retention = 1h;
+    options_.expected_ids = 1;
+    options_.flush_interval = 1h;
+    options_.ring_bytes = 64 << 10;
+    options_.max_claims = kClaims;
+    if (after_ == After::open) store_ = open();
+  }
+
+  FakeHost& host() const { return *host_; }
+
+  /// Has a child run `scenario` and die at the n-th failpoint, for each n until one survives; then `check`.
+  void run(const std::function<void(const Store&, Told&, const std::string&)>& scenario,
+           const std::function<void(const Store&, const Told&, const std::string&)>& check) {
+    std::uint64_t nth = 0;
+    for (bool died = true; died;) {
+      nth += scaled(1, 7);
+      CAPTURE(nth);
+      const std::string n = std::to_string(nth);
+      const Shared<Told> told;
+      const int status = wait_for(spawn([&] {
+        const Store store = open();
+        store.scope("orders");
+        store.scope("mails");
+        store.lock("makes the tokens' epoch", 1h);
+        failpoints.arm(nth);
+        scenario(store, *told, n);
+        failpoints.arm(0);
+        return 0;
+      }));
+      died = status != 0;
+      if (died) REQUIRE(status == -SIGKILL);
+      if (after_ == After::rebuilt) remove_derived(dir_ / "store");
+      if (after_ == After::died_again && died) die_again(nth);
+      if (after_ != After::open) store_ = open();
+      check(*store_, *told, n);
+      // No lease is lost: all can be had at once.
+      std::vector<std::string> texts;
+      for (std::uint32_t i = 0; i < kClaims; ++i) texts.push_back("all of them " + n + " " + std::to_string(i));
+      const std::vector<std::string_view> ids(texts.begin(), texts.end());
+      CHECK_NOTHROW(store_->scope("orders").begin(ids, 1h).abandon());
+      CHECK(store_->claims().empty());
+      check_log();
+      if (after_ != After::open) store_.reset();
+    }
+    CHECK(nth > 20);
+    MESSAGE(nth << " places");
+  }
+
+  /// Whether what was accepted but not synced may be gone.
+  bool forgetful() const { return after_ == After::rebuilt; }
+
+ private:
+  Store open() const { return StoreAccess::open(dir_ / "store", options_, *host_); }
+
+  /// At every seventh place, and at others than after the death before.
+  void die_again(std::uint64_t first) const {
+    const std::uint64_t stride = scaled(7, 15);
+    for (std::uint64_t nth = 1 + first % stride;; nth += stride) {
+      const int status = wait_for(spawn([&] {
+        const Store store = open();
+        failpoints.arm(nth);
+        const Claim claim = store.scope("orders").begin("of who came first", 1h);
+        store.transact([](Transaction& tx) { tx.put("t", "k", "v"); });
+        store.sync();
+        failpoints.arm(0);
+        return 0;
+      }));
+      if (status == 0) return;
+      REQUIRE(status == -SIGKILL);
+    }
+  }
+
+  /// No id has two records but after it was forgotten, and nothing is damaged.
+  void check_log() const {
+    std::map<std::pair<std::string, std::string>, int> seen;
+    store_->scan({}, [&](const Record& record) {
+      int& count = seen[{record.scope, record.id}];
+      count = record.forgotten ? 0 : count + 1;
+      CHECK(count <= 1);
+      return true;
+    });
+    Lsn last;
+    for (const Record& record : store_->correlated("chain")) {
+      CHECK(record.lsn > last);
+      last = record.lsn;
+    }
+  }
+
+  const After after_;
+  const Shared<FakeHost> host_;
+  const TempDir dir_;
+  Options options_;
+  std::optional<Store> store_;
+};
+
+After pick_after() {
+  After after = After::reopened;
+  SUBCASE("and the store is opened again") {}
+  SUBCASE("and the store is opened again without its shared memory") {
+    after = After::rebuilt;
+  }
+  SUBCASE("while another process has the store open") {
+    after = After::open;
+  }
+  SUBCASE("and who opens the store again dies at any place, too") {
+    after = After::died_again;
+  }
+  return after;
+}
+
+/// mark() on an id that may have been left behind anyhow: never in progress for good.
+bool was_marked(const Scope& scope, const std::string& id) {
+  const Marked marked = scope.mark(id);
+  REQUIRE(marked != Verdict::in_progress);
+  CHECK(scope.contains(id));
+  return marked == Verdict::duplicate;
+}
+
+bool in_chain(const Store& store, const std::string& id) {
+  for (const Record& record : store.correlated("chain")) {
+    if (record.id == id) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+TEST_CASE("a process that dies at any place in a transaction leaves all of it or nothing") {
+  Crashes crashes(pick_after());
+  crashes.run(
+      [](const Store& store, Told& told, const std::string& n) {
+        const Scope orders = store.scope("orders");
+        const Scope mails = store.scope("mails");
+        Claim claim = orders.begin("claimed " + n, 1h, {.correlation = "chain"});
+        store.transact([&](Transaction& tx) {
+          tx.mark(orders, "order " + n, {.correlation = "chain"});
+          std::thread([&] {
+            orders.mark("plain " + n, {.correlation = "chain"});
+            told.plain = true;
+          }).join();
+          tx.put("orders", n, "paid");
+          tx.mark(mails, "mail " + n, {.correlation = "chain", .result = "sent"});
+          tx.mark(mails, "mail without attributes " + n);
+          tx.put("mails", n, "sent");
+          tx.complete(claim, {.result = "done"});
+        });
+        told.committed = true;
+        orders.mark("after " + n);
+        told.over = true;
+        store.sync();
+        told.synced = true;
+      },
+      [&](const Store& store, const Told& told, const std::string& n) {
+        const Scope orders = store.scope("orders");
+        const Scope mails = store.scope("mails");
+        const bool effect = store.get("orders", n).has_value();
+        CHECK(store.get("mails", n).has_value() == effect);
+        if (told.committed) CHECK(effect);
+        CHECK(was_marked(orders, "order " + n) == effect);
+        CHECK(was_marked(mails, "mail " + n) == effect);
+        CHECK(was_marked(mails, "mail without attributes " + n) == effect);
+        const Claim claim = orders.begin("claimed " + n, 1h);
+        CHECK((claim == Verdict::duplicate) == effect);
+        CHECK(static_cast<bool>(claim) == !effect);
+        if (effect) {
+          CHECK(mails.find("mail " + n)->result == "sent");
+          CHECK(claim.record()->result == "done");
+        }
+        for (const std::string id : {"order ", "mail ", "claimed "}) CHECK(in_chain(store, id + n) == effect);
+        if (told.plain && (!crashes.forgetful() || told.synced)) {
+          CHECK(was_marked(orders, "plain " + n));
+          CHECK(in_chain(store, "plain " + n));
+        }
+        if (told.over && (!crashes.forgetful() || told.synced)) CHECK(was_marked(orders, "after " + n));
+      });
+}
+
+TEST_CASE("a process that dies at any place in its claims leaves them completed or free") {
+  Crashes crashes(pick_after());
+  crashes.run(
+      [&](const Store& store, Told& told, const std::string& n) {
+        const Scope orders = store.scope("orders");
+        Claim completed = orders.begin("completed " + n, 1h, {.correlation = "chain"});
+        told.claimed = true;
+        {
+          const Claim abandoned = orders.begin("abandoned " + n, 1h);
+          // What is over is taken by a claim, and by a mark.
+          const Claim passed = orders.begin("passed " + n, 10s);
+          const Claim marked = orders.begin("marked " + n, 10s);
+          crashes.host().advance(10s);
+          const Claim taker = orders.begin("passed " + n, 10s);
+          expect(static_cast<bool>(taker), "what is over can be taken");
+          expect(orders.mark("marked " + n) == Verdict::fresh, "what is over can be marked");
+          told.plain = true;
+        }
+        expect(static_cast<bool>(completed.complete({.result = "done"})), "the claim is in time");
+        told.completed = true;
+        std::vector<std::string> texts;
+        for (int i = 0; i < 3; ++i) texts.push_back("batch " + n + " " + std::to_string(i));
+        ClaimBatch batch = orders.begin(std::vector<std::string_view>(texts.begin(), texts.end()), 1h);
+        batch.complete();
+        told.over = true;
+      },
+      [&](const Store& store, const Told& told, const std::string& n) {
+        const Scope orders = store.scope("orders");
+        CHECK(orders.begin("abandoned " + n, 1h));
+        CHECK(orders.begin("passed " + n, 1h));
+        const Claim completed = orders.begin("completed " + n, 1h);
+        if (told.completed && !crashes.forgetful()) CHECK(completed == Verdict::duplicate);
+        if (completed == Verdict::duplicate) {
+          CHECK(completed.record()->result == "done");
+          CHECK(in_chain(store, "completed " + n));
+        } else {
+          CHECK(completed);
+          CHECK_FALSE(in_chain(store, "completed " + n));
+        }
+        const Claim marked = orders.begin("marked " + n, 1h);
+        CHECK(marked != Verdict::in_progress);
+        if (told.plain && !crashes.forgetful()) CHECK(marked == Verdict::duplicate);
+        bool last = true;
+        for (int i = 0; i < 3; ++i) {
+          const Claim one = orders.begin("batch " + n + " " + std::to_string(i), 1h);
+          CHECK(one != Verdict::in_progress);
+          if (told.over && !crashes.forgetful()) CHECK(one == Verdict::duplicate);
+          if (one == Verdict::duplicate) CHECK(last);  // In order.
+          last = one == Verdict::duplicate;
+        }
+      });
+}
+
+TEST_CASE("a process that dies at any place in marking, forgetting and flushing loses nothing it was told of") {
+  Crashes crashes(pick_after());
+  crashes.run(
+      [](const Store& store, Told& told, const std::string& n) {
+        const Scope orders = store.scope("orders");
+        orders.mark("plain " + n, {.correlation = "chain"});
+        told.plain = true;
+        store.sync();
+        told.synced = true;
+        orders.mark("again " + n, {.correlation = "chain"});
+        orders.forget("again " + n);
+        told.forgotten = true;
+        orders.mark("again " + n, {.correlation = "chain"}, Ack::disk);
+        told.over = true;
+      },
+      [&](const Store& store, const Told& told, const std::string& n) {
+        const Scope orders = store.scope("orders");
+        if (told.plain && (told.synced || !crashes.forgetful())) {
+          CHECK(was_marked(orders, "plain " + n));
+          CHECK(in_chain(store, "plain " + n));
+        }
+        if (told.over) {
+          CHECK(was_marked(orders, "again " + n));
+          CHECK(in_chain(store, "again " + n));
+        } else if (!told.forgotten) {
+          was_marked(orders, "again " + n);
+        }
+        CHECK(orders.forget("again " + n) == (told.over || !told.forgotten || orders.contains("again " + n)));
+        CHECK(orders.mark("again " + n) == Verdict::fresh);
+      });
+}

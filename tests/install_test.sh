@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# What `meson install` puts into a system is all that a consumer needs: a program outside of this tree is built with
+# pkg-config alone, against the static and the shared library, and run.
+#   install_test.sh BUILD-FOLDER SANITIZE MESON COMPILER...
+set -euo pipefail
+export LC_ALL=C
+
+build=$(realpath "$1")
+sanitize=$2
+meson=$3
+shift 3
+compiler=("$@")
+[[ $sanitize == none ]] || compiler+=("-fsanitize=$sanitize")
+
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+root=$folder/root
+# Nothing is built here: the test runs after the build.
+"$meson" install -C "$build" --no-rebuild --destdir "$root" >"$folder/log" 2>&1 || { cat "$folder/log" >&2; exit 1; }
+
+pc=$(find "$root" -name oncelog.pc)
+[[ -f $pc ]] || { echo "no oncelog.pc was installed" >&2; exit 1; }
+# The system's own packages are where they are, ours has the destination folder in front.
+sed -i "s|^prefix=|prefix=$root|" "$pc"
+export PKG_CONFIG_PATH=${pc%/*}${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}
+
+mkdir "$folder/consumer"
+cd "$folder/consumer"
+cat >consumer.cc <<'END'
+#include <oncelog/oncelog.h>
+
+#include <cstdio>
+
+int main(int, char** arguments) {
+  const auto store = oncelog::Store::open(arguments[1]);
+  const auto orders = store.scope("orders");
+  const bool right = orders.mark("m-1") == oncelog::Verdict::fresh && orders.mark("m-1") == oncelog::Verdict::duplicate &&
+                     !orders.contains("m-2");
+  store.sync();
+  try {
+    oncelog::Store::open(arguments[1], {.buckets = 3});
+    return 1;
+  } catch (const oncelog::Error& error) {
+    if (error.code() != oncelog::ErrorCode::options_mismatch) return 1;
+  }
+  std::puts(right ? "right" : "wrong");
+  return right ? 0 : 1;
+}
+END
+
+# Everything a public header includes must have been installed too, and each must stand alone.
+read -ra flags <<<"$(pkg-config --cflags oncelog)"
+for header in "$root"/*/include/oncelog/*.h "$root"/*/*/include/oncelog/*.h; do
+  [[ -f $header ]] || continue
+  echo "#include <oncelog/${header##*/}>" | "${compiler[@]}" -std=c++20 -fsyntax-only -x c++ "${flags[@]}" -
+done
+
+read -ra shared <<<"$(pkg-config --libs oncelog)"
+"${compiler[@]}" -std=c++20 consumer.cc "${flags[@]}" "${shared[@]}" -o shared
+lib=$(dirname "$(find "$root" -name 'liboncelog.so' | head -1)")
+[[ $(LD_LIBRARY_PATH=$lib ./shared shared-store) == right ]]
+libraries=$(LD_LIBRARY_PATH=$lib ldd ./shared)
+[[ $libraries == *"liboncelog.so"*" => $lib/"* ]] || { echo "not linked shared" >&2; exit 1; }
+
+read -ra static <<<"$(pkg-config --static --libs oncelog)"
+static=("${static[@]/#-loncelog/-l:liboncelog.a}")
+"${compiler[@]}" -std=c++20 consumer.cc "${flags[@]}" "${static[@]}" -o static
+[[ $(./static static-store) == right ]]
+! ldd ./static | grep -q liboncelog || { echo "not linked statically" >&2; exit 1; }
+echo "installed, and used with pkg-config: shared and static"

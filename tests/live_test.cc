@@ -1,0 +1,192 @@
+#include "live.h"
+
+#include <atomic>
+#include <fstream>
+#include <thread>
+
+#include "support.h"
+
+using namespace oncelog;
+using namespace oncelog::internal;
+using namespace oncelog::testing;
+
+namespace {
+
+const Uuid kBoot{1};
+const Uuid kHome{2};
+
+struct TestLive {
+  TestLive() : path(dir / "live") {
+    Live live = Live::create(path, {.boot_id = kBoot,
+                                    .home = kHome,
+                                    .clock_offset_us = 5,
+                                    .start = Lsn{800},
+                                    .planned_ids = 1024,
+                                    .ring_bytes = Live::kMinRingBytes,
+                                    .max_claims = 100,
+                                    .known_since_us = 7});
+    Layout layout;
+    layout.generation_count = 1;
+    layout.generations[0].lines = 512;
+    live.header().layout.publish(layout);
+    live.header().ready.store(1, std::memory_order_release);
+  }
+
+  std::optional<Live> open() const { return Live::open(path, kBoot, kHome); }
+
+  TempDir dir;
+  std::filesystem::path path;
+};
+
+}  // namespace
+
+TEST_CASE("the shared memory is found again as it was made") {
+  const TestLive test;
+  const auto live = test.open();
+  REQUIRE(live);
+  CHECK(live->header().clock_offset_us == 5);
+  CHECK(live->header().planned_ids == 1024);
+  CHECK(live->header().max_claims == 100);
+  CHECK(live->header().known_since_us == 7);
+  CHECK(live->header().marks.head == 800);
+  CHECK(live->header().marks.flushed == 800);
+  CHECK(live->header().marks.writing == 800);
+  CHECK(live->ring().bytes() == Live::kMinRingBytes);
+  CHECK(live->ring().holds(Lsn{800}));
+  CHECK_FALSE(live->ring().holds(Lsn{792}));
+  CHECK_FALSE(live->header().mutex.lock());
+  live->header().mutex.unlock();
+}
+
+TEST_CASE("shared memory of another boot or another store is not believed") {
+  const TestLive test;
+  CHECK_FALSE(Live::open(test.path, Uuid{9}, kHome));
+  CHECK_FALSE(Live::open(test.path, kBoot, Uuid{9}));
+  CHECK_FALSE(Live::open(test.dir / "missing", kBoot, kHome));
+  CHECK(test.open());
+}
+
+TEST_CASE("a stamp with any byte changed is not believed") {
+  const TestLive test;
+  for (std::size_t byte = 0; byte < sizeof(FileStamp); ++byte) {
+    CAPTURE(byte);
+    const auto file = MappedFile::open(test.path, 1);
+    file->data()[byte] ^= std::byte{0x40};
+    CHECK_FALSE(test.open());
+    file->data()[byte] ^= std::byte{0x40};
+  }
+  CHECK(test.open());
+}
+
+TEST_CASE("a sealed stamp that lies about the file's size or its kind is not believed") {
+  const TestLive test;
+  const auto opened_after = [&](auto change) {
+    const auto file = MappedFile::open(test.path, 1);
+    const FileStamp sound = load_stamp(file->data());
+    FileStamp stamp = sound;
+    change(stamp);
+    stamp.seal();
+    store_stamp(file->data(), stamp);
+    const bool opened = test.open().has_value();
+    store_stamp(file->data(), sound);
+    return opened;
+  };
+  CHECK(opened_after([](FileStamp&) {}));
+  CHECK_FALSE(opened_after([](FileStamp& stamp) { stamp.kind = FileKind::index; }));
+  CHECK_FALSE(opened_after([](FileStamp& stamp) { stamp.format = FileStamp::kFormat + 1; }));
+  CHECK_FALSE(opened_after([](FileStamp& stamp) { stamp.part = 99; }));
+  CHECK_FALSE(opened_after([](FileStamp& stamp) { stamp.part = 0; }));
+  CHECK_FALSE(opened_after([](FileStamp& stamp) { stamp.part = std::uint64_t{1} << 40; }));
+  CHECK_FALSE(opened_after([](FileStamp& stamp) { stamp.extent *= 2; }));
+  CHECK_FALSE(opened_after([](FileStamp& stamp) { stamp.extent -= 8; }));
+  CHECK_FALSE(opened_after([](FileStamp& stamp) { stamp.extent = std::uint64_t{1} << 62; }));
+  CHECK_FALSE(opened_after([](FileStamp& stamp) { stamp.file_bytes += 4096; }));
+}
+
+TEST_CASE("a file cut short or made longer is not believed") {
+  const TestLive test;
+  const auto size = std::filesystem::file_size(test.path);
+  for (const auto wrong : {std::uintmax_t{0}, std::uintmax_t{100}, size - 1, size + 1}) {
+    std::filesystem::resize_file(test.path, wrong);
+    CHECK_FALSE(test.open());
+  }
+}
+
+TEST_CASE("shared memory that was not finished, or whose watermarks contradict each other, is not believed") {
+  const TestLive test;
+  const auto live = test.open();
+  REQUIRE(live);
+  LiveHeader& header = live->header();
+  const auto opened_with = [&](auto& field, auto value) {
+    const auto sound = field.load();
+    field.store(value);
+    const bool opened = test.open().has_value();
+    field.store(sound);
+    return opened;
+  };
+  CHECK_FALSE(opened_with(header.ready, 0U));
+  CHECK_FALSE(opened_with(header.ready, 2U));
+  CHECK_FALSE(opened_with(header.marks.head, 792U));
+  CHECK_FALSE(opened_with(header.marks.head, 801U));
+  CHECK_FALSE(opened_with(header.marks.head, 808U));  // Beyond what was being written.
+  CHECK_FALSE(opened_with(header.marks.flushed, 808U));
+  CHECK_FALSE(opened_with(header.marks.flushed, 799U));
+  CHECK_FALSE(opened_with(header.marks.writing, 792U));
+  CHECK(opened_with(header.marks.writing, 900U));
+  CHECK(opened_with(header.marks.last_time_us, kMaxTimeUs));
+  CHECK_FALSE(opened_with(header.marks.last_time_us, kMaxTimeUs + 1));
+  CHECK_FALSE(opened_with(header.marks.last_time_us, std::int64_t{-1}));
+  const std::uint64_t planned = header.planned_ids;
+  header.planned_ids = 0;
+  CHECK_FALSE(test.open());
+  header.planned_ids = planned;
+  std::uint64_t epoch = 0;
+  const Layout layout = header.layout.read(epoch);
+  auto* const cell = reinterpret_cast<std::byte*>(&header.layout);
+  for (std::size_t at = 0; at < sizeof(LayoutCell); ++at) {
+    cell[at] ^= std::byte{1};
+    if (const auto reopened = test.open()) {  // What is believed is what was published.
+      const Layout believed = reopened->header().layout.read(epoch);
+      REQUIRE(std::memcmp(&layout, &believed, sizeof layout) == 0);
+    }
+    cell[at] ^= std::byte{1};
+  }
+  header.layout.publish(Layout{});  // Without a filter generation.
+  CHECK_FALSE(test.open());
+}
+
+TEST_CASE("the stamps of a life's files differ by all that tells them apart") {
+  const TestLive test;
+  const auto live = test.open();
+  REQUIRE(live);
+  const FileStamp one = live->stamp_for(FileKind::index, 1, 0, 100, 4896);
+  CHECK(one.sealed());
+  CHECK(one == live->stamp_for(FileKind::index, 1, 0, 100, 4896));
+  CHECK(one != live->stamp_for(FileKind::filter, 1, 0, 100, 4896));
+  CHECK(one != live->stamp_for(FileKind::index, 2, 0, 100, 4896));
+  CHECK(one != live->stamp_for(FileKind::index, 1, 1, 100, 4896));
+  CHECK(one != live->stamp_for(FileKind::index, 1, 0, 101, 4896));
+  const TestLive other;  // Same boot, same home, another life.
+  CHECK(one != other.open()->stamp_for(FileKind::index, 1, 0, 100, 4896));
+}
+
+TEST_CASE("shared memory that others mark in at full speed is believed") {
+  const TestLive test;
+  const auto live = test.open();
+  REQUIRE(live);
+  std::atomic<bool> over{false};
+  std::thread producer([&] {
+    Watermarks& marks = live->header().marks;
+    constexpr std::uint64_t kStep = 8'192;
+    for (std::uint64_t head = 800; !over.load(); head += kStep) {
+      if (head + kStep - marks.flushed.load() > Live::kMinRingBytes) marks.flushed.store(head);
+      marks.writing.store(head + kStep, std::memory_order_release);
+      marks.head.store(head + kStep, std::memory_order_release);
+    }
+  });
+  std::uint64_t refused = 0;
+  for (std::uint64_t i = 0; i < scaled(20'000, 2'000); ++i) refused += !test.open();
+  over.store(true);
+  producer.join();
+  CHECK(refused == 0);
+}

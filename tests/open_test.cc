@@ -1,0 +1,152 @@
+#include <fstream>
+#include <string>
+
+#include "fork_generation.h"
+#include "registry.h"
+#include "support.h"
+
+using namespace oncelog;
+using namespace oncelog::testing;
+using namespace std::chrono_literals;
+
+TEST_CASE("without create, a missing store is not made") {
+  const TempDir dir;
+  for (const Options& options : {Options{.create = false}, Options{.read_only = true}}) {
+    CHECK(error_code_of([&] { Store::open(dir / "store", options); }) == ErrorCode::not_found);
+    CHECK_FALSE(std::filesystem::exists(dir / "store"));
+    CHECK(error_code_of([&] { Store::open(dir.path(), options); }) == ErrorCode::not_found);
+    CHECK(std::filesystem::is_empty(dir.path()));
+  }
+}
+
+TEST_CASE("a file, or a directory that holds other things, never becomes a store") {
+  const TempDir dir;
+  std::ofstream(dir / "notes.txt") << "mine";
+  CHECK(error_code_of([&] { Store::open(dir / "notes.txt"); }) == ErrorCode::not_a_store);
+  CHECK(error_code_of([&] { Store::open(dir.path()); }) == ErrorCode::not_a_store);
+  CHECK_FALSE(std::filesystem::exists(dir / "data.mdb"));
+}
+
+TEST_CASE("options outside their bounds are refused before anything is made") {
+  const TempDir dir;
+  const auto refused = [&](const Options& options) {
+    CHECK(error_code_of([&] { Store::open(dir / "store", options); }) == ErrorCode::invalid_argument);
+    CHECK_FALSE(std::filesystem::exists(dir / "store"));
+  };
+  refused({.retention = 0ms});
+  refused({.retention = 24h * 365 * 100 + 1ms});
+  refused({.buckets = kMinBuckets - 1});
+  refused({.buckets = kMaxBuckets + 1});
+  refused({.expected_ids = 0});
+  refused({.flush_interval = 0ms});
+  refused({.ring_bytes = std::uint64_t{32} << 10});
+  refused({.ring_bytes = 100'000});
+  refused({.ring_bytes = std::uint64_t{2} << 30});
+  refused({.map_bytes = 1000});
+  refused({.max_readers = 0});
+}
+
+TEST_CASE("what a store was created with is kept, and options that contradict it are refused") {
+  const TempDir dir;
+  { const Store store = Store::open(dir / "store", {.retention = 1h, .buckets = 5}); }
+  CHECK(error_code_of([&] { Store::open(dir / "store", {.retention = 2h}); }) == ErrorCode::options_mismatch);
+  CHECK(error_code_of([&] { Store::open(dir / "store", {.buckets = 8}); }) == ErrorCode::options_mismatch);
+  const Store store = Store::open(dir / "store", {.retention = 1h});
+  CHECK(store.metrics().buckets == 5);
+  CHECK(error_code_of([&] { Store::open(dir / "store", {.buckets = 8}); }) == ErrorCode::options_mismatch);
+}
+
+TEST_CASE("a read-only store answers, and accepts nothing") {
+  const TempDir dir;
+  {
+    const Store store = Store::open(dir / "store");
+    store.scope("s").mark("a");
+  }
+  const Store store = Store::open(dir / "store", {.read_only = true});
+  const Scope scope = store.scope("s");
+  CHECK(scope.contains("a"));
+  CHECK(scope.find("a"));
+  CHECK_FALSE(scope.contains("b"));
+  CHECK_FALSE(store.scope("unknown").contains("a"));
+  CHECK(error_code_of([&] { scope.mark("b"); }) == ErrorCode::read_only);
+  CHECK(error_code_of([&] { store.sync(); }) == ErrorCode::read_only);
+  CHECK(error_code_of([&] { store.expire(); }) == ErrorCode::read_only);
+  CHECK(store.metrics().ids == 1);
+  int visits = 0;
+  store.scan({}, [&](const Record&) { return ++visits > 0; });
+  CHECK(visits == 1);
+  CHECK(error_code_of([&] { Store::open(dir / "store"); }) == ErrorCode::options_mismatch);
+}
+
+TEST_CASE("all handles of one directory in a process share one engine, whatever path they came by") {
+  const TempDir dir;
+  const Store store = Store::open(dir / "store");
+  std::filesystem::create_directory_symlink(dir / "store", dir / "link");
+  const Store again = Store::open(dir / "store");
+  const Store linked = Store::open(dir / "link");
+  const Store dotted = Store::open(dir / "store" / ".." / "store");
+  store.scope("s").mark("a");
+  // Nothing was flushed and each would have a counter of its own.
+  for (const Store* other : {&again, &linked, &dotted}) {
+    CHECK(other->scope("s").contains("a"));
+    CHECK(other->metrics().marks_fresh == 1);
+  }
+}
+
+TEST_CASE("handles come and go, and the last one closes") {
+  const TempDir dir;
+  for (int i = 0; i < 10; ++i) {
+    const Store store = Store::open(dir / "store", {.flush_interval = 1h});
+    CHECK(store.metrics().marks_fresh == 0);  // A new engine.
+    CHECK(store.scope("s").mark(std::to_string(i)) == Verdict::fresh);
+    for (int j = 0; j <= i; ++j) CHECK(store.scope("s").contains(std::to_string(j)));
+  }
+}
+
+TEST_CASE("a child of the process that opened a store is told so by every call, and its parent goes on") {
+  const TempDir dir;
+  const Store store = Store::open(dir / "store");
+  const Scope scope = store.scope("s");
+  const Marked marked = scope.mark("a", Ack::disk);
+  const std::uint64_t generation = internal::fork_generation();
+  const pid_t child = spawn([&] {
+    if (internal::fork_generation() == generation) return 1;
+    int answered = 0;
+    const auto forked = [&](const auto& call) {
+      try {
+        call();
+        ++answered;
+      } catch (const Error& error) {
+        if (error.code() != ErrorCode::forked) ++answered;
+      }
+    };
+    forked([&] { scope.contains("a"); });
+    forked([&] { scope.find("a"); });
+    forked([&] { scope.mark("b"); });
+    forked([&] { store.scope("t"); });
+    forked([&] { store.wait(marked.lsn); });
+    forked([&] { store.durable(); });
+    forked([&] { store.sync(); });
+    forked([&] { store.expire(); });
+    forked([&] { store.metrics(); });
+    forked([&] { store.scan({}, [](const Record&) { return true; }); });
+    return answered == 0 ? 0 : 10 + answered;
+  });
+  CHECK(wait_for(child) == 0);
+  CHECK(scope.contains("a"));
+  CHECK(scope.mark("b", Ack::disk) == Verdict::fresh);
+}
+
+TEST_CASE("a child opens its parent's store anew, beside its parent") {
+  const TempDir dir;
+  const Store store = Store::open(dir / "store");
+  const Scope scope = store.scope("s");
+  scope.mark("parent's");
+  const pid_t child = spawn([&] {
+    const Store own = Store::open(dir / "store");
+    const Scope mine = own.scope("s");
+    return mine.contains("parent's") && mine.mark("child's") == Verdict::fresh ? 0 : 1;
+  });
+  CHECK(wait_for(child) == 0);
+  CHECK(scope.contains("child's"));
+}

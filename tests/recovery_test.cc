@@ -1,0 +1,262 @@
+#include "recovery.h"
+
+#include "parts.h"
+
+using namespace oncelog;
+using namespace oncelog::internal;
+using namespace oncelog::testing;
+using namespace std::chrono_literals;
+
+namespace {
+
+bool knows(Parts& parts, std::string_view id) {
+  Reader reader(parts.tables.env, *parts.tables.log, parts.header(), parts.live->ring(), *parts.views);
+  return reader.look(reader.view(), parts.probe(id)).has_value();
+}
+
+FileStamp stamp_of(const Parts& parts) {
+  return parts.live->stamp_for(FileKind::live, 0, 0, 0, 0);
+}
+
+}  // namespace
+
+TEST_CASE("shared memory that is whole is used as it is, with what is not flushed") {
+  Parts parts;
+  parts.append("a");
+  const FileStamp before = stamp_of(parts);
+  parts.open();
+  CHECK(stamp_of(parts) == before);
+  CHECK(knows(parts, "a"));
+  CHECK(parts.flushed() < parts.head());
+}
+
+TEST_CASE("when a derived file is lost, what was accepted is saved, and everything is made anew from the log") {
+  Parts parts;
+  parts.append("flushed");
+  parts.flush();
+  parts.append("only in the ring");
+  const Lsn head = parts.head();
+  const FileStamp before = stamp_of(parts);
+  SUBCASE("the index") {
+    std::filesystem::remove(parts.live_dir / "index-1-0");
+  }
+  SUBCASE("the filter") {
+    std::filesystem::remove(parts.live_dir / "filter-1");
+  }
+  parts.open();
+  CHECK(stamp_of(parts) != before);
+  CHECK(knows(parts, "flushed"));
+  CHECK(knows(parts, "only in the ring"));
+  CHECK(parts.head() == head);
+  CHECK(parts.flushed() == head);
+  CHECK_FALSE(knows(parts, "neither"));
+}
+
+TEST_CASE("after a reboot what was flushed is known, and what was not is gone") {
+  Parts parts;
+  for (int i = 0; i < 1000; ++i) parts.append(std::to_string(i));
+  parts.flush();
+  const Lsn end = parts.head();
+  parts.append("unflushed");
+  parts.host.reboot();
+  parts.open();
+  for (int i = 0; i < 1000; ++i) REQUIRE(knows(parts, std::to_string(i)));
+  CHECK_FALSE(knows(parts, "unflushed"));
+  CHECK(parts.head() == end);
+  CHECK(parts.header().marks.last_time_us == FakeHost::kStartUs);
+}
+
+TEST_CASE("a rebuild keeps the buckets that are live and leaves out those that are past") {
+  Parts parts;
+  for (int i = 0; i < 10; ++i) {
+    parts.open_bucket();
+    parts.append(std::to_string(i));
+    parts.host.advance(10s);
+  }
+  parts.flush();
+  parts.host.reboot();
+  parts.open();
+  const Layout layout = parts.layout();
+  CHECK(layout.bucket_count == 7);  // Now is 100 s; live are those of 30 s to 90 s.
+  CHECK(layout.buckets[0].number == 4);
+  CHECK(layout.next_bucket == 11);
+  for (int i = 0; i < 10; ++i) CHECK(knows(parts, std::to_string(i)) == (i >= 3));
+  CHECK(can_open_bucket(layout));
+}
+
+TEST_CASE("more live buckets than lanes are joined, and none of their ids is lost") {
+  Parts parts;
+  for (int i = 0; i < 16; ++i) {
+    parts.open_bucket();
+    parts.append(std::to_string(i));
+    parts.host.advance(5s);
+  }
+  parts.flush();
+  parts.host.reboot();
+  parts.host.step_wall(-40s);  // The clock was wrong.
+  parts.open();
+  CHECK(parts.layout().bucket_count == kMaxLiveBuckets - 1);
+  for (int i = 0; i < 16; ++i) CHECK(knows(parts, std::to_string(i)));
+  CHECK(can_open_bucket(parts.layout()));
+  {
+    // What a flush does with the rows of buckets that are gone leaves those of the joined ones to the next rebuild.
+    lmdb::WriteTxn txn(parts.tables.env);
+    parts.tables.catalog->drop_buckets_below(txn, parts.layout().buckets[0].number);
+    txn.commit();
+  }
+  parts.host.reboot();
+  parts.open();
+  for (int i = 0; i < 16; ++i) CHECK(knows(parts, std::to_string(i)));
+}
+
+TEST_CASE("while other processes use the store, unusable shared memory is an error and nothing is deleted") {
+  Parts parts;
+  parts.append("a");
+  parts.open(false);  // As it is.
+  CHECK(knows(parts, "a"));
+  parts.host.reboot();
+  CHECK(error_code_of([&] { parts.open(false); }) == ErrorCode::in_use);
+  CHECK(std::filesystem::exists(parts.live_dir / "live"));
+}
+
+TEST_CASE("when the live directory changes, what is in the former one is saved") {
+  Parts parts;
+  parts.append("only in the ring");
+  const std::filesystem::path former = parts.live_dir;
+  parts.live_dir = parts.tables.dir / "elsewhere";
+  parts.open(true, former);
+  CHECK(knows(parts, "only in the ring"));
+  CHECK(files_in(former, "").empty());
+  CHECK(std::filesystem::exists(parts.live_dir / "live"));
+}
+
+TEST_CASE("shared memory whose time is earlier than the newest record's is made anew, and expires nothing") {
+  Parts parts;
+  parts.append("a");
+  parts.flush();
+  const FileStamp before = stamp_of(parts);
+  parts.header().marks.last_time_us.store(FakeHost::kStartUs - 1);
+  parts.open();
+  CHECK(stamp_of(parts) != before);
+  CHECK(parts.header().marks.last_time_us == FakeHost::kStartUs);
+  CHECK(knows(parts, "a"));
+}
+
+TEST_CASE("a damaged record or bucket row is told, and no store is made of it") {
+  Parts parts;
+  parts.append("a");
+  parts.append("b");
+  const auto damage_row = [&](auto change) {
+    parts.flush();
+    lmdb::WriteTxn txn(parts.tables.env);
+    BucketRow row = *parts.tables.catalog->bucket(txn, 1);
+    change(row);
+    parts.tables.catalog->put_bucket(txn, 1, row);
+    txn.commit();
+  };
+  SUBCASE("a record's checksum") {
+    RecordBuffer buffer;
+    parts.live->ring().write(
+        Lsn{8}, encode_record(buffer, {.scope = Parts::kScope, .id = "a", .digest = 1}, Lsn{8}, FakeHost::kStartUs));
+    parts.flush();
+  }
+  SUBCASE("a row that begins after the log's end") {
+    damage_row([](BucketRow& row) { row.first_lsn = 1 << 20; });
+  }
+  SUBCASE("a row that begins between two records") {
+    damage_row([](BucketRow& row) { row.first_lsn = 12; });
+  }
+  SUBCASE("a row of more ids than fit") {
+    damage_row([](BucketRow& row) { row.entries = 1 << 20; });
+  }
+  parts.host.reboot();
+  CHECK(error_code_of([&] { parts.open(); }) == ErrorCode::corrupt);
+}
+
+TEST_CASE("a rebuild within the same boot goes on with the clock that a fault of the wall clock was measured by") {
+  Parts parts;
+  parts.append("a");
+  parts.host.advance(1s);
+  parts.host.step_wall(2h);
+  const std::filesystem::path first_dir = parts.live_dir;
+  SUBCASE("after a file was lost") {
+    std::filesystem::remove(parts.live_dir / "index-1-0");
+    parts.open();
+  }
+  SUBCASE("in another directory") {
+    parts.live_dir = parts.tables.dir / "elsewhere";
+    parts.open(true, first_dir);
+  }
+  SUBCASE("when an earlier one did not come to its end") {
+    std::filesystem::remove(parts.live_dir / "index-1-0");
+    std::filesystem::remove(parts.live_dir / "filter-1");
+    std::filesystem::copy_file(parts.live_dir / "live", parts.live_dir / "live-new");
+    parts.open();
+  }
+  SUBCASE("when an earlier one in another directory was done but for its last step") {
+    parts.live_dir = parts.tables.dir / "elsewhere";
+    parts.open(true, first_dir);
+    parts.open(true, first_dir);
+  }
+  CHECK(parts.clock->fault_us() == std::chrono::microseconds(2h).count());
+  CHECK(parts.clock->retention_us() == FakeHost::kStartUs + 1'000'000);
+  CHECK(parts.layout().bucket_count == 1);
+  CHECK(knows(parts, "a"));
+  CHECK(files_in(parts.live_dir, "live") == std::vector<std::string>{"live"});
+  parts.host.reboot();
+  parts.open();
+  CHECK(parts.clock->fault_us() == 0);
+  CHECK_FALSE(knows(parts, "a"));
+}
+
+TEST_CASE("a rebuild within the same boot keeps the claims that outlive their owners, and tokens go on growing") {
+  Parts parts;
+  const ProcessIdentity dead{1 << 30, 1};
+  const auto take = [&](std::string_view id, Orphans orphans) {
+    const Probe one = parts.probe(id);
+    const Lease* lease = parts.live->leases().take(one.hash, one.scope, id, dead, 5'000'000'000, orphans);
+    REQUIRE(lease != nullptr);
+    return lease->token.load();
+  };
+  const auto find = [&](std::string_view id) { return parts.live->leases().find(parts.probe(id).hash, Parts::kScope); };
+  parts.header().leases.token_epoch.store(7);
+  take("done with", Orphans::never);
+  const std::uint64_t after_lease = take("after its lease", Orphans::after_lease);
+  const std::uint64_t never = take("never", Orphans::never);
+  const std::uint64_t last = take("at once", Orphans::at_once);
+  parts.live->leases().free(*find("done with"));
+  parts.options.max_claims = 1;  // Fewer than there are.
+  SUBCASE("after a file was lost") {
+    std::filesystem::remove(parts.live_dir / "filter-1");
+    parts.open();
+  }
+  SUBCASE("in another directory") {
+    const std::filesystem::path first_dir = parts.live_dir;
+    parts.live_dir = parts.tables.dir / "elsewhere";
+    parts.open(true, first_dir);
+  }
+  REQUIRE(find("never") != nullptr);
+  REQUIRE(find("after its lease") != nullptr);
+  CHECK(find("at once") == nullptr);
+  CHECK(find("done with") == nullptr);
+  CHECK(find("never")->token == never);
+  CHECK(find("never")->orphans == Orphans::never);
+  CHECK(find("never")->owner() == dead);
+  CHECK(find("never")->deadline_us == 5'000'000'000);
+  CHECK(std::string_view(find("never")->id, find("never")->id_bytes) == "never");
+  CHECK(find("after its lease")->token == after_lease);
+  CHECK(parts.header().leases.held == 2);
+  parts.live->leases().free(*find("never"));
+  CHECK(take("never", Orphans::never) > last);
+  parts.host.reboot();
+  parts.open();
+  CHECK_FALSE(parts.live->leases().any());
+}
+
+TEST_CASE("a rebuild within the same boot keeps the line below which a size cap has forgotten") {
+  Parts parts;
+  parts.header().known_since_us.store(12'345);
+  std::filesystem::remove(parts.live_dir / "filter-1");
+  parts.open();
+  CHECK(parts.header().known_since_us == 12'345);
+}

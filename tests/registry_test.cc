@@ -1,0 +1,96 @@
+#include "registry.h"
+#include <unistd.h>
+#include <atomic>
+#include <chrono>
+
+#include <thread>
+#include <vector>
+
+#include "engine.h"
+#include "fork_generation.h"
+#include "support.h"
+
+using namespace oncelog;
+using namespace oncelog::internal;
+using namespace oncelog::testing;
+
+TEST_CASE("one engine serves a directory by all of its names, for as long as anyone holds it") {
+  const TempDir dir;
+  const Host& host = Host::system();
+  std::weak_ptr<Engine> gone;
+  {
+    const auto engine = open_engine(dir / "store", {}, host);
+    std::filesystem::create_directory_symlink("store", dir / "link");
+    CHECK(open_engine(dir / "store", {}, host) == engine);
+    CHECK(open_engine(dir / "link", {}, host) == engine);
+    CHECK(open_engine(dir / "other", {}, host) != engine);
+    gone = engine;
+  }
+  CHECK(gone.expired());
+  CHECK(open_engine(dir / "store", {.create = false}, host) != nullptr);
+}
+
+TEST_CASE("threads that open and close one directory at the same time never have two engines of it") {
+  const TempDir dir;
+  std::atomic<int> wrong{0};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&] {
+      for (int i = 0; i < 25; ++i) {
+        const auto engine = open_engine(dir / "store", {}, Host::system());
+        if (open_engine(dir / "store", {}, Host::system()) != engine) wrong.fetch_add(1);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  CHECK(wrong.load() == 0);
+}
+
+TEST_CASE("the fork generation moves in a child and not in its parent") {
+  const TempDir dir;
+  const auto engine = open_engine(dir / "store", {}, Host::system());
+  const std::uint64_t before = fork_generation();
+  CHECK(wait_for(spawn([&] { return fork_generation() != before && engine->forked() ? 0 : 1; })) == 0);
+  CHECK(fork_generation() == before);
+  CHECK_FALSE(engine->forked());
+}
+
+TEST_CASE(
+    "a child that was forked while a store was open does not keep others from opening it after its parent closed") {
+  const TempDir dir;
+  int pipe_ends[2];
+  REQUIRE(::pipe(pipe_ends) == 0);
+  pid_t sleeper = 0;
+  {
+    const Store store = Store::open(dir / "store");
+    sleeper = spawn([&]() -> int {
+      char byte = 0;
+      ::close(pipe_ends[1]);
+      return ::read(pipe_ends[0], &byte, 1) == 0 ? 0 : 1;  // Until the parent says so.
+    });
+  }
+  const pid_t opener = spawn([&]() -> int {
+    ::alarm(60);  // Ends the child should it wait for a lock that the sleeper holds.
+    ::close(pipe_ends[1]);
+    return Store::open(dir / "store").scope("s").mark("a") == Verdict::fresh ? 0 : 1;
+  });
+  CHECK(wait_for(opener) == 0);
+  ::close(pipe_ends[0]);
+  ::close(pipe_ends[1]);
+  CHECK(wait_for(sleeper) == 0);
+}
+
+TEST_CASE("opening with contradicting options while the last handle goes elsewhere is an error and not a deadlock") {
+  const TempDir dir;
+  Store::open(dir / "store", {.retention = std::chrono::hours{1}});
+  std::atomic<bool> done{false};
+  std::thread other([&] {
+    while (!done.load()) Store::open(dir / "store", {.retention = std::chrono::hours{1}});
+  });
+  for (int i = 0; i < 100; ++i) {
+    CHECK(error_code_of([&] { Store::open(dir / "store", {.retention = std::chrono::hours{2}}); }) ==
+          ErrorCode::options_mismatch);
+  }
+  done.store(true);
+  other.join();
+}

@@ -1,0 +1,109 @@
+#include <string>
+
+#include "support.h"
+
+using namespace oncelog;
+using namespace oncelog::testing;
+using namespace std::chrono_literals;
+
+namespace {
+
+Time at(std::chrono::microseconds since_start) {
+  return Time{std::chrono::microseconds{FakeHost::kStartUs} + since_start};
+}
+
+}  // namespace
+
+TEST_CASE("when the wall clock jumps forward nothing is forgotten early, and the metrics say what happened") {
+  const TempDir dir;
+  FakeHost host;
+  const Store store = StoreAccess::open(dir / "store", {.retention = 80s}, host);
+  const Scope scope = store.scope("s");
+  CHECK(scope.mark("before") == Verdict::fresh);
+  CHECK(store.metrics().clock_fault == 0us);
+  host.step_wall(1h);
+  CHECK(store.metrics().clock_fault == 1h);
+  CHECK(scope.contains("before"));
+  CHECK(scope.mark("before") == Verdict::duplicate);
+  CHECK(scope.mark("after") == Verdict::fresh);
+  CHECK(store.expire().buckets == 0);
+  host.advance(80s - 1us);
+  CHECK(scope.contains("before"));
+  host.advance(1us);
+  CHECK_FALSE(scope.contains("before"));
+  // Its stamp is ahead, and so it is kept longer.
+  REQUIRE(scope.contains("after"));
+  CHECK(scope.find("after")->processed_at == at(1h));
+  host.advance(1h - 1us);
+  CHECK(scope.contains("after"));
+  host.advance(1us);
+  CHECK_FALSE(scope.contains("after"));
+}
+
+TEST_CASE("an id marked while the wall clock was behind is kept for its retention after the clock is set right") {
+  const TempDir dir;
+  FakeHost host;
+  const Store store = StoreAccess::open(dir / "store", {.retention = 1h}, host);
+  const Scope scope = store.scope("s");
+  CHECK(scope.mark("a") == Verdict::fresh);
+  host.step_wall(-5h);
+  host.advance(2h);
+  CHECK(scope.mark("b") == Verdict::fresh);
+  host.step_wall(5h);
+  CHECK_FALSE(scope.contains("a"));
+  CHECK(scope.contains("b"));
+  host.advance(1h - 1us);
+  CHECK(scope.contains("b"));
+  host.advance(1us);
+  CHECK_FALSE(scope.contains("b"));
+}
+
+TEST_CASE("when the wall clock jumps backward, processed_at stands still and nothing is forgotten") {
+  const TempDir dir;
+  FakeHost host;
+  const Store store = StoreAccess::open(dir / "store", {.retention = 80s}, host);
+  const Scope scope = store.scope("s");
+  host.advance(5s);
+  CHECK(scope.mark("a") == Verdict::fresh);
+  host.step_wall(-1h);
+  CHECK(scope.mark("b") == Verdict::fresh);
+  CHECK(scope.find("a")->processed_at == at(5s));
+  CHECK(scope.find("b")->processed_at == at(5s));
+  CHECK(store.metrics().clock_fault == 0us);
+  host.advance(80s);
+  CHECK(scope.contains("a"));
+  host.advance(1h - 1us);
+  CHECK(scope.contains("a"));
+  CHECK(scope.contains("b"));
+  host.advance(1us);
+  CHECK_FALSE(scope.contains("a"));
+  CHECK_FALSE(scope.contains("b"));
+}
+
+TEST_CASE("when the lanes run out because the wall clock runs ahead, the current bucket goes on") {
+  const TempDir dir;
+  FakeHost host;
+  // 14 slices are a retention: with records of one retention before the jump and one ahead of the boot clock there
+  // are more slices than lanes.
+  const Store store = StoreAccess::open(dir / "store", {.retention = 140s, .buckets = 14}, host);
+  const Scope scope = store.scope("s");
+  int ids = 0;
+  const auto mark = [&] { REQUIRE(scope.mark(std::to_string(ids++)) == Verdict::fresh); };
+  for (int slice = 0; slice < 13; ++slice) {
+    mark();
+    host.advance(10s);
+  }
+  for (int slice = 0; slice < 14; ++slice) {
+    mark();
+    host.step_wall(10s);
+  }
+  const Metrics metrics = store.metrics();
+  REQUIRE(metrics.live_buckets.size() == 16);
+  CHECK(metrics.live_buckets.back().ids > 1);
+  CHECK(metrics.ids == static_cast<std::uint64_t>(ids));
+  for (int id = 0; id < ids; ++id) REQUIRE(scope.contains(std::to_string(id)));
+  host.advance(300s);
+  store.expire();
+  mark();
+  CHECK(store.metrics().live_buckets.size() == 1);
+}

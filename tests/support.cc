@@ -1,0 +1,100 @@
+#include "support.h"
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <random>
+
+namespace oncelog::testing {
+
+TempDir::TempDir(const std::filesystem::path& parent) {
+  const auto base = parent.empty() ? std::filesystem::temp_directory_path() : parent;
+  std::string pattern = (base / "oncelog-test-XXXXXX").string();
+  REQUIRE(::mkdtemp(pattern.data()) != nullptr);
+  path_ = pattern;
+}
+
+TempDir::~TempDir() {
+  std::error_code failed;
+  std::filesystem::remove_all(path_, failed);
+  if (failed) std::fprintf(stderr, "cannot remove %s: %s\n", path_.c_str(), failed.message().c_str());
+}
+
+internal::Uuid FakeHost::boot_id() const {
+  internal::Uuid id{};
+  id.fill(boot_.load(std::memory_order_relaxed));
+  return id;
+}
+
+void FakeHost::advance(std::chrono::microseconds by) {
+  wall_us_.fetch_add(by.count(), std::memory_order_relaxed);
+  boot_us_.fetch_add(by.count(), std::memory_order_relaxed);
+}
+
+void FakeHost::step_wall(std::chrono::microseconds by) {
+  wall_us_.fetch_add(by.count(), std::memory_order_relaxed);
+}
+
+void FakeHost::reboot() {
+  boot_.fetch_add(1, std::memory_order_relaxed);
+  boot_us_.store(1'000'000, std::memory_order_relaxed);
+}
+
+pid_t spawn(const std::function<int()>& body) {
+  std::fflush(nullptr);
+  const pid_t child = ::fork();
+  REQUIRE(child >= 0);
+  if (child != 0) return child;
+  int code = 99;
+  try {
+    code = body();
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "child %d: %s\n", ::getpid(), error.what());
+  }
+  std::fflush(nullptr);
+  ::_exit(code);
+}
+
+int wait_for(pid_t child) {
+  int status = 0;
+  pid_t waited = 0;
+  do {
+    waited = ::waitpid(child, &status, 0);
+  } while (waited < 0 && errno == EINTR);
+  REQUIRE(waited == child);
+  return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+ErrorCode error_code_of(const std::function<void()>& call) {
+  try {
+    call();
+  } catch (const Error& error) {
+    return error.code();
+  }
+  FAIL("no Error was thrown");
+  return {};
+}
+
+std::string error_text_of(const std::function<void()>& call) {
+  try {
+    call();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  FAIL("no Error was thrown");
+  return {};
+}
+
+std::uint64_t scaled(std::uint64_t full, std::uint64_t small) {
+  const char* scale = std::getenv("ONCELOG_TEST_SCALE");
+  return scale != nullptr && std::string_view(scale) == "small" ? small : full;
+}
+
+std::uint64_t test_seed() {
+  if (const char* seed = std::getenv("ONCELOG_TEST_SEED")) return std::strtoull(seed, nullptr, 10);
+  return std::random_device{}();
+}
+
+}  // namespace oncelog::testing

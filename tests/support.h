@@ -1,0 +1,80 @@
+#pragma once
+
+#include <doctest/doctest.h>
+#include <sys/types.h>
+
+#include <atomic>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <thread>
+
+#include <oncelog/oncelog.h>
+
+#include "host.h"
+#include "store_access.h"
+
+namespace oncelog::testing {
+
+/// A directory of its own that goes with the object.
+class TempDir {
+ public:
+  /// Under $TMPDIR or /tmp, or under `parent`.
+  explicit TempDir(const std::filesystem::path& parent = {});
+  TempDir(const TempDir&) = delete;
+  TempDir& operator=(const TempDir&) = delete;
+  ~TempDir();
+
+  const std::filesystem::path& path() const { return path_; }
+  std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+/// A machine whose clocks move only when told to, and that boots when told to. Thread-safe.
+class FakeHost final : public internal::Host {
+ public:
+  static constexpr std::int64_t kStartUs = 1'800'000'000'000'000;  // In January 2027.
+
+  internal::Uuid boot_id() const override;
+  std::int64_t wall_us() const override { return wall_us_.load(std::memory_order_relaxed); }
+  std::int64_t boot_us() const override { return boot_us_.load(std::memory_order_relaxed); }
+
+  /// Time passes.
+  void advance(std::chrono::microseconds by);
+  /// Somebody sets the wall clock, forward or back.
+  void step_wall(std::chrono::microseconds by);
+  /// Another boot: the boot clock begins anew. Only while no store is open on this host.
+  void reboot();
+
+ private:
+  std::atomic<std::int64_t> wall_us_{kStartUs};
+  std::atomic<std::int64_t> boot_us_{1'000'000'000};
+  std::atomic<std::uint8_t> boot_{1};
+};
+
+/// Runs `body` in a child process, whose exit code is the body's answer; a failed assertion or exception is 99.
+pid_t spawn(const std::function<int()>& body);
+/// Waits for a child: its exit code, or minus the signal that ended it.
+int wait_for(pid_t child);
+
+/// The code of the Error that `call` throws; fails the test when it throws none.
+ErrorCode error_code_of(const std::function<void()>& call);
+/// Its sentence.
+std::string error_text_of(const std::function<void()>& call);
+
+/// Waits until `condition()` holds; the test's time limit ends a wait for what never comes.
+template <typename Condition>
+void wait_until(Condition condition) {
+  while (!condition()) std::this_thread::yield();
+}
+
+/// Sizes of long tests: `full`, or `small` when ONCELOG_TEST_SCALE=small (as under sanitizers).
+std::uint64_t scaled(std::uint64_t full, std::uint64_t small);
+
+/// A seed for randomised tests: ONCELOG_TEST_SEED, or a random one. Print it on failure (doctest's CAPTURE).
+std::uint64_t test_seed();
+
+}  // namespace oncelog::testing

@@ -1,0 +1,176 @@
+#include "upkeep.h"
+
+#include <signal.h>
+#include <sys/resource.h>
+
+#include "parts.h"
+
+using namespace oncelog;
+using namespace oncelog::internal;
+using namespace oncelog::testing;
+using namespace std::chrono_literals;
+
+namespace {
+
+struct TestUpkeep : Parts {
+  Upkeep upkeep{tables.env, header(), *views, rules, *clock, 50ms};
+  TestUpkeep() : Parts({.expected_ids = 1, .ring_bytes = std::uint64_t{1} << 20}) {}
+  void tick_all() {
+    while (upkeep.tick()) {
+    }
+  }
+};
+
+/// While one of these lives no file can be made larger, as on a full disk.
+class FileLimit {
+ public:
+  explicit FileLimit(rlim_t bytes) : handler_(::signal(SIGXFSZ, SIG_IGN)) {
+    REQUIRE(::getrlimit(RLIMIT_FSIZE, &before_) == 0);
+    const rlimit limit{bytes, before_.rlim_max};
+    REQUIRE(::setrlimit(RLIMIT_FSIZE, &limit) == 0);
+  }
+  FileLimit(const FileLimit&) = delete;
+  FileLimit& operator=(const FileLimit&) = delete;
+  ~FileLimit() {
+    ::setrlimit(RLIMIT_FSIZE, &before_);
+    ::signal(SIGXFSZ, handler_);
+  }
+
+ private:
+  rlimit before_{};
+  sighandler_t handler_;
+};
+
+}  // namespace
+
+TEST_CASE("a bucket is made ahead shortly before its time, and not earlier") {
+  TestUpkeep test;
+  test.append("a");
+  REQUIRE(test.layout().spare_bucket_slots == 0);
+  test.tick_all();
+  CHECK(test.layout().spare_bucket_slots == 0);
+  test.host.advance(10s - 1ms);
+  test.tick_all();
+  CHECK(test.layout().spare_bucket_slots != 0);
+  CHECK(std::filesystem::exists(test.live_dir / index_name(2, 0)));
+  test.upkeep.serve(Upkeep::Demand::bucket);
+  CHECK(can_open_bucket(test.layout()));
+}
+
+TEST_CASE("what a producer demands is there when serve returns") {
+  TestUpkeep test;
+  test.append("a");
+  test.upkeep.serve(Upkeep::Demand::bucket);
+  CHECK(can_open_bucket(test.layout()));
+  test.upkeep.serve(Upkeep::Demand::table);
+  CHECK(test.layout().spare_table_slots == 2 * test.layout().current().slots[0]);
+  CHECK(std::filesystem::exists(test.live_dir / index_name(1, 1)));
+}
+
+TEST_CASE("a table twice as large is made when the plan is reached, and not before; a filter grows later") {
+  TestUpkeep test;
+  for (int i = 0; i < 1023; ++i) test.append(std::to_string(i));
+  test.tick_all();
+  CHECK(test.layout().spare_table_slots == 0);
+  CHECK(test.layout().spare_generation_lines == 0);
+  for (int i = 1023; i < 1040; ++i) test.append(std::to_string(i));
+  test.tick_all();
+  CHECK(test.layout().spare_table_slots == 2 * test.layout().current().slots[0]);
+  CHECK(test.layout().spare_generation_lines == 0);
+  CHECK(files_in(test.live_dir, "index-").size() == 2);
+  CHECK(files_in(test.live_dir, "filter-").size() == 1);
+}
+
+TEST_CASE("a bucket goes when its newest record is past retention; its lane is swept and its files are deleted") {
+  TestUpkeep test;
+  test.append("a");
+  test.host.advance(10s);
+  test.open_bucket();
+  test.append("b");
+  test.host.advance(70s - 1us);
+  CHECK(test.upkeep.expire() == 0);
+  test.host.advance(1us);
+  const auto filter = test.views->newest()->generations.back();
+  REQUIRE(filter->candidates(test.probe("a").hash) == 1);
+  CHECK(test.upkeep.expire() == 1);
+  CHECK(test.layout().bucket_count == 1);
+  CHECK(test.layout().sweeping == 0);
+  CHECK(free_lane(test.layout()) == 0U);
+  CHECK(filter->candidates(test.probe("a").hash) == 0);
+  CHECK(filter->candidates(test.probe("b").hash) == 2);
+  CHECK(filter->count(0) == 0);
+  CHECK_FALSE(std::filesystem::exists(test.live_dir / index_name(1, 0)));
+  CHECK(std::filesystem::exists(test.live_dir / index_name(2, 0)));
+  CHECK(test.header().counters.expired_buckets == 1);
+}
+
+TEST_CASE("the only bucket goes too, when the store's newest record is past retention") {
+  TestUpkeep test;
+  test.append("a");
+  test.host.advance(80s);
+  CHECK(test.upkeep.expire() == 1);
+  CHECK(test.layout().empty());
+  CHECK(test.upkeep.expire() == 0);
+}
+
+TEST_CASE("upkeep that another process has begun is finished by the next") {
+  TestUpkeep test;
+  test.append("a");
+  Layout layout = test.layout();
+  drop_oldest(layout);  // That one died before it swept.
+  test.header().layout.publish(layout);
+  test.tick_all();
+  CHECK(test.layout().sweeping == 0);
+  CHECK(test.views->newest()->generations.back()->candidates(test.probe("a").hash) == 0);
+}
+
+TEST_CASE("files of what has expired go although there is no room for new ones") {
+  TestUpkeep test;
+  test.append("a");
+  test.host.advance(90s);
+  {
+    const FileLimit full(0);
+    CHECK(error_code_of([&] { test.upkeep.tick(); }) == ErrorCode::full);
+    CHECK(test.layout().empty());
+    CHECK(files_in(test.live_dir, "index-").empty());
+    CHECK(test.upkeep.expire() == 0);  // Is not there to make something, and so misses nothing.
+  }
+  test.tick_all();
+  CHECK(can_open_bucket(test.layout()));
+}
+
+TEST_CASE("a bucket is made although there is no room for a filter of a better size") {
+  Parts parts({.expected_ids = 80'000, .ring_bytes = std::uint64_t{1} << 20});
+  Upkeep upkeep(parts.tables.env, parts.header(), *parts.views, parts.rules, *parts.clock, 50ms);
+  for (int bucket = 0; bucket < 3; ++bucket) {  // Of one id each: plans halve.
+    upkeep.serve(Upkeep::Demand::bucket);
+    parts.open_bucket();
+    parts.append(std::to_string(bucket));
+    parts.host.advance(10s);
+  }
+  const std::uint64_t lines = parts.layout().newest_generation().lines;
+  REQUIRE(parts.rules.next_generation(parts.layout(), 1'250) != 0);
+  {
+    const FileLimit almost_full(50'000);
+    CHECK(error_code_of([&] { upkeep.tick(); }) == ErrorCode::full);  // Told once ...
+    CHECK(can_open_bucket(parts.layout()));                           // ... and of no harm.
+    CHECK(parts.layout().spare_generation_lines == 0);
+    upkeep.serve(Upkeep::Demand::bucket);
+    parts.open_bucket();
+  }
+  CHECK(parts.layout().newest_generation().lines == lines);
+}
+
+TEST_CASE("what cannot be made keeps nothing else from being made, and is told when it is what was demanded") {
+  TestUpkeep test;
+  test.append("a");
+  std::filesystem::create_directory(test.live_dir / index_name(2, 0));  // In the next bucket's way.
+  test.host.advance(10s - 1ms);
+  CHECK(error_code_of([&] { test.upkeep.tick(); }) == ErrorCode::io);
+  test.upkeep.serve(Upkeep::Demand::table);
+  CHECK(test.layout().spare_table_slots != 0);
+  CHECK(error_code_of([&] { test.upkeep.serve(Upkeep::Demand::bucket); }) == ErrorCode::io);
+  std::filesystem::remove(test.live_dir / index_name(2, 0));
+  test.upkeep.serve(Upkeep::Demand::bucket);
+  CHECK(can_open_bucket(test.layout()));
+}

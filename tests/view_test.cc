@@ -1,0 +1,94 @@
+#include "view.h"
+
+#include "parts.h"
+
+using namespace oncelog;
+using namespace oncelog::internal;
+using namespace oncelog::testing;
+using namespace std::chrono_literals;
+
+TEST_CASE("a view is made once for each layout, and keeps what is mapped already") {
+  Parts parts;
+  parts.append("a");
+  const auto first = parts.views->newest();
+  CHECK(parts.views->newest() == first);
+  parts.host.advance(10s);
+  parts.open_bucket();
+  const auto second = parts.views->newest();
+  CHECK(second != first);
+  CHECK(second->epoch > first->epoch);
+  REQUIRE(second->buckets.size() == 2);
+  CHECK(second->buckets[0].tables == first->buckets[0].tables);
+  CHECK(second->generations == first->generations);
+  CHECK(second->live_lanes == 3);
+  CHECK(second->bucket_of_lane[1] == 1);
+  CHECK(second->candidates(parts.probe("a").hash) == 1);
+}
+
+TEST_CASE("a view goes on when its files are unlinked") {
+  Parts parts;
+  parts.append("a");
+  const auto view = parts.views->newest();
+  Layout layout = parts.layout();
+  drop_oldest(layout);
+  parts.header().layout.publish(layout);
+  parts.views->remove_strays(layout);
+  CHECK_FALSE(std::filesystem::exists(parts.live_dir / index_name(1, 0)));
+  std::uint64_t hints = 0;
+  view->buckets[0].newest_table().each(parts.probe("a").hash, MessageHash::Of::message,
+                                       [&](std::uint64_t) { ++hints; });
+  CHECK(hints == 1);
+  CHECK(parts.views->newest()->candidates(parts.probe("a").hash) == 0);  // Its lane is not live any more.
+}
+
+TEST_CASE("a file that is missing, cut short or of another store is an error that names it") {
+  Parts parts;
+  parts.append("a");
+  const std::filesystem::path path = parts.live_dir / index_name(1, 0);
+  SUBCASE("missing") {
+    std::filesystem::remove(path);
+  }
+  SUBCASE("cut short") {
+    std::filesystem::resize_file(path, std::filesystem::file_size(path) - 1);
+  }
+  SUBCASE("too long") {
+    std::filesystem::resize_file(path, std::filesystem::file_size(path) + 1);
+  }
+  SUBCASE("without a stamp") {
+    std::filesystem::resize_file(path, 0), std::filesystem::resize_file(path, 15'856);
+  }
+  SUBCASE("of another store") {
+    Parts other;
+    other.append("a");
+    std::filesystem::copy_file(other.live_dir / index_name(1, 0), path,
+                               std::filesystem::copy_options::overwrite_existing);
+  }
+  SUBCASE("another bucket's") {
+    parts.views->make_index(7, 0, parts.layout().buckets[0].slots[0]);
+    std::filesystem::rename(parts.live_dir / index_name(7, 0), path);
+  }
+  ViewCache fresh(*parts.live, parts.live_dir);
+  CHECK(error_code_of([&] { fresh.newest(); }) == ErrorCode::in_use);
+  CHECK(error_text_of([&] { fresh.newest(); }).find(path.string()) != std::string::npos);
+}
+
+TEST_CASE("a layout that is not well formed is damage") {
+  Parts parts;
+  Layout layout = parts.layout();
+  layout.bucket_count = 1000;
+  parts.header().layout.publish(layout);
+  CHECK(error_code_of([&] { parts.views->newest(); }) == ErrorCode::corrupt);
+}
+
+TEST_CASE("only filter and index files that the layout does not name are strays") {
+  Parts parts;
+  parts.append("a");
+  parts.views->make_index(1, 1, 3000);
+  parts.views->make_index(99, 0, 3000);
+  parts.views->make_filter(99, 512);
+  Layout layout = parts.layout();
+  layout.spare_bucket_slots = 1470;
+  parts.views->make_index(layout.next_bucket, 0, 1470);
+  parts.views->remove_strays(layout);
+  CHECK(files_in(parts.live_dir, "") == std::vector<std::string>{"filter-1", "index-1-0", "index-2-0", "live"});
+}

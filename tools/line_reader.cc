@@ -1,0 +1,77 @@
+#include "line_reader.h"
+
+#include <poll.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include <oncelog/error.h>
+
+namespace oncelog::tool {
+
+LineReader::LineReader(int descriptor, std::string name, const StopSignal& stop)
+    : descriptor_(descriptor),
+      name_(std::move(name)),
+      stop_(stop),
+      buffer_(std::make_unique_for_overwrite<char[]>(kReadBytes + kPadding)) {}
+
+bool LineReader::next(std::vector<std::string_view>& lines) {
+  lines.clear();
+  while (!ended_) {
+    make_room();
+    if (!wait()) return false;
+    const std::size_t count = read_some();
+    if (count == 0 && !ended_) continue;
+    end_ += count;
+    if (ended_ && begin_ != end_) buffer_[end_++] = '\n';
+    split(lines);
+    if (!lines.empty()) return true;
+  }
+  return false;
+}
+
+bool LineReader::wait() {
+  pollfd events[] = {{stop_.descriptor(), POLLIN, 0}, {descriptor_, POLLIN, 0}};
+  while (::poll(events, 2, -1) < 0) {
+    if (errno != EINTR) throw Error(ErrorCode::io, "cannot wait for " + name_ + ": " + std::strerror(errno));
+  }
+  return events[0].revents == 0;
+}
+
+std::size_t LineReader::read_some() {
+  const ssize_t count = ::read(descriptor_, buffer_.get() + end_, capacity_ - end_);
+  if (count > 0) return static_cast<std::size_t>(count);
+  if (count < 0 && (errno == EINTR || errno == EAGAIN)) return 0;
+  if (count < 0) throw Error(ErrorCode::io, "cannot read " + name_ + ": " + std::strerror(errno));
+  ended_ = true;
+  return 0;
+}
+
+void LineReader::make_room() {
+  if (begin_ != 0) {
+    std::memmove(buffer_.get(), buffer_.get() + begin_, end_ - begin_);
+    scanned_ -= begin_;
+    end_ -= begin_;
+    begin_ = 0;
+  }
+  // One byte is kept for the newline that a last line may lack.
+  if (capacity_ - end_ > 1) return;
+  auto larger = std::make_unique_for_overwrite<char[]>(2 * capacity_ + kPadding);
+  std::memcpy(larger.get(), buffer_.get(), end_);
+  buffer_ = std::move(larger);
+  capacity_ *= 2;
+}
+
+void LineReader::split(std::vector<std::string_view>& lines) {
+  const char* const base = buffer_.get();
+  while (const void* newline = std::memchr(base + scanned_, '\n', end_ - scanned_)) {
+    scanned_ = static_cast<std::size_t>(static_cast<const char*>(newline) - base) + 1;
+    lines.emplace_back(base + begin_, scanned_ - begin_);
+    begin_ = scanned_;
+  }
+  scanned_ = end_;
+}
+
+}  // namespace oncelog::tool

@@ -1,0 +1,47 @@
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "stop_signal.h"
+
+namespace oncelog::tool {
+
+/// Splits what a descriptor delivers into lines, a batch of them for each read(2): input that trickles is answered line
+/// by line, a file or a busy pipe by some thousand lines at a time. Lines are views into the one buffer, and keep their
+/// newline; a last line without one is given one, as awk does. NUL and all other bytes are ordinary. One thread; memory
+/// is the longest line or kReadBytes, whichever is more, and each byte is looked at once (memchr).
+class LineReader {
+ public:
+  static constexpr std::size_t kReadBytes = std::size_t{256} << 10;
+  /// Bytes after the last line that may be read (not used) by whoever parses it.
+  static constexpr std::size_t kPadding = 64;
+
+  /// `name` is what errors call the input. `stop` must outlive the reader.
+  LineReader(int descriptor, std::string name, const StopSignal& stop);
+
+  /// The next lines, at least one; they are valid until the next call. False at the end of the input or, at once and
+  /// without the half line read so far, when a stop was asked for. Error: io.
+  bool next(std::vector<std::string_view>& lines);
+
+ private:
+  bool wait();
+  std::size_t read_some();
+  void make_room();
+  void split(std::vector<std::string_view>& lines);
+
+  int descriptor_;
+  std::string name_;
+  const StopSignal& stop_;
+  std::unique_ptr<char[]> buffer_;
+  std::size_t capacity_ = kReadBytes;
+  std::size_t begin_ = 0;    // Of the line that is not complete yet ...
+  std::size_t scanned_ = 0;  // ... which has no newline before here ...
+  std::size_t end_ = 0;      // ... and ends here so far.
+  bool ended_ = false;
+};
+
+}  // namespace oncelog::tool

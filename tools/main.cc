@@ -1,0 +1,398 @@
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <exception>
+#include <functional>
+#include <new>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+
+#include <oncelog/oncelog.h>
+
+#include "check.h"
+#include "claims.h"
+#include "dump.h"
+#include "duration.h"
+#include "filter.h"
+#include "forget.h"
+#include "lock.h"
+#include "mark.h"
+#include "output.h"
+#include "printable.h"
+#include "release.h"
+#include "stat.h"
+#include "stop_signal.h"
+#include "timestamp.h"
+#include "topics.h"
+
+namespace oncelog::tool {
+namespace {
+
+constexpr int kErrorExit = 2;
+
+/// The options of all subcommands, and the one that was chosen.
+struct CommandLine {
+  FilterOptions filter;
+  MarkOptions mark;
+  CheckOptions check;
+  StatOptions stat;
+  DumpOptions dump;
+  ForgetOptions forget;
+  ClaimsOptions claims;
+  ReleaseOptions release;
+  LockOptions lock;
+  TopicsLintOptions topics_lint;
+
+  std::optional<unsigned> field;
+  std::string delimiter;
+  std::optional<std::string> json_pointer;
+
+  std::function<int()> run;
+};
+
+template <typename Target>
+void add_duration(CLI::App& command, const std::string& name, Target& target, const std::string& help) {
+  command
+      .add_option_function<std::string>(
+          name, [name, &target](const std::string& text) { target = parse_duration(text, name); }, help)
+      ->type_name("DURATION");
+}
+
+void add_time(CLI::App& command, const std::string& name, std::optional<Time>& target, const std::string& help) {
+  command
+      .add_option_function<std::string>(
+          name,
+          [name, &target](const std::string& text) {
+            const auto now = std::chrono::time_point_cast<Time::duration>(std::chrono::system_clock::now());
+            target = parse_time(text, now, name);
+          },
+          help)
+      ->type_name("TIME");
+}
+
+template <typename Target>
+void add_choice(CLI::App& command, const std::string& name, Target& target,
+                const std::vector<std::pair<std::string, Target>>& choices, const std::string& help) {
+  std::string names;
+  for (const auto& [choice, value] : choices) names += (names.empty() ? "" : "|") + choice;
+  command
+      .add_option_function<std::string>(
+          name,
+          [name, names, choices, &target](const std::string& text) {
+            const auto chosen = std::ranges::find(choices, text, &std::pair<std::string, Target>::first);
+            if (chosen == choices.end()) {
+              throw Error(ErrorCode::invalid_argument, fmt::format("{}: '{}' is none of {}", name, text, names));
+            }
+            target = chosen->second;
+          },
+          help)
+      ->type_name(names);
+}
+
+void add_store(CLI::App& command, StoreArguments& store) {
+  command
+      .add_option_function<std::string>(
+          "--store",
+          [&store](const std::string& directory) {
+            if (directory.empty()) throw Error(ErrorCode::invalid_argument, "--store is empty; name a directory");
+            store.directory = directory;
+          },
+          "the store's directory")
+      ->required()
+      ->type_name("DIR");
+  command.add_option("--live-dir", store.live_dir, "where its shared memory is, when not in the store")
+      ->type_name("DIR");
+}
+
+void add_scope(CLI::App& command, StoreArguments& store) {
+  command.add_option("--scope", store.scope, "whose ids these are, e.g. the service's name")->capture_default_str();
+}
+
+void add_marking(CLI::App& command, StoreArguments& store) {
+  add_choice<Ack>(
+      command, "--ack", store.ack, {{"disk", Ack::disk}, {"host", Ack::host}},
+      "what the marks of one read survive before more is read: 'host' the death of every process, 'disk' the death of "
+      "the machine; host by default");
+  add_duration(command, "--retention", store.retention, "how long an id stays a duplicate; 24h for a new store");
+  command.add_option("--buckets", store.buckets, "time slices of the retention, 2 to 14; 8 for a new store");
+  command.add_option("--expected-ids", store.expected_ids,
+                     "ids per retention, to size a new store; it grows by itself");
+  add_duration(command, "--flush-interval", store.flush_interval, "the longest that a mark waits for its fsync; 50ms");
+}
+
+IdSource id_source(const CommandLine& line) {
+  if (line.json_pointer) return JsonPointer{*line.json_pointer};
+  if (!line.field) return WholeLine{};
+  if (line.delimiter.empty()) return Field{*line.field};
+  if (line.delimiter == "\\t") return Field{*line.field, '\t'};
+  if (line.delimiter.size() == 1) return Field{*line.field, line.delimiter.front()};
+  throw Error(ErrorCode::invalid_argument,
+              fmt::format("--delimiter: '{}' is not one character; write for example ',' or '\\t'", line.delimiter));
+}
+
+void add_filter(CLI::App& app, CommandLine& line) {
+  CLI::App& command = *app.add_subcommand("filter",
+                                          "pass on only the first line of each id, from standard input to "
+                                          "standard output, across runs and processes");
+  FilterOptions& options = line.filter;
+  add_store(command, options.store);
+  add_scope(command, options.store);
+  add_marking(command, options.store);
+  CLI::Option* const field =
+      command.add_option("--field", line.field, "the id is the line's N-th field, from 1")->type_name("N");
+  command.add_option("--delimiter", line.delimiter, "the character between fields; runs of blanks by default")
+      ->needs(field)
+      ->type_name("C");
+  command.add_option("--json-pointer", line.json_pointer, "the id is at this place in the JSON text of the line")
+      ->excludes(field)
+      ->type_name("POINTER");
+  add_choice<OnError>(command, "--on-error", options.on_error,
+                      {{"pass", OnError::pass}, {"drop", OnError::drop}, {"fail", OnError::fail}},
+                      "what becomes of a line without an id; pass by default");
+  command.add_option("--duplicates", options.duplicates, "append the other lines to this file")->type_name("FILE");
+  command.add_flag("--quiet", options.quiet, "no summary");
+  command.footer(
+      "Ids are claimed, their lines written, and then marked, up to 1024 at a time. So no line is lost, whatever ends\n"
+      "the run; after SIGKILL or an error those that were written and not marked yet are passed again by the next "
+      "one.\n"
+      "SIGINT, SIGTERM and SIGHUP end the run once what was read is written; a second one, or a first one while the\n"
+      "reader blocks and does not come back, ends it at once. An id that another filter has in hand is waited for.\n"
+      "\n"
+      "A whole line is always an id: where it is empty or longer than 1024 bytes, its length and 128-bit hash stand "
+      "in\n"
+      "for it. A field or JSON value of that size is none.\n"
+      "\n"
+      "A line of progress is shown when standard error is a terminal and standard output is not.");
+  command.callback([&line] {
+    line.run = [&line] {
+      line.filter.id = id_source(line);
+      return run_filter(line.filter);
+    };
+  });
+}
+
+void add_ids(CLI::App& command, std::vector<std::string>& ids) {
+  command.add_option("id", ids, "the ids; none, or -, for one per line of standard input");
+}
+
+void add_mark(CLI::App& app, CommandLine& line) {
+  CLI::App& command = *app.add_subcommand("mark", "mark ids as processed, and say which were fresh");
+  add_store(command, line.mark.store);
+  add_scope(command, line.mark.store);
+  add_marking(command, line.mark.store);
+  command.add_option("--correlation", line.mark.correlation, "joins these records over all scopes; see dump")
+      ->type_name("ID");
+  command.add_option("--result", line.mark.result, "kept with the records, e.g. the answer to give to a duplicate")
+      ->type_name("TEXT");
+  add_ids(command, line.mark.ids);
+  command.add_flag("--quiet", line.mark.quiet, "print nothing");
+  command.callback([&line] { line.run = [&line] { return run_mark(line.mark); }; });
+}
+
+void add_check(CLI::App& app, CommandLine& line) {
+  CLI::App& command = *app.add_subcommand("check",
+                                          "say which ids are known, marking nothing; exit 0 when all are, 1 "
+                                          "when one is not, 2 on error");
+  add_store(command, line.check.store);
+  add_scope(command, line.check.store);
+  add_ids(command, line.check.ids);
+  command.add_flag("--quiet", line.check.quiet, "print nothing");
+  command.callback([&line] { line.run = [&line] { return run_check(line.check); }; });
+}
+
+void add_stat(CLI::App& app, CommandLine& line) {
+  CLI::App& command = *app.add_subcommand("stat", "what the store holds and has done");
+  add_store(command, line.stat.store);
+  CLI::Option* const json = command.add_flag_callback(
+      "--json", [&line] { line.stat.form = StatOptions::Form::json; }, "every metric, as one JSON object");
+  command
+      .add_flag_callback(
+          "--prometheus", [&line] { line.stat.form = StatOptions::Form::prometheus; },
+          "every metric, in Prometheus' text format")
+      ->excludes(json);
+  command.footer(
+      "Counters are those of all processes since the shared memory was made, at the latest after a reboot. A process\n"
+      "adds what it has counted every flush interval and when it closes the store; one that is killed takes at most\n"
+      "the last interval's counts along.");
+  command.callback([&line] { line.run = [&line] { return run_stat(line.stat); }; });
+}
+
+void add_dump(CLI::App& app, CommandLine& line) {
+  CLI::App& command = *app.add_subcommand("dump", "the records in order, one JSON object a line");
+  add_store(command, line.dump.store);
+  command.add_option("--scope", line.dump.scope, "only this scope's");
+  command.add_option("--correlation", line.dump.correlation, "only those that were marked with it")->type_name("ID");
+  add_time(command, "--since", line.dump.since,
+           "processed at or after, e.g. 2026-01-02T03:04:05Z, or 1h for an hour ago");
+  add_time(command, "--until", line.dump.until, "processed before");
+  command.callback([&line] { line.run = [&line] { return run_dump(line.dump); }; });
+}
+
+void add_forget(CLI::App& app, CommandLine& line) {
+  CLI::App& command = *app.add_subcommand("forget",
+                                          "make processed ids fresh again; exit 0 when all were known, 1 when one was "
+                                          "not, 2 on error");
+  add_store(command, line.forget.store);
+  add_scope(command, line.forget.store);
+  add_ids(command, line.forget.ids);
+  command.callback([&line] { line.run = [&line] { return run_forget(line.forget); }; });
+}
+
+void add_claims(CLI::App& app, CommandLine& line) {
+  CLI::App& command = *app.add_subcommand("claims", "what is claimed and locked now, oldest first");
+  add_store(command, line.claims.store);
+  command.add_flag("--json", line.claims.json, "one JSON object a line");
+  command.footer(
+      "A line is TOKEN PID alive|dead DEADLINE at_once|after_lease|never SCOPE ID: the fencing token, the owner, when\n"
+      "its lease is over, and what its death does to it. A lock's scope is \"-\". Ids are cut after 64 bytes.");
+  command.callback([&line] { line.run = [&line] { return run_claims(line.claims); }; });
+}
+
+void add_release(CLI::App& app, CommandLine& line) {
+  CLI::App& command = *app.add_subcommand("release",
+                                          "free claimed ids, whoever has them; exit 0 when all were claimed, 1 when "
+                                          "one was not, 2 on error");
+  add_store(command, line.release.store);
+  add_scope(command, line.release.store);
+  add_ids(command, line.release.ids);
+  command.callback([&line] { line.run = [&line] { return run_release(line.release); }; });
+}
+
+void add_lock(CLI::App& app, CommandLine& line) {
+  CLI::App& command = *app.add_subcommand("lock", "run a command, after --, while holding a named lock of the store");
+  add_store(command, line.lock.store);
+  add_duration(command, "--lease", line.lock.lease,
+               "how long the lock outlives a host process that is stopped, not dead; renewed until the command ends; "
+               "30s");
+  add_duration(command, "--wait", line.lock.wait, "how long to wait for it; 0s");
+  command.add_option("name", line.lock.name, "of the lock")->required();
+  command.footer(
+      "The exit code is the command's, or 75 when the lock was not to be had, or was lost. The command finds the\n"
+      "fencing token, which grows with each taking, in ONCELOG_TOKEN. Signals are passed on to it; should oncelog\n"
+      "itself be killed, it gets SIGTERM.");
+  command.callback([&line] {
+    if (line.lock.command.empty()) {
+      throw Error(ErrorCode::invalid_argument, "lock: no command; write oncelog lock --store DIR NAME -- COMMAND...");
+    }
+    line.run = [&line] { return run_lock(line.lock); };
+  });
+}
+
+void add_topics(CLI::App& app, CommandLine& line) {
+  CLI::App& topics = *app.add_subcommand("topics", "what AMQP topic patterns do to a consumer");
+  topics.require_subcommand(1);
+  CLI::App& command = *topics.add_subcommand("lint",
+                                             "say which subscriptions of a service get the same message twice; exit 0 "
+                                             "when none do, 1 when some do, 2 on error");
+  command
+      .add_option("file", line.topics_lint.file,
+                  "a subscription a line, SERVICE PATTERN or {\"service\":\"...\",\"pattern\":\"...\"}; lines that "
+                  "begin with // are comments; - is standard input")
+      ->required()
+      ->type_name("FILE");
+  command.add_flag("--json", line.topics_lint.json, "one JSON object a line");
+  command.footer(
+      "Each subscription is taken to have a queue of its own: one queue gets a message once, however many of its\n"
+      "bindings match. A repeat of a subscription is compared with the first of its kind only.");
+  command.callback([&line] { line.run = [&line] { return run_topics_lint(line.topics_lint); }; });
+}
+
+int fail(std::string sentence) {
+  std::ranges::replace(sentence, '\n', ' ');
+  fmt::print(stderr, "oncelog: {}\n", sentence);
+  return kErrorExit;
+}
+
+/// The first id among the arguments that CLI11 would take apart, because it stands in brackets; or null.
+const char* list_of_ids(int argc, const char* const* argv) {
+  constexpr std::array<std::string_view, 4> kTakeIds{"mark", "check", "forget", "release"};
+  if (argc < 2 || std::ranges::find(kTakeIds, std::string_view(argv[1])) == kTakeIds.end()) return nullptr;
+  for (int i = 2; i < argc; ++i) {
+    const std::string_view argument(argv[i]);
+    const std::string_view before(argv[i - 1]);
+    const bool is_value = before.starts_with("--") && before != "--" && before != "--quiet";
+    if (argument.size() >= 2 && argument.front() == '[' && argument.back() == ']' && !is_value) return argv[i];
+  }
+  return nullptr;
+}
+
+int run(int argc, const char* const* argv) {
+  CLI::App app("Remembers which messages were processed.", "oncelog");
+  app.set_version_flag("--version", std::string("oncelog ") + ONCELOG_VERSION);
+  app.require_subcommand(1);
+  CommandLine line;
+  add_filter(app, line);
+  add_mark(app, line);
+  add_check(app, line);
+  add_stat(app, line);
+  add_dump(app, line);
+  add_forget(app, line);
+  add_claims(app, line);
+  add_release(app, line);
+  add_lock(app, line);
+  add_topics(app, line);
+  if (argc > 1 && argv[1] == std::string_view("lock")) {
+    // What comes after -- is the command's own to the byte; CLI11 would make a list of an argument in brackets.
+    const auto* const end = std::find(argv, argv + argc, std::string_view("--"));
+    if (end != argv + argc) line.lock.command.assign(end + 1, argv + argc);
+    argc = static_cast<int>(end - argv);
+  }
+  if (const char* const list = list_of_ids(argc, argv)) {
+    return fail(fmt::format("'{}' would be taken for a list; give ids in brackets by standard input", printable(list)));
+  }
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);
+    if (app.get_subcommands().empty() && argc > 1 && argv[1][0] != '-') {
+      return fail(fmt::format("there is no command '{}'; see oncelog --help", printable(argv[1])));
+    }
+    std::string chosen = app.get_name();
+    for (const CLI::App* at = &app; !at->get_subcommands().empty();) {
+      at = at->get_subcommands().front();
+      chosen += ' ' + at->get_name();
+    }
+    return fail(fmt::format("{}; see {} --help", error.what(), chosen));
+  }
+  return line.run();
+}
+
+/// A standard descriptor that the parent closed would be given to the first file that is opened, and the store's files
+/// must not become anyone's output. Each is opened the wrong way round, so that its use is an error as before.
+void hold_standard_descriptors() {
+  for (const int descriptor : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (::fcntl(descriptor, F_GETFD) < 0) ::open("/dev/null", descriptor == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+  }
+}
+
+}  // namespace
+}  // namespace oncelog::tool
+
+int main(int argc, char** argv) {
+  using namespace oncelog::tool;
+  hold_standard_descriptors();
+  std::signal(SIGPIPE, SIG_IGN);
+  try {
+    const int code = run(argc, argv);
+    // A command under a lock may have an exit code of that kind, which is its own.
+    const int signal = StopSignal::received();
+    return signal != 0 && code == 128 + signal ? end_by_signal(signal) : code;
+  } catch (const ClosedOutput&) {
+    return end_by_signal(SIGPIPE);
+  } catch (const std::bad_alloc&) {
+    return fail("out of memory; give it more, or look for an endless line in the input");
+  } catch (const std::exception& error) {
+    return fail(error.what());
+  }
+}
