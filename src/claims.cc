@@ -166,35 +166,28 @@ Lsn Engine::begin(ScopeKey scope, std::span<const std::string_view> ids, const C
   return newest;
 }
 
-bool Engine::lock(std::string_view name, milliseconds lease, milliseconds patience, HeldLease& held,
-                  std::optional<ClaimOwner>& owner) {
-  check_writable();
-  check_id(name);
-  check_lease(lease);
-  const Probe probe{name, MessageHash::kLockScope, MessageHash(scope_seed(MessageHash::kLockScope), name)};
+/// Waits until nobody holds the key, and calls take(orphan, owners) under the same hold of the mutex.
+template <typename Take>
+bool Engine::when_free(const Probe& probe, milliseconds patience, std::optional<ClaimOwner>& owner, Take take) {
   const LeaseTable leases = live_->leases();
-  const ClaimTerms terms{lease, Orphans::at_once};
   const auto limit = Steady::now() + patience;
   Owners owners;
   for (;;) {
-    Need need = Need::none;
+    Need need = Need::owner_check;
     {
       const LiveLock guard(live_->header());
       leases.mend_if_suspect(head());
       Lease* known = leases.find(probe.hash, probe.scope);
       const LeaseState state = known == nullptr ? LeaseState::takeable : state_of(*known, host_.boot_us(), owners);
       if (state == LeaseState::takeable) {
-        std::uint64_t token = 0;
-        need = take_lease(known, probe, terms, owners, token);
+        need = take(known, owners);
         if (need == Need::none) {
-          held = {token, probe.scope, probe.hash, name};
           owner.reset();
           return true;
         }
-      } else if (state == LeaseState::unknown) {
-        need = Need::owner_check;
-      } else {
+      } else if (state == LeaseState::held) {
         owner = owner_of(*known);
+        need = Need::none;
       }
     }
     meet(need, owners);
@@ -205,29 +198,26 @@ bool Engine::lock(std::string_view name, milliseconds lease, milliseconds patien
   }
 }
 
+bool Engine::lock(std::string_view name, milliseconds lease, milliseconds patience, HeldLease& held,
+                  std::optional<ClaimOwner>& owner) {
+  check_writable();
+  check_id(name);
+  check_lease(lease);
+  const Probe probe{name, MessageHash::kLockScope, MessageHash(scope_seed(MessageHash::kLockScope), name)};
+  const ClaimTerms terms{lease, Orphans::at_once};
+  return when_free(probe, patience, owner, [&](Lease* orphan, Owners& owners) {
+    std::uint64_t token = 0;
+    const Need need = take_lease(orphan, probe, terms, owners, token);
+    if (need == Need::none) held = {token, probe.scope, probe.hash, name};
+    return need;
+  });
+}
+
 bool Engine::wait_free(ScopeKey scope, std::string_view id, milliseconds patience) {
   check_writable();
   check_id(id);
-  const Probe probe = probe_of(scope, id);
-  const LeaseTable leases = live_->leases();
-  const auto limit = Steady::now() + patience;
-  Owners owners;
-  for (;;) {
-    LeaseState state = LeaseState::takeable;
-    {
-      const LiveLock guard(live_->header());
-      leases.mend_if_suspect(head());
-      if (const Lease* lease = leases.find(probe.hash, probe.scope)) state = state_of(*lease, host_.boot_us(), owners);
-    }
-    if (state == LeaseState::takeable) return true;
-    if (state == LeaseState::unknown) {
-      meet(Need::owner_check, owners);
-      continue;
-    }
-    if (Steady::now() >= limit) return false;
-    sleep_until_freed(probe, limit);
-    owners = {};
-  }
+  std::optional<ClaimOwner> owner;
+  return when_free(probe_of(scope, id), patience, owner, [](Lease*, Owners&) { return Need::none; });
 }
 
 /// Sleeps until the probe's lease may have been freed, and no longer than its owner's death may go unnoticed.
@@ -293,9 +283,8 @@ Lsn Engine::complete(std::span<HeldLease> held, std::span<const Attributes> attr
       if (live.layout.epoch() != view.epoch) need = Need::newer_view;
       for (; need == Need::none && i < rest.size(); ++i) {
         if (rest[i].token == 0 || rest[i].completed.value != 0) continue;
-        Lease* lease = leases.find(rest[i].hash, rest[i].scope);
-        // Relaxed: under the mutex.
-        if (lease == nullptr || lease->token.load(std::memory_order_relaxed) != rest[i].token) {
+        Lease* lease = leases.find_held(rest[i].hash, rest[i].scope, rest[i].token);
+        if (lease == nullptr) {
           rest[i].token = 0;
           mine.counters.count(rest[i].scope, IdEvent::late);
           continue;
@@ -337,9 +326,8 @@ bool Engine::renew(const HeldLease& held, milliseconds lease) {
   const LiveLock guard(live_->header());
   const LeaseTable leases = live_->leases();
   leases.mend_if_suspect(head());
-  Lease* known = leases.find(held.hash, held.scope);
-  // Relaxed: under the mutex.
-  if (known == nullptr || known->token.load(std::memory_order_relaxed) != held.token) return false;
+  Lease* known = leases.find_held(held.hash, held.scope, held.token);
+  if (known == nullptr) return false;
   known->deadline_us = deadline_us(lease);
   return true;
 }
@@ -348,10 +336,9 @@ bool Engine::give_to_transaction(const HeldLease& held) {
   const LiveLock guard(live_->header());
   const LeaseTable leases = live_->leases();
   leases.mend_if_suspect(head());
-  Lease* known = leases.find(held.hash, held.scope);
-  // Relaxed: under the mutex.
-  if (known == nullptr || known->token.load(std::memory_order_relaxed) != held.token) return false;
-  known->completing.store(Lease::kOfTransaction, std::memory_order_relaxed);
+  Lease* known = leases.find_held(held.hash, held.scope, held.token);
+  if (known == nullptr) return false;
+  known->completing.store(Lease::kOfTransaction, std::memory_order_relaxed);  // Relaxed: under the mutex.
   return true;
 }
 
@@ -371,102 +358,14 @@ std::size_t Engine::let_go(std::span<const HeldLease> held) {
     leases.mend_if_suspect(head());
     for (const HeldLease& one : held.subspan(begin, std::min(kChunk, held.size() - begin))) {
       if (one.token == 0) continue;
-      Lease* lease = leases.find(one.hash, one.scope);
-      // Relaxed: under the mutex.
-      if (lease == nullptr || lease->token.load(std::memory_order_relaxed) != one.token) continue;
+      Lease* lease = leases.find_held(one.hash, one.scope, one.token);
+      if (lease == nullptr) continue;
       wake |= leases.free(*lease);
       ++freed;
     }
   }
   if (wake) leases.wake();
   return freed;
-}
-
-bool Engine::release(ScopeKey scope, std::string_view id) {
-  check_writable();
-  check_id(id);
-  const Probe probe = probe_of(scope, id);
-  const LeaseTable leases = live_->leases();
-  bool wake = false;
-  {
-    const LiveLock guard(live_->header());
-    leases.mend_if_suspect(head());
-    Lease* lease = leases.find(probe.hash, probe.scope);
-    if (lease == nullptr) return false;
-    wake = leases.free(*lease);
-  }
-  if (wake) leases.wake();
-  return true;
-}
-
-std::vector<ClaimInfo> Engine::claims() {
-  check_usable();
-  struct Held {
-    std::uint32_t scope;
-    ProcessIdentity owner;
-  };
-  std::vector<ClaimInfo> all;
-  std::vector<Held> held;
-  const LeaseTable leases = live_->leases();
-  {
-    const LiveLock guard(live_->header());
-    leases.mend_if_suspect(head());
-    leases.each([&](const Lease& lease) {
-      ClaimInfo info;
-      info.id.assign(lease.id, std::min<std::size_t>(lease.id_bytes, Lease::kIdBytes));
-      info.owner = owner_of(lease);
-      info.orphans = lease.orphans;
-      info.token = lease.token.load(std::memory_order_relaxed);  // Relaxed: under the mutex.
-      all.push_back(std::move(info));
-      held.push_back({lease.scope, lease.owner()});
-    });
-  }
-  std::vector<std::pair<std::uint32_t, std::string>> names;
-  {
-    lmdb::ReadTxn& txn = reader().txn();
-    const lmdb::ReadTxn::Active active(txn);
-    names = catalog_->scopes(txn);
-  }
-  for (std::size_t i = 0; i < all.size(); ++i) {
-    const auto name = std::ranges::find(names, held[i].scope, &std::pair<std::uint32_t, std::string>::first);
-    if (name != names.end()) all[i].scope = name->second;
-    // Claims come in runs of one owner's, and asking takes a file to be read.
-    all[i].owner_alive = i != 0 && held[i].owner == held[i - 1].owner ? all[i - 1].owner_alive : held[i].owner.alive();
-  }
-  std::ranges::sort(all, {}, &ClaimInfo::token);
-  return all;
-}
-
-void Engine::reap_claims() {
-  const LeaseTable leases = live_->leases();
-  // What a dead transaction has left is free once it is settled, which a flush begins with. Within a transaction of
-  // this thread there is nothing left to settle. Acquire: pairs with the release in Uncommitted::announce.
-  if (live_->header().pending.begin.load(std::memory_order_acquire) != 0) flusher_->flush();
-  if (!leases.any()) return;
-  const auto with_mutex = [&](auto visit) {
-    const LiveLock guard(live_->header());
-    leases.mend_if_suspect(head());
-    const std::int64_t boot_us = host_.boot_us();
-    leases.each([&](Lease& lease) {
-      // A transaction's record may be accepted: who settles the transaction decides. Relaxed: under the mutex.
-      const bool accepted = lease.completing.load(std::memory_order_relaxed) > Lease::kOfTransaction;
-      const bool over = lease.orphans == Orphans::after_lease && lease.deadline_us <= boot_us;
-      if (!accepted && (lease.orphans == Orphans::at_once || over)) visit(lease);
-    });
-  };
-  std::vector<ProcessIdentity> owners;
-  with_mutex([&](const Lease& lease) {
-    if (lease.owner() != self_ && std::ranges::find(owners, lease.owner()) == owners.end()) {
-      owners.push_back(lease.owner());
-    }
-  });
-  std::erase_if(owners, [](const ProcessIdentity& owner) { return owner.alive(); });
-  if (owners.empty()) return;
-  bool wake = false;
-  with_mutex([&](Lease& lease) {
-    if (std::ranges::find(owners, lease.owner()) != owners.end()) wake |= leases.free(lease);
-  });
-  if (wake) leases.wake();
 }
 
 }  // namespace oncelog::internal

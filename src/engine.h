@@ -39,7 +39,7 @@ namespace oncelog::internal {
 /// One open store of this process, behind all of its handles: joins the parts, and is where an id is checked and
 /// decided on. Every member function may be called from any thread. See registry.h for how one comes to be. Opening,
 /// closing and checking are in engine.cc, what a fresh id goes through in decide.h, marking and forgetting in mark.cc,
-/// claims in claims.cc, the rest in the file of its name.
+/// claims in claims.cc and claim_admin.cc, the rest in the file of its name.
 class Engine {
  public:
   Engine(const std::filesystem::path& directory, const Options& options, const Host& host);
@@ -87,6 +87,8 @@ class Engine {
   std::size_t let_go(std::span<const HeldLease> held);
   /// The same for claims of one scope that are given up, which is counted.
   void abandon(std::span<const HeldLease> held);
+
+  // --- claim_admin.cc
   bool release(ScopeKey scope, std::string_view id);
   std::vector<ClaimInfo> claims();
   /// Frees what dead owners have left.
@@ -189,6 +191,8 @@ class Engine {
   Need take_lease(Lease* lease, const Probe& probe, const ClaimTerms& terms, Owners& owners, std::uint64_t& token);
   std::int64_t deadline_us(std::chrono::milliseconds lease) const;
   ClaimOwner owner_of(const Lease& lease) const;
+  template <typename Take>
+  bool when_free(const Probe& probe, std::chrono::milliseconds patience, std::optional<ClaimOwner>& owner, Take take);
   void sleep_until_freed(const Probe& probe, std::chrono::steady_clock::time_point limit);
   void assign_token_epoch();
 

@@ -61,6 +61,11 @@ Lease* LeaseTable::find(const MessageHash& hash, std::uint32_t scope) const {
   return nullptr;
 }
 
+Lease* LeaseTable::find_held(const MessageHash& hash, std::uint32_t scope, std::uint64_t token) const {
+  Lease* lease = find(hash, scope);
+  return lease != nullptr && lease->token.load(kUnderMutex) == token ? lease : nullptr;
+}
+
 std::uint64_t LeaseTable::new_token() const {
   const std::uint64_t number = header_->next_token.load(kUnderMutex) + 1;
   header_->next_token.store(number, kAfterAllBefore);

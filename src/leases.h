@@ -77,6 +77,9 @@ class LeaseTable {
 
   Lease* find(const MessageHash& hash, std::uint32_t scope) const;
 
+  /// The lease that was taken under this token; nullptr when it has been freed or passed on since.
+  Lease* find_held(const MessageHash& hash, std::uint32_t scope, std::uint64_t token) const;
+
   /// Takes a lease for a key that has none; nullptr when all are taken.
   Lease* take(const MessageHash& hash, std::uint32_t scope, std::string_view id, const ProcessIdentity& owner,
               std::int64_t deadline_us, Orphans orphans) const;

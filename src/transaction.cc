@@ -38,8 +38,14 @@ thread_local const Running* Running::innermost = nullptr;
 struct TransactionBody {
   Engine& engine;
   lmdb::WriteTxn& txn;
-  std::deque<HeldClaim> marks;                // In order; their texts stay where they are.
-  std::deque<std::string> results;            // Of each mark.
+  /// A mark to come. Its draft and its attributes are views into its other members.
+  struct Mark {
+    HeldClaim claim;
+    std::string result;
+    Attributes attributes = {};
+    RecordDraft draft = {};
+  };
+  std::deque<Mark> marks;                     // In order, and they stay where they are.
   std::size_t bytes = 0;                      // That the marks' records take.
   std::vector<std::uint32_t> claimed_scopes;  // Of those marks that were claims.
 
@@ -58,7 +64,7 @@ struct TransactionBody {
 
   std::vector<HeldLease> leases() const {
     std::vector<HeldLease> all;
-    for (const HeldClaim& mark : marks) all.push_back(mark.lease);
+    for (const Mark& mark : marks) all.push_back(mark.claim.lease);
     return all;
   }
 
@@ -68,26 +74,20 @@ struct TransactionBody {
     claimed_scopes.clear();
   }
 
-  Attributes attributes(std::size_t i) const {
-    Attributes all;
-    all.result = results[i];
-    return marks[i].merged(all);
-  }
-
   void add(HeldClaim claim, const Attributes& given) {
     const Attributes all = claim.merged(given);
-    RecordDraft draft{0, claim.id, 0};  // For its size.
-    if (Engine::MarkPolicy::keeps(all)) {
-      draft.texts = &all;
-      draft.attributes = StoredAttributes::of(all);
-    }
-    bytes += draft.bytes();
     claim.correlation = all.correlation;
     claim.fingerprint = all.fingerprint;
     claim.source = {std::string(all.source.name), all.source.partition, all.source.offset};
-    results.emplace_back(all.result);
-    marks.push_back(std::move(claim));
-    marks.back().lease.id = marks.back().id;
+    Mark& mark = marks.emplace_back(Mark{std::move(claim), std::string(all.result)});
+    mark.claim.lease.id = mark.claim.id;
+    mark.attributes = mark.claim.merged({.result = mark.result});
+    mark.draft = {mark.claim.lease.scope, mark.claim.id, mark.claim.lease.hash.digest(), kUncommitted};
+    if (Engine::MarkPolicy::keeps(mark.attributes)) {
+      mark.draft.texts = &mark.attributes;
+      mark.draft.attributes = StoredAttributes::of(mark.attributes);
+    }
+    bytes += mark.draft.bytes();
     check_size();
   }
 
@@ -112,23 +112,17 @@ Lsn TransactionBody::reserve(std::vector<Lsn>& lsns) {
   const LeaseTable leases = engine.live_->leases();
   Uncommitted uncommitted(*engine.live_, engine.identity_.hash_seed);
   Reader& reader = engine.reader();
-  std::vector<Attributes> texts(marks.size());
-  std::vector<RecordDraft> drafts(marks.size());
   std::vector<Engine::ChainEnd> chains(marks.size());
   constexpr std::size_t kNone = ~std::size_t{0};
   std::vector<std::size_t> before(marks.size(), kNone);  // The mark before it that is of the same chain.
   std::unordered_map<std::string_view, std::size_t> last_of_chain;
   lsns.reserve(marks.size());
   for (std::size_t i = 0; i < marks.size(); ++i) {
-    drafts[i] = {marks[i].lease.scope, marks[i].id, marks[i].lease.hash.digest(), kUncommitted};
-    texts[i] = attributes(i);
-    if (!Engine::MarkPolicy::keeps(texts[i])) continue;
-    drafts[i].texts = &texts[i];
-    drafts[i].attributes = StoredAttributes::of(texts[i]);
-    reader.scratch.reserve(drafts[i].bytes() / kRecordUnit);  // As in complete.
-    if (texts[i].correlation.empty()) continue;
-    chains[i].probe = engine.correlation_probe(texts[i].correlation);
-    const auto [last, first] = last_of_chain.try_emplace(texts[i].correlation, i);
+    reader.scratch.reserve(marks[i].draft.bytes() / kRecordUnit);  // As in complete.
+    const std::string_view correlation = marks[i].attributes.correlation;
+    if (correlation.empty()) continue;
+    chains[i].probe = engine.correlation_probe(correlation);
+    const auto [last, first] = last_of_chain.try_emplace(correlation, i);
     if (!first) before[i] = std::exchange(last->second, i);
   }
   for (;;) {
@@ -158,10 +152,8 @@ Lsn TransactionBody::reserve(std::vector<Lsn>& lsns) {
         if (passed) need = Need::newer_view;
       }
       for (std::size_t i = 0; need == Need::none && i < marks.size(); ++i) {
-        const HeldLease& own = marks[i].lease;
-        const Lease* lease = leases.find(own.hash, own.scope);
-        // Relaxed: under the mutex.
-        if (lease == nullptr || lease->token.load(std::memory_order_relaxed) != own.token) {
+        const HeldLease& own = marks[i].claim.lease;
+        if (leases.find_held(own.hash, own.scope, own.token) == nullptr) {
           throw Error(ErrorCode::in_use,
                       fmt::format("{}: a claim of the transaction was released by an operator; nothing was committed",
                                   engine.directory_.string()),
@@ -173,7 +165,8 @@ Lsn TransactionBody::reserve(std::vector<Lsn>& lsns) {
         uncommitted.announce(begin, end);
         failpoint();
         for (std::size_t i = 0; i < marks.size(); ++i) {
-          Lease* lease = leases.find(marks[i].lease.hash, marks[i].lease.scope);
+          const HeldLease& own = marks[i].claim.lease;
+          Lease* lease = leases.find(own.hash, own.scope);
           // Relaxed: only written under this lock.
           const std::uint64_t lsn = live.marks.head.load(std::memory_order_relaxed);
           lease->completing.store(lsn | Lease::kOfTransaction, std::memory_order_release);
@@ -182,7 +175,7 @@ Lsn TransactionBody::reserve(std::vector<Lsn>& lsns) {
           if (const std::size_t j = before[i]; j != kNone) {
             chain->found = Found{lsns[j], time_us, kUncommitted, chains[j].found ? chains[j].found->lsn.value : 0};
           }
-          lsns.push_back(engine.append(reader, view, drafts[i], marks[i].lease.hash, time_us, chain));
+          lsns.push_back(engine.append(reader, view, marks[i].draft, own.hash, time_us, chain));
         }
         return end;
       }
@@ -306,8 +299,8 @@ Marked Transaction::mark(const Scope& scope, std::string_view id, const Attribut
       body_.engine.begin(scope.key(), claim.id, attributes, terms, std::chrono::milliseconds{0}, claim.lease, owner);
   if (marked == Verdict::fresh) {
     body_.add(std::move(claim), attributes);
-  } else if (marked == Verdict::in_progress && std::ranges::any_of(body_.marks, [&](const HeldClaim& own) {
-               return own.id == id && own.lease.scope == scope.key().number;
+  } else if (marked == Verdict::in_progress && std::ranges::any_of(body_.marks, [&](const auto& own) {
+               return own.claim.id == id && own.claim.lease.scope == scope.key().number;
              })) {
     marked.verdict = Verdict::duplicate;
   }
