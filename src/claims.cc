@@ -145,7 +145,7 @@ Lsn Engine::begin(ScopeKey scope, std::span<const std::string_view> ids, const C
   held.reserve(ids.size());
   for (std::size_t begin = 0; begin < ids.size(); begin += kChunk) {
     const std::size_t count = std::min(kChunk, ids.size() - begin);
-    for (std::size_t i = 0; i < count; ++i) probes[i] = probe_of(scope, ids[begin + i]);
+    make_probes(mine, scope, ids.subspan(begin, count), probes);
     taken.fill({});
     const Chunk chunk{
         std::span(probes).first(count), {}, std::span(found).first(count), std::span(marked).first(count)};

@@ -301,7 +301,7 @@ std::optional<Found> Engine::check(ScopeKey scope, std::string_view id) {
   check_id(id);
   Reader& mine = reader();
   const SampledTime time(mine.counters, Timed::check);
-  const auto found = mine.look(mine.view(), Probe{id, scope.number, MessageHash(scope.hash_seed, id)});
+  const auto found = mine.look(mine.view(), probe_of(scope, id));
   const bool known = found && is_live(*found);
   mine.counters.count(scope.number, known ? IdEvent::known : IdEvent::unknown);
   return known ? found : std::nullopt;
@@ -315,8 +315,7 @@ void Engine::check(ScopeKey scope, std::span<const std::string_view> ids,
   std::array<std::optional<Found>, kChunk> answers;
   for (std::size_t begin = 0; begin < ids.size(); begin += kChunk) {
     const std::size_t count = std::min(kChunk, ids.size() - begin);
-    for (std::size_t i = 0; i < count; ++i)
-      probes[i] = {ids[begin + i], scope.number, MessageHash(scope.hash_seed, ids[begin + i])};
+    make_probes(mine, scope, ids.subspan(begin, count), probes);
     mine.look(mine.view(), std::span(probes).first(count), std::span(answers).first(count));
     std::size_t known = 0;
     for (std::size_t i = 0; i < count; ++i) {
@@ -326,6 +325,16 @@ void Engine::check(ScopeKey scope, std::span<const std::string_view> ids,
     }
     mine.counters.count(scope.number, IdEvent::known, known);
     mine.counters.count(scope.number, IdEvent::unknown, count - known);
+  }
+}
+
+void Engine::make_probes(Reader& reader, ScopeKey scope, std::span<const std::string_view> ids,
+                         std::span<Probe> out) const {
+  const View& view = reader.view();
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    out[i] = probe_of(scope, ids[i]);
+    // At once: each line comes while the ids after it are hashed.
+    view.prefetch(out[i].hash);
   }
 }
 

@@ -199,6 +199,8 @@ class Engine {
   Probe probe_of(ScopeKey scope, std::string_view id) const {
     return {id, scope.number, MessageHash(scope.hash_seed, id)};
   }
+  /// As many probes as ids.
+  void make_probes(Reader& reader, ScopeKey scope, std::span<const std::string_view> ids, std::span<Probe> out) const;
   Probe correlation_probe(std::string_view correlation) const {
     return {correlation, MessageHash::kCorrelationScope,
             MessageHash(scope_seed(MessageHash::kCorrelationScope), correlation), MessageHash::Of::correlation};

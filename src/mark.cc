@@ -38,7 +38,7 @@ void Engine::mark(ScopeKey scope, std::span<const std::string_view> ids, std::sp
   Lsn last;
   for (std::size_t begin = 0; begin < ids.size(); begin += kChunk) {
     const std::size_t count = std::min(kChunk, ids.size() - begin);
-    for (std::size_t i = 0; i < count; ++i) probes[i] = probe_of(scope, ids[begin + i]);
+    make_probes(mine, scope, ids.subspan(begin, count), probes);
     const Chunk chunk{std::span(probes).first(count),
                       attributes.empty() ? attributes : attributes.subspan(begin, count), std::span(found).first(count),
                       out.subspan(begin, count)};

@@ -65,7 +65,6 @@ void Reader::look(const View& view, std::span<const Probe> probes, std::span<std
   Hint hints[4 * kStride];
   for (std::size_t begin = 0; begin < probes.size(); begin += kStride) {
     const auto some = probes.subspan(begin, std::min(kStride, probes.size() - begin));
-    for (const Probe& probe : some) view.prefetch(probe.hash);
     std::size_t candidates = 0;
     for (std::size_t i = 0; i < some.size(); ++i) {
       out[begin + i].reset();
