@@ -19,7 +19,7 @@ using std::chrono::milliseconds;
 
 constexpr const char* kOwnDirectory = ".";  // As noted in the open lock's file.
 constexpr std::int64_t kReapIntervalUs = 10'000'000;
-constexpr unsigned kTables = 8;             // Named LMDB tables, and room for more in later versions.
+constexpr unsigned kTables = 8;  // Named LMDB tables, and room for more in later versions.
 
 }  // namespace
 

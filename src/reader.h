@@ -58,8 +58,8 @@ class Reader {
   /// more and the record when it does.
   std::optional<Found> look(const View& view, const Probe& probe);
 
-  /// look() for many at once, their cache misses overlapped; out[i] for probes[i]. The caller has had the filter's lines
-  /// prefetched.
+  /// look() for many at once, their cache misses overlapped; out[i] for probes[i]. The caller has had the filter's
+  /// lines prefetched.
   void look(const View& view, std::span<const Probe> probes, std::span<std::optional<Found>> out);
 
   /// The newest record at or above `floor`, from the index alone. For the holder of the store's mutex: only looks into

@@ -20,7 +20,9 @@ namespace {
 
 constexpr int kIds = 5'000;
 
-std::string id_of(int number) { return "message-" + std::to_string(number); }
+std::string id_of(int number) {
+  return "message-" + std::to_string(number);
+}
 
 /// A closed store with kIds marks.
 void make_store(const std::filesystem::path& path, const Options& options = {.expected_ids = 1}) {
@@ -206,7 +208,8 @@ TEST_CASE("options that contradict the stored ones are an error that says which 
     const auto retention = [&] { Store::open(dir / "store", {.retention = 3h}); };
     CHECK(code_naming("retention of 2h", retention) == ErrorCode::options_mismatch);
     CHECK(code_naming("not 3h", retention) == ErrorCode::options_mismatch);
-    CHECK(code_naming("5 buckets, not 6", [&] { Store::open(dir / "store", {.buckets = 6}); }) == ErrorCode::options_mismatch);
+    CHECK(code_naming("5 buckets, not 6", [&] { Store::open(dir / "store", {.buckets = 6}); }) ==
+          ErrorCode::options_mismatch);
   };
   check_all();
   {
@@ -268,7 +271,8 @@ TEST_CASE("a second process with another live_dir is an error that names both, a
   const Options elsewhere{.live_dir = dir / "elsewhere", .expected_ids = 1};
   while_open_elsewhere(dir / "store", {.expected_ids = 1}, [&] {
     CHECK(code_naming("elsewhere", [&] { Store::open(dir / "store", elsewhere); }) == ErrorCode::live_dir_mismatch);
-    CHECK(code_naming((dir / "store").string(), [&] { Store::open(dir / "store", elsewhere); }) == ErrorCode::live_dir_mismatch);
+    CHECK(code_naming((dir / "store").string(), [&] { Store::open(dir / "store", elsewhere); }) ==
+          ErrorCode::live_dir_mismatch);
     CHECK(Store::open(dir / "store").scope("orders").contains(id_of(0)));
   });
   expect_whole(dir / "store", elsewhere);
@@ -344,7 +348,8 @@ TEST_CASE("a truncated, foreign or missing live file is in_use while another pro
   expect_whole(dir / "store");
 }
 
-TEST_CASE("a live file with flipped bits in its header never crashes who opens it, and nothing that was flushed is lost") {
+TEST_CASE(
+    "a live file with flipped bits in its header never crashes who opens it, and nothing that was flushed is lost") {
   const std::uint64_t seed = test_seed();
   CAPTURE(seed);
   std::mt19937_64 random(seed);
@@ -411,7 +416,8 @@ TEST_CASE("an index full of hints to nonsense never makes a fresh id a duplicate
     }
     // The filter says yes to everything, so that every look-up follows what the index says.
     for (const auto& file : derived_files(dir / "store", "filter-")) {
-      write_at(file, internal::kFileHeaderBytes, std::string(std::filesystem::file_size(file) - internal::kFileHeaderBytes, '\xff'));
+      write_at(file, internal::kFileHeaderBytes,
+               std::string(std::filesystem::file_size(file) - internal::kFileHeaderBytes, '\xff'));
     }
     const int end = wait_for(spawn([&] {
       const Scope scope = Store::open(dir / "store", {.expected_ids = 1}).scope("orders");
@@ -505,7 +511,9 @@ TEST_CASE("another store's data.mdb, or an older one of the same store, opens as
   make_store(dir / "store");
   make_store(dir / "other");
   const auto data = dir / "store" / "data.mdb";
-  SUBCASE("an older one under the same name") { copy_over(dir / "backup" / "data.mdb", data); }
+  SUBCASE("an older one under the same name") {
+    copy_over(dir / "backup" / "data.mdb", data);
+  }
   SUBCASE("an older one written into the same file") {
     std::ifstream backup(dir / "backup" / "data.mdb", std::ios::binary);
     std::ofstream(data, std::ios::binary | std::ios::trunc) << backup.rdbuf();
@@ -533,8 +541,9 @@ TEST_CASE("a store that was opened before a fork is an error in the child, and g
   scope.mark("a");
   CHECK(wait_for(spawn([&] {
           for (const auto& call : std::vector<std::function<void()>>{
-                   [&] { scope.mark("b"); }, [&] { scope.contains("a"); }, [&] { store.sync(); }, [&] { store.metrics(); },
-                   [&] { store.scope("mails"); }, [&] { store.scan({}, [](const Record&) { return true; }); }}) {
+                   [&] { scope.mark("b"); }, [&] { scope.contains("a"); }, [&] { store.sync(); },
+                   [&] { store.metrics(); }, [&] { store.scope("mails"); },
+                   [&] { store.scan({}, [](const Record&) { return true; }); }}) {
             try {
               call();
               return 1;

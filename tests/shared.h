@@ -11,8 +11,8 @@
 
 namespace oncelog::testing {
 
-/// An object in anonymous memory that children made by fork() share with their parent. Zeros before its constructor runs; pages that
-/// nobody touches cost nothing.
+/// An object in anonymous memory that children made by fork() share with their parent. Zeros before its constructor
+/// runs; pages that nobody touches cost nothing.
 template <typename T>
 class Shared {
  public:

@@ -8,7 +8,8 @@
 namespace oncelog::testing {
 
 /// The derived files in a live directory (`live`, filters, indexes), by name in ascending order.
-inline std::vector<std::filesystem::path> derived_files(const std::filesystem::path& live_dir, const std::string& prefix = "") {
+inline std::vector<std::filesystem::path> derived_files(const std::filesystem::path& live_dir,
+                                                        const std::string& prefix = "") {
   std::vector<std::filesystem::path> files;
   for (const auto& entry : std::filesystem::directory_iterator(live_dir)) {
     const std::string name = entry.path().filename().string();
@@ -32,7 +33,8 @@ inline void copy_over(const std::filesystem::path& from, const std::filesystem::
 /// Copies a whole store that nobody has open.
 inline void copy_store(const std::filesystem::path& from, const std::filesystem::path& to) {
   std::filesystem::create_directories(to);
-  for (const auto& entry : std::filesystem::directory_iterator(from)) copy_over(entry.path(), to / entry.path().filename());
+  for (const auto& entry : std::filesystem::directory_iterator(from))
+    copy_over(entry.path(), to / entry.path().filename());
 }
 
 }  // namespace oncelog::testing
