@@ -152,7 +152,6 @@ TEST_CASE("a thread keeps its reader, and leaves it to the next when it ends") {
   pool->close();
 }
 
-#ifndef __SANITIZE_THREAD__  // Which forbids a fork beside other threads.
 TEST_CASE("a child forked while another thread has the readers' mutex ends without waiting for it") {
   Parts parts;
   const auto pool = std::make_shared<ReaderPool>(parts.tables.env, *parts.tables.log, parts.header(),
@@ -182,4 +181,3 @@ TEST_CASE("a child forked while another thread has the readers' mutex ends witho
   other.join();
   pool->close();
 }
-#endif
