@@ -132,7 +132,7 @@ Marked Engine::begin(ScopeKey scope, std::string_view id, const Attributes& attr
 }
 
 Lsn Engine::begin(ScopeKey scope, std::span<const std::string_view> ids, const ClaimTerms& terms,
-                  std::span<Verdict> out, std::vector<HeldLease>& held) {
+                  std::span<Verdict> out, std::span<Lsn> lsns, std::vector<HeldLease>& held) {
   check_writable();
   for (const std::string_view id : ids) check_id(id);
   check_lease(terms.lease);
@@ -159,6 +159,7 @@ Lsn Engine::begin(ScopeKey scope, std::span<const std::string_view> ids, const C
     for (std::size_t i = 0; i < count; ++i) {
       mine.counters.count(scope.number, event_of(marked[i].verdict));
       out[begin + i] = marked[i].verdict;
+      if (!lsns.empty()) lsns[begin + i] = marked[i].lsn;
       newest = std::max(newest, marked[i].lsn);
       if (taken[i].token != 0) held.push_back(taken[i]);
     }

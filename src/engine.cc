@@ -168,6 +168,13 @@ void Engine::check_options(const Options& options) const {
                             directory_.string(), options_.read_only ? "with" : "without"),
                 directory_);
   }
+  if (options.on_decision || options.on_event || (options.max_bytes != 0 && options.max_bytes != options_.max_bytes)) {
+    throw Error(ErrorCode::options_mismatch,
+                fmt::format("{}: this process has the store open already; its hooks and its max_bytes are those of the "
+                            "first handle, so give them there",
+                            directory_.string()),
+                directory_);
+  }
 }
 
 std::filesystem::path Engine::live_dir_for(const Options& options) const {

@@ -71,9 +71,10 @@ class Engine {
   /// `owner` is filled for in_progress. The caller counts the decision: only it knows what it tells.
   Marked begin(ScopeKey scope, std::string_view id, const Attributes& attributes, const ClaimTerms& terms,
                std::chrono::milliseconds patience, HeldLease& held, std::optional<ClaimOwner>& owner);
-  /// For each id in order, its verdict (in `out`) and what is held of it; returns the newest LSN of the duplicates.
+  /// For each id in order, its verdict (in `out`) and what is held of it; returns the newest LSN of the duplicates, and
+  /// each one's in `lsns`, unless that is empty.
   Lsn begin(ScopeKey scope, std::span<const std::string_view> ids, const ClaimTerms& terms, std::span<Verdict> out,
-            std::vector<HeldLease>& held);
+            std::span<Lsn> lsns, std::vector<HeldLease>& held);
   bool lock(std::string_view name, std::chrono::milliseconds lease, std::chrono::milliseconds patience, HeldLease& held,
             std::optional<ClaimOwner>& owner);
   bool wait_free(ScopeKey scope, std::string_view id, std::chrono::milliseconds patience);

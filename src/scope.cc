@@ -116,7 +116,8 @@ ClaimBatch Scope::begin(std::span<const std::string_view> ids, std::chrono::mill
   batch.held_ = std::make_unique<internal::HeldBatch>();
   batch.verdicts_.resize(ids.size());
   internal::HeldBatch& held = *batch.held_;
-  batch.newest_ = engine_->begin(key(), ids, {lease, options_.orphans}, batch.verdicts_, held.leases);
+  std::vector<Lsn> lsns(engine_->options().on_decision ? ids.size() : 0);
+  batch.newest_ = engine_->begin(key(), ids, {lease, options_.orphans}, batch.verdicts_, lsns, held.leases);
   // The claims outlive the caller's ids.
   std::size_t bytes = 0;
   for (const auto& one : held.leases) bytes += one.id.size();
@@ -127,9 +128,7 @@ ClaimBatch Scope::begin(std::span<const std::string_view> ids, std::chrono::mill
     one.id = {at, one.id.size()};
     at = end;
   }
-  if (engine_->options().on_decision) [[unlikely]] {
-    for (std::size_t i = 0; i < ids.size(); ++i) tell(ids[i], {}, {batch.verdicts_[i], Lsn{}});
-  }
+  for (std::size_t i = 0; i < lsns.size(); ++i) tell(ids[i], {}, {batch.verdicts_[i], lsns[i]});
   return batch;
 }
 

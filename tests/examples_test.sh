@@ -1,8 +1,11 @@
 #!/usr/bin/env bash
 # Each example prints what is written here, with a new store and when it is run again with the same.
 #
-#   examples_test.sh EXAMPLE...
+#   examples_test.sh ONCELOG EXAMPLE...     ONCELOG, the command, may be empty
 set -euo pipefail
+
+oncelog=$1
+shift
 
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -169,6 +172,19 @@ orders/3/17: duplicate, delivered again
 orders/3/18: duplicate, sent again
 processed from orders/3/17
 END
+
+# dumps NAME PATTERN: the command shows a record of the example's store with these members
+dumps() {
+  [[ -n $oncelog ]] || return 0
+  "$oncelog" dump --store "$folder/$1" >"$folder/output"
+  if ! grep -qE "$2" "$folder/output"; then
+    echo "FAILED: no record of $1 is dumped with $2:" >&2
+    cat "$folder/output" >&2
+    failures=$((failures + 1))
+  fi
+}
+dumps source '"id":"message-1",.*"source":\{"name":"orders","partition":3,"offset":17\}'
+dumps business_key '"id":"client-7/a",.*"fingerprint":"[0-9a-f]{16}","result":"order 1 created"'
 
 # Whoever adds an example adds its output.
 if ! diff <(printf '%s\n' "${shown[@]}" | sort) <(printf '%s\n' "${examples[@]##*/}" | sort); then

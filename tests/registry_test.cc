@@ -1,8 +1,9 @@
 #include "registry.h"
+
 #include <unistd.h>
+
 #include <atomic>
 #include <chrono>
-
 #include <thread>
 #include <vector>
 

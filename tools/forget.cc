@@ -1,31 +1,12 @@
 #include "forget.h"
 
-#include "id_batches.h"
-#include "output.h"
-#include "stop_signal.h"
-
 namespace oncelog::tool {
 
-int run_forget(const ForgetOptions& options) {
-  const StopSignal stop;
-  const Store store = open_existing(options.store);
-  const Scope scope = store.scope(options.store.scope);
-  Output output = standard_output();
-  bool all = true;
-  for_each_id_batch(options.ids, stop, [&](const IdBatch& batch) {
-    std::string answers;
-    for (std::size_t i = 0; i != batch.ids.size(); ++i) {
-      const bool forgotten = scope.forget(batch.ids[i], Ack::host);
-      all = all && forgotten;
-      answers += forgotten ? "forgotten " : "unknown ";
-      answers += batch.shown[i];
-      answers += '\n';
-    }
-    store.sync();  // One for all of them, and before anyone is told.
-    output.write(answers);
-  });
-  if (stop.received() != 0) return 128 + stop.received();
-  return all ? 0 : 1;
+int run_forget(const IdsOptions& options) {
+  return act_on_ids(
+      options, {"forgotten", "unknown"},
+      [](const Scope& scope, std::string_view id) { return scope.forget(id, Ack::host); },
+      [](const Store& store) { store.sync(); });
 }
 
 }  // namespace oncelog::tool

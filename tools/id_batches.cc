@@ -4,6 +4,7 @@
 
 #include "id_extractor.h"
 #include "line_reader.h"
+#include "output.h"
 
 namespace oncelog::tool {
 
@@ -29,6 +30,31 @@ void for_each_id_batch(std::span<const std::string> arguments, const StopSignal&
     }
     consumer({ids, lines});
   }
+}
+
+int act_on_ids(const IdsOptions& options, const IdWords& words,
+               const std::function<bool(const Scope&, std::string_view)>& act,
+               const std::function<void(const Store&)>& settle) {
+  const StopSignal stop;
+  const Store store = open_existing(options.store);
+  const Scope scope = store.scope(options.store.scope);
+  Output output = standard_output();
+  bool all = true;
+  for_each_id_batch(options.ids, stop, [&](const IdBatch& batch) {
+    std::string answers;
+    for (std::size_t i = 0; i != batch.ids.size(); ++i) {
+      const bool done = act(scope, batch.ids[i]);
+      all = all && done;
+      answers += done ? words.done : words.otherwise;
+      answers += ' ';
+      answers += batch.shown[i];
+      answers += '\n';
+    }
+    settle(store);
+    output.write(answers);
+  });
+  if (stop.received() != 0) return 128 + stop.received();
+  return all ? 0 : 1;
 }
 
 }  // namespace oncelog::tool

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "stop_signal.h"
+#include "store_arguments.h"
 
 namespace oncelog::tool {
 
@@ -21,5 +22,24 @@ struct IdBatch {
 /// between batches, when the stop was asked for. Errors: io, and what the consumer throws.
 void for_each_id_batch(std::span<const std::string> arguments, const StopSignal& stop,
                        const std::function<void(const IdBatch&)>& consumer);
+
+/// A command that does one thing to each id of a scope.
+struct IdsOptions {
+  StoreArguments store;
+  std::vector<std::string> ids;
+};
+
+/// How it answers for an id: "DONE ID" where it was done, else "OTHERWISE ID".
+struct IdWords {
+  std::string_view done;
+  std::string_view otherwise;
+};
+
+/// Runs such a command on a store that is there: act(scope, id) for each id, then settle(store) for each batch, before
+/// it is answered. Returns the exit code: 0 when it was done to every id, 1 when not, 128 + N after signal N. Errors:
+/// oncelog::Error, ClosedOutput.
+int act_on_ids(const IdsOptions& options, const IdWords& words,
+               const std::function<bool(const Scope&, std::string_view)>& act,
+               const std::function<void(const Store&)>& settle);
 
 }  // namespace oncelog::tool

@@ -48,9 +48,9 @@ struct CommandLine {
   CheckOptions check;
   StatOptions stat;
   DumpOptions dump;
-  ForgetOptions forget;
+  IdsOptions forget;
   ClaimsOptions claims;
-  ReleaseOptions release;
+  IdsOptions release;
   LockOptions lock;
   TopicsLintOptions topics_lint;
 
@@ -239,14 +239,19 @@ void add_dump(CLI::App& app, CommandLine& line) {
   command.callback([&line] { line.run = [&line] { return run_dump(line.dump); }; });
 }
 
+void add_on_ids(CLI::App& app, CommandLine& line, const char* name, const char* what, IdsOptions& options,
+                int (*run)(const IdsOptions&)) {
+  CLI::App& command = *app.add_subcommand(name, what);
+  add_store(command, options.store);
+  add_scope(command, options.store);
+  add_ids(command, options.ids);
+  command.callback([&line, &options, run] { line.run = [&options, run] { return run(options); }; });
+}
+
 void add_forget(CLI::App& app, CommandLine& line) {
-  CLI::App& command = *app.add_subcommand("forget",
-                                          "make processed ids fresh again; exit 0 when all were known, 1 when one was "
-                                          "not, 2 on error");
-  add_store(command, line.forget.store);
-  add_scope(command, line.forget.store);
-  add_ids(command, line.forget.ids);
-  command.callback([&line] { line.run = [&line] { return run_forget(line.forget); }; });
+  add_on_ids(app, line, "forget",
+             "make processed ids fresh again; exit 0 when all were known, 1 when one was not, 2 on error", line.forget,
+             run_forget);
 }
 
 void add_claims(CLI::App& app, CommandLine& line) {
@@ -260,13 +265,9 @@ void add_claims(CLI::App& app, CommandLine& line) {
 }
 
 void add_release(CLI::App& app, CommandLine& line) {
-  CLI::App& command = *app.add_subcommand("release",
-                                          "free claimed ids, whoever has them; exit 0 when all were claimed, 1 when "
-                                          "one was not, 2 on error");
-  add_store(command, line.release.store);
-  add_scope(command, line.release.store);
-  add_ids(command, line.release.ids);
-  command.callback([&line] { line.run = [&line] { return run_release(line.release); }; });
+  add_on_ids(app, line, "release",
+             "free claimed ids, whoever has them; exit 0 when all were claimed, 1 when one was not, 2 on error",
+             line.release, run_release);
 }
 
 void add_lock(CLI::App& app, CommandLine& line) {

@@ -46,9 +46,9 @@ struct Options {
   /// store keeps up to 1/buckets more than its retention. More buckets mean slightly more false filter candidates.
   std::optional<unsigned> buckets = std::nullopt;
 
-  // --- Behaviour of this handle.
+  // --- Behaviour.
 
-  /// What a mark waits for unless the call says otherwise.
+  /// What a mark through this handle waits for unless the call says otherwise.
   Ack ack = Ack::host;
 
   /// Create the store where there is none. A directory that holds anything else is never turned into a store.
@@ -64,19 +64,22 @@ struct Options {
   /// Open a store on NFS, SMB and the like, where neither mmap nor locks are what LMDB needs.
   bool allow_network_filesystem = false;
 
-  /// Called for each decision on an id, and for what happens to the store. See event.h.
+  /// Called for each decision on an id, and for what happens to the store. See event.h. A process's first handle on a
+  /// store sets them; giving any to a later one, while the first is open, is ErrorCode::options_mismatch.
   DecisionHook on_decision = {};
   StoreEventHook on_event = {};
 
   /// Caps data.mdb, for as long as this handle's process has the store open: when its records would take more, the
   /// oldest bucket is forgotten before its time, and Store::known_since() rises. 0 is no cap; 1 MiB at least. User
-  /// tables are not counted. A process that opens the store without a cap leaves it to the others.
+  /// tables are not counted. A process that opens the store without a cap leaves it to the others. Set by a process's
+  /// first handle, as the hooks are; another value later is ErrorCode::options_mismatch.
   std::uint64_t max_bytes = 0;
 
-  // --- Performance. None of these is needed for correctness.
+  // --- Performance. None of these is needed for correctness, and all but live_dir are those of a process's first
+  // handle.
 
   /// Where the shared-memory files go; empty means the store's own directory. A tmpfs (/dev/shm) keeps the kernel's
-  /// write-back away from the marks and makes their longest stall some 100 times shorter. All processes of a store must
+  /// write-back away from the marks and makes their longest stall several times shorter. All processes of a store must
   /// agree.
   std::filesystem::path live_dir = {};
 

@@ -23,7 +23,7 @@ struct CreateOrder {
 std::string handle(const oncelog::Store& store, const oncelog::Scope& requests, const CreateOrder& request) {
   oncelog::Claim claim =
       requests.begin(request.external_id, 30s, {.fingerprint = oncelog::fingerprint(request.items)}, 1s);
-  if (claim == oncelog::Verdict::duplicate) return claim.record()->result;
+  if (claim == oncelog::Verdict::duplicate) return claim.record().value().result;
   if (claim == oncelog::Verdict::conflict) return "refused: another order has this id";
   if (claim == oncelog::Verdict::in_progress) return "being processed: try again";
 
