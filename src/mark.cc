@@ -225,7 +225,7 @@ bool Engine::wants_bell(const View& view, Lsn head_before) const {
   const std::uint64_t head = live.marks.head.load(std::memory_order_relaxed);  // Relaxed: hints, under the lock.
   const std::uint64_t flushed = live.marks.flushed.load(std::memory_order_relaxed);
   const std::uint64_t quarter = live_->ring().bytes() / 4;
-  if (head - flushed >= quarter && head_before.value - flushed < quarter) return true;
+  if (head >= flushed + quarter && head_before.value < flushed + quarter) return true;
   if (view.buckets.empty()) return false;
   const auto crossed = [&](std::uint64_t count, std::uint64_t plan) {
     return count >= plan && count < plan + 2 * kChunk;

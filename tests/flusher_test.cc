@@ -165,12 +165,14 @@ TEST_CASE("a ring that fills up again during a flush is flushed without another 
   std::atomic<std::uint64_t> fence{0};
   const auto append_quarter = [&] {
     for (std::uint64_t end = test.head().value + quarter; test.head().value < end;) {
-      const std::uint64_t before = waiting();
+      const std::uint64_t before = test.head().value;
       test.append(std::to_string(ids++) + std::string(1000, 'x'));
-      // As Engine::wants_bell. The fence keeps the test from missing what a mark may miss, for an interval at most; x86
-      // has one in every read-modify-write, and ThreadSanitizer knows no other.
+      // As Engine::wants_bell, which holds both heads against one watermark. The fence keeps the test from missing what
+      // a mark may miss, for an interval at most; x86 has one in every read-modify-write, and ThreadSanitizer knows no
+      // other.
       fence.fetch_add(1, std::memory_order_seq_cst);
-      if (before < quarter && waiting() >= quarter) test.flusher.ring_bell();
+      const std::uint64_t full = test.flushed().value + quarter;
+      if (before < full && test.head().value >= full) test.flusher.ring_bell();
     }
   };
   test.flusher.start([] { return false; });
