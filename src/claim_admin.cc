@@ -62,36 +62,45 @@ std::vector<ClaimInfo> Engine::claims() {
   return all;
 }
 
-void Engine::reap_claims() {
+/// Under the mutex, calls visit(lease) for each lease that its owner's death ends.
+template <typename Visit>
+void Engine::each_mortal_claim(Visit visit) {
+  const LiveLock guard(live_->header());
+  const LeaseTable leases = live_->leases();
+  leases.mend_if_suspect(head());
+  const std::int64_t boot_us = host_.boot_us();
+  leases.each([&](Lease& lease) {
+    // A transaction's record may be accepted: who settles the transaction decides. Relaxed: under the mutex.
+    const bool accepted = lease.completing.load(std::memory_order_relaxed) > Lease::kOfTransaction;
+    const bool over = lease.orphans == Orphans::after_lease && lease.deadline_us <= boot_us;
+    if (!accepted && (lease.orphans == Orphans::at_once || over)) visit(lease);
+  });
+}
+
+void Engine::free_claims_of(std::span<const ProcessIdentity> owners) {
   const LeaseTable leases = live_->leases();
   // What a dead transaction has left is free once it is settled, which a flush begins with. Within a transaction of
   // this thread there is nothing left to settle. Acquire: pairs with the release in Uncommitted::announce.
   if (live_->header().pending.begin.load(std::memory_order_acquire) != 0) flusher_->flush();
-  if (!leases.any()) return;
-  const auto with_mutex = [&](auto visit) {
-    const LiveLock guard(live_->header());
-    leases.mend_if_suspect(head());
-    const std::int64_t boot_us = host_.boot_us();
-    leases.each([&](Lease& lease) {
-      // A transaction's record may be accepted: who settles the transaction decides. Relaxed: under the mutex.
-      const bool accepted = lease.completing.load(std::memory_order_relaxed) > Lease::kOfTransaction;
-      const bool over = lease.orphans == Orphans::after_lease && lease.deadline_us <= boot_us;
-      if (!accepted && (lease.orphans == Orphans::at_once || over)) visit(lease);
-    });
-  };
-  std::vector<ProcessIdentity> owners;
-  with_mutex([&](const Lease& lease) {
-    if (lease.owner() != self_ && std::ranges::find(owners, lease.owner()) == owners.end()) {
-      owners.push_back(lease.owner());
-    }
-  });
-  std::erase_if(owners, [](const ProcessIdentity& owner) { return owner.alive(); });
-  if (owners.empty()) return;
+  if (owners.empty() || !leases.any()) return;
   bool wake = false;
-  with_mutex([&](Lease& lease) {
+  each_mortal_claim([&](Lease& lease) {
     if (std::ranges::find(owners, lease.owner()) != owners.end()) wake |= leases.free(lease);
   });
   if (wake) leases.wake();
+}
+
+void Engine::reap_claims() {
+  std::vector<ProcessIdentity> owners;
+  if (live_->leases().any()) {
+    each_mortal_claim([&](const Lease& lease) {
+      if (lease.owner() != self_ && std::ranges::find(owners, lease.owner()) == owners.end()) {
+        owners.push_back(lease.owner());
+      }
+    });
+  }
+  std::erase_if(owners, [](const ProcessIdentity& owner) { return owner.alive(); });
+  free_claims_of(owners);
 }
 
 }  // namespace oncelog::internal

@@ -18,6 +18,12 @@ using Steady = std::chrono::steady_clock;
 /// How long a sleeper waits before it looks whether the owner still lives: a death wakes nobody.
 constexpr milliseconds kOwnerCheckInterval{20};
 
+/// Until when to wait; "for ever" is a time that the clock can tell as well.
+Steady::time_point limit_of(milliseconds patience) {
+  constexpr milliseconds kForEver = std::chrono::hours{24 * 365 * 100};
+  return Steady::now() + std::clamp(patience, milliseconds{0}, kForEver);
+}
+
 }  // namespace
 
 /// Fresh ids get a lease.
@@ -74,7 +80,7 @@ Engine::LeaseState Engine::state_of(const Lease& lease, std::int64_t boot_us, Ow
 Engine::Need Engine::take_lease(Lease* orphan, const Probe& probe, const ClaimTerms& terms, Owners& owners,
                                 std::uint64_t& token) {
   const LeaseTable leases = live_->leases();
-  if (leases.header().token_epoch.load(std::memory_order_relaxed) == 0) return Need::token_epoch;
+  if (!leases.has_tokens()) return Need::token_epoch;
   const std::int64_t deadline = deadline_us(terms.lease);
   if (orphan != nullptr) {
     leases.pass_on(*orphan, self_, deadline, terms.orphans);
@@ -120,7 +126,7 @@ Marked Engine::begin(ScopeKey scope, std::string_view id, const Attributes& attr
   check_attributes(attributes, live_->ring().reserve_bytes());
   const Probe probe = probe_of(scope, id);
   Reader& mine = reader();
-  const auto limit = Steady::now() + patience;
+  const auto limit = limit_of(patience);
   for (;;) {
     owner.reset();
     BeginPolicy policy{*this, std::span(&probe, 1), terms, nullptr, &held, &owner};
@@ -171,7 +177,7 @@ Lsn Engine::begin(ScopeKey scope, std::span<const std::string_view> ids, const C
 template <typename Take>
 bool Engine::when_free(const Probe& probe, milliseconds patience, std::optional<ClaimOwner>& owner, Take take) {
   const LeaseTable leases = live_->leases();
-  const auto limit = Steady::now() + patience;
+  const auto limit = limit_of(patience);
   Owners owners;
   for (;;) {
     Need need = Need::owner_check;

@@ -75,7 +75,7 @@ std::vector<Record> Engine::correlated(std::string_view correlation) {
     }
     if (!within_retention(view->header.time_us())) break;
     const auto word = mine.look(mine.view(), probe);
-    if (word && word->lsn == at && is_live(*word)) {
+    if (word && word->lsn == at && is_known(mine, *word)) {
       Record record = to_record(*view, at);
       record.scope = names.of(view->header.scope);
       records.push_back(std::move(record));

@@ -62,6 +62,8 @@ Engine::Engine(const std::filesystem::path& directory, const Options& options, c
                         reap_claims();
                       }
                     });
+    // Left by a program that this process ran before an exec: they would look like its own for ever.
+    free_claims_of({&self_, 1});
   }
   open_lock_->unlock();
 }
@@ -309,7 +311,7 @@ std::optional<Found> Engine::check(ScopeKey scope, std::string_view id) {
   Reader& mine = reader();
   const SampledTime time(mine.counters, Timed::check);
   const auto found = mine.look(mine.view(), probe_of(scope, id));
-  const bool known = found && is_live(*found);
+  const bool known = found && is_known(mine, *found);
   mine.counters.count(scope.number, known ? IdEvent::known : IdEvent::unknown);
   return known ? found : std::nullopt;
 }
@@ -326,7 +328,7 @@ void Engine::check(ScopeKey scope, std::span<const std::string_view> ids,
     mine.look(mine.view(), std::span(probes).first(count), std::span(answers).first(count));
     std::size_t known = 0;
     for (std::size_t i = 0; i < count; ++i) {
-      if (!answers[i] || !is_live(*answers[i])) continue;
+      if (!answers[i] || !is_known(mine, *answers[i])) continue;
       ++known;
       found(begin + i, *answers[i]);
     }

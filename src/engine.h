@@ -94,6 +94,8 @@ class Engine {
   std::vector<ClaimInfo> claims();
   /// Frees what dead owners have left.
   void reap_claims();
+  /// Frees what these have left, who will not come back to it.
+  void free_claims_of(std::span<const ProcessIdentity> owners);
 
   // --- correlation.cc
   /// The whole record at `lsn`, verified; nothing when it is gone.
@@ -152,6 +154,12 @@ class Engine {
   Reader& reader();
   /// It is the message's processing, and within the retention.
   bool is_live(const Found& found) const { return found.is_message() && within_retention(found.time_us); }
+  /// The same for who decides nothing by it. A record may be committed and not yet say so: its transaction died in
+  /// between, or is about to. The log's end tells.
+  bool is_known(Reader& reader, const Found& found) const {
+    const bool message = found.is_message() || (found.uncommitted() && found.lsn < reader.log_end());
+    return message && within_retention(found.time_us);
+  }
   bool within_retention(std::int64_t time_us) const {
     return clock_->retention_us() < time_us + identity_.retention_us;
   }
@@ -194,6 +202,8 @@ class Engine {
   ClaimOwner owner_of(const Lease& lease) const;
   template <typename Take>
   bool when_free(const Probe& probe, std::chrono::milliseconds patience, std::optional<ClaimOwner>& owner, Take take);
+  template <typename Visit>
+  void each_mortal_claim(Visit visit);
   void sleep_until_freed(const Probe& probe, std::chrono::steady_clock::time_point limit);
   void assign_token_epoch();
 

@@ -66,6 +66,15 @@ Lease* LeaseTable::find_held(const MessageHash& hash, std::uint32_t scope, std::
   return lease != nullptr && lease->token.load(kUnderMutex) == token ? lease : nullptr;
 }
 
+bool LeaseTable::has_tokens() const {
+  if (header_->next_token.load(kUnderMutex) >= kMaxTokenNumber) {
+    // The epoch first: who dies in between leaves none, and not one that begins anew.
+    header_->token_epoch.store(0, kAfterAllBefore);
+    header_->next_token.store(0, kAfterAllBefore);
+  }
+  return header_->token_epoch.load(kUnderMutex) != 0;
+}
+
 std::uint64_t LeaseTable::new_token() const {
   const std::uint64_t number = header_->next_token.load(kUnderMutex) + 1;
   header_->next_token.store(number, kAfterAllBefore);

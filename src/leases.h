@@ -63,6 +63,7 @@ class LeaseTable {
  public:
   static constexpr std::uint32_t kMaxCapacity = std::uint32_t{1} << 22;
   static constexpr unsigned kEpochShift = 40;
+  static constexpr std::uint64_t kMaxTokenNumber = (std::uint64_t{1} << kEpochShift) - 1;  // Within an epoch.
 
   static std::uint64_t chains_for(std::uint32_t capacity);
   static std::size_t bytes_for(std::uint32_t capacity);
@@ -79,6 +80,9 @@ class LeaseTable {
 
   /// The lease that was taken under this token; nullptr when it has been freed or passed on since.
   Lease* find_held(const MessageHash& hash, std::uint32_t scope, std::uint64_t token) const;
+
+  /// Whether there are tokens to be had; where the epoch has none left it is over, and another is to be assigned.
+  bool has_tokens() const;
 
   /// Takes a lease for a key that has none; nullptr when all are taken.
   Lease* take(const MessageHash& hash, std::uint32_t scope, std::string_view id, const ProcessIdentity& owner,

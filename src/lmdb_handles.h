@@ -101,6 +101,8 @@ class WriteTxn : public Txn {
  public:
   /// Waits for LMDB's one write lock.
   explicit WriteTxn(const Env& env) : Txn(env, 0) {}
+  /// Leaks it: in a child of the process that began it nothing may be ended.
+  void abandon() { txn_ = nullptr; }
   /// Error::full also when LMDB reports a short write as EIO and the disk turns out to have no room.
   void commit();
 };

@@ -88,6 +88,7 @@ bool Engine::forget(ScopeKey scope, std::string_view id, Ack ack) {
     std::optional<Found> newest = mine.look(view, probe);
     const std::int64_t now_us = clock_->stamp_us();
     Need need = Need::none;
+    bool bell = false;
     {
       flusher_->throw_if_failed();
       const LiveLock lock(live);
@@ -102,6 +103,8 @@ bool Engine::forget(ScopeKey scope, std::string_view id, Ack ack) {
         }
         if (passed) {
           need = Need::newer_view;
+        } else if (newest && newest->uncommitted()) {
+          need = Need::settle;  // Once its transaction has ended, or is found dead, it is a message or nothing.
         } else if (!newest || !is_live(*newest)) {
           return false;
         } else {
@@ -109,10 +112,14 @@ bool Engine::forget(ScopeKey scope, std::string_view id, Ack ack) {
               std::clamp(now_us, live.marks.last_time_us.load(std::memory_order_relaxed), kMaxTimeUs);
           const RecordDraft draft{probe.scope, probe.id, probe.hash.digest(), kForgotten};
           need = prepare(view, time_us, draft.bytes());
-          if (need == Need::none) noted = append(mine, view, draft, probe.hash, time_us, nullptr);
+          if (need == Need::none) {
+            noted = append(mine, view, draft, probe.hash, time_us, nullptr);
+            bell = wants_bell(view, head_now);
+          }
         }
       }
     }
+    if (bell) flusher_->ring_bell();
     meet(need, owners);
   }
   if (ack == Ack::disk) wait(noted);
@@ -255,7 +262,7 @@ void Engine::meet(Need need, Owners& owners) {
       upkeep_->serve(Upkeep::Demand::table);
       return;
     case Need::settle:
-      check_not_in_transaction("the mark of an id that a dead transaction has left");
+      check_not_in_transaction("a decision on an id that another transaction has marked");
       flusher_->flush();
       return;
     case Need::owner_check:

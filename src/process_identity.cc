@@ -5,12 +5,13 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstdlib>
+#include <charconv>
 #include <optional>
-#include <sstream>
 #include <string>
+#include <string_view>
 
 #include <oncelog/error.h>
 
@@ -23,57 +24,61 @@ struct Status {
   std::uint64_t start_ticks;
 };
 
-/// What /proc/PID/stat says (proc(5)); `gone` tells a process that is not there from a file that cannot be read.
-std::optional<Status> read_status(std::int32_t pid, bool& gone) {
-  gone = false;
+/// What /proc/PID/stat says (proc(5)); nothing where it cannot be read, which does not mean that there is no process.
+std::optional<Status> read_status(std::int32_t pid) {
   const std::string path = fmt::format("/proc/{}/stat", pid);
   const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (file < 0) {
-    gone = errno == ENOENT || errno == ESRCH;
-    return std::nullopt;
-  }
+  if (file < 0) return std::nullopt;
   std::array<char, 1024> text;
   const ssize_t size = ::read(file, text.data(), text.size());
-  const int error_number = errno;
   ::close(file);
-  if (size < 0) {
-    gone = error_number == ESRCH;
-    return std::nullopt;
-  }
+  if (size < 0) return std::nullopt;
   // The second field is the program's name in parentheses, which may hold anything, parentheses too.
-  const std::string_view all(text.data(), static_cast<std::size_t>(size));
-  const std::size_t name_end = all.rfind(')');
+  std::string_view rest(text.data(), static_cast<std::size_t>(size));
+  const std::size_t name_end = rest.rfind(')');
   if (name_end == std::string_view::npos) return std::nullopt;
-  std::istringstream fields(std::string(all.substr(name_end + 1)));
-  Status status{};
-  std::string skipped;
+  rest.remove_prefix(name_end + 1);
+  constexpr int kStateField = 3;
   constexpr int kThreadsField = 20;
   constexpr int kStartField = 22;
-  fields >> status.state;
-  for (int field = 4; field < kThreadsField; ++field) fields >> skipped;
-  fields >> status.threads;
-  for (int field = kThreadsField + 1; field < kStartField; ++field) fields >> skipped;
-  fields >> status.start_ticks;
-  if (!fields) return std::nullopt;
+  Status status{};
+  // By hand: a stream would read numbers as the application's locale writes them.
+  const auto number = [](std::string_view field, auto& value) {
+    const char* const end = field.data() + field.size();
+    const auto [at, error] = std::from_chars(field.data(), end, value);
+    return error == std::errc{} && at == end;
+  };
+  for (int field = kStateField; field <= kStartField; ++field) {
+    rest.remove_prefix(std::min(rest.find_first_not_of(' '), rest.size()));
+    const std::string_view word = rest.substr(0, rest.find_first_of(" \n"));
+    if (word.empty()) return std::nullopt;
+    if (field == kStateField) status.state = word.front();
+    if (field == kThreadsField && !number(word, status.threads)) return std::nullopt;
+    if (field == kStartField && !number(word, status.start_ticks)) return std::nullopt;
+    rest.remove_prefix(word.size());
+  }
   return status;
+}
+
+/// Whether there is no process of that number; also tells where /proc is hidden.
+bool nobody(std::int32_t pid) {
+  return ::kill(pid, 0) != 0 && errno == ESRCH;
 }
 
 }  // namespace
 
 ProcessIdentity ProcessIdentity::self() {
-  bool gone = false;
   const std::int32_t pid = ::getpid();
-  const auto status = read_status(pid, gone);
+  const auto status = read_status(pid);
   if (!status)
     throw Error(ErrorCode::io, "cannot read this process's start time from /proc/self/stat", "/proc/self/stat");
   return {pid, status->start_ticks};
 }
 
 bool ProcessIdentity::alive() const {
-  if (::kill(pid, 0) != 0 && errno == ESRCH) return false;
-  bool gone = false;
-  const auto status = read_status(pid, gone);
-  if (!status) return !gone;
+  if (nobody(pid)) return false;
+  const auto status = read_status(pid);
+  if (!status) return !nobody(pid);  // It has ended since, or /proc does not show it to everyone.
   if (status->start_ticks != start_ticks) return false;
   // A process that nobody has waited for yet. Its first thread alone may also have ended before the others.
   const bool ended = status->state == 'Z' || status->state == 'X';

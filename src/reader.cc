@@ -202,6 +202,12 @@ bool Reader::copy(Lsn lsn, std::vector<std::byte>& out) {
   return true;
 }
 
+Lsn Reader::log_end() {
+  const lmdb::ReadTxn::Active active(txn_);
+  const auto last = lmdb::seek(txn_.env(), txn_.cursor(), MDB_LAST);
+  return last ? Lsn{last->key + last->value.size()} : Lsn{};
+}
+
 std::optional<lmdb::Bytes> Reader::find_in_log(Lsn lsn, Snapshot& snapshot, bool& renewed) {
   // The snapshot is taken after the ring was seen to have gone past the record, that is after its commit.
   if (!snapshot) {

@@ -69,6 +69,9 @@ class Reader {
   /// Copies a whole record out of the ring or the log; false when it is gone. Not checked but for its lengths.
   bool copy(Lsn lsn, std::vector<std::byte>& out);
 
+  /// Where the log ends in the newest commit.
+  Lsn log_end();
+
   /// For other reads of the same thread, while none of the above runs.
   lmdb::ReadTxn& txn() { return txn_; }
 

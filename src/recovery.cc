@@ -24,9 +24,14 @@ constexpr std::size_t kMaxRebuiltBuckets = kMaxLiveBuckets - 1;
 using BucketRows = std::vector<std::pair<std::uint64_t, BucketRow>>;
 
 /// The rows of live buckets, at most kMaxRebuiltBuckets: where more are (the clock went back between two boots) the
-/// oldest are joined.
-BucketRows live_rows(BucketRows rows, const BucketRules& rules, std::int64_t now_us) {
-  std::erase_if(rows, [&](const auto& row) { return rules.past_retention(row.second.newest_us, now_us); });
+/// oldest are joined. Raises `known_since_us` over what the others had: by a clock that is set back later that may not
+/// be past its retention.
+BucketRows live_rows(BucketRows rows, const BucketRules& rules, std::int64_t now_us, std::int64_t& known_since_us) {
+  std::erase_if(rows, [&](const auto& row) {
+    const bool past = rules.past_retention(row.second.newest_us, now_us);
+    if (past) known_since_us = std::max(known_since_us, row.second.newest_us + 1);
+    return past;
+  });
   while (rows.size() > kMaxRebuiltBuckets) {
     // Under the older one's number: rows below the oldest live bucket's are deleted, and the next rebuild needs both.
     rows[0].second.newest_us = std::max(rows[0].second.newest_us, rows[1].second.newest_us);
@@ -154,7 +159,7 @@ Live Recovery::rebuild(const std::filesystem::path& live_dir, const Live* former
     rows = catalog.buckets(txn);
   }
   if (!rows.empty()) layout.next_bucket = rows.back().first + 1;
-  rows = live_rows(std::move(rows), rules, now_us);
+  rows = live_rows(std::move(rows), rules, now_us, known_since_us);
 
   std::uint32_t claims_kept = 0;
   if (former != nullptr) {

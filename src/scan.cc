@@ -12,7 +12,8 @@ void Engine::scan(const ScanRange& range, const std::function<bool(const Record&
   check_usable();
   LiveHeader& live = live_->header();
   const Ring ring = live_->ring();
-  lmdb::ReadTxn& txn = reader().txn();
+  Reader& mine = reader();
+  lmdb::ReadTxn& txn = mine.txn();
   ScopeNames names(txn, *catalog_);
   const auto visit_all = [&](lmdb::Bytes bytes, Lsn lsn, Lsn from) {
     while (!bytes.empty()) {
@@ -23,7 +24,9 @@ void Engine::scan(const ScanRange& range, const std::function<bool(const Record&
                     fmt::format("{}: the record at LSN {} is damaged", directory_.string(), lsn.value), directory_);
       }
       const Time at = Time{std::chrono::microseconds{record->header.time_us()}};
-      const bool exists = (record->header.flags() & (kUncommitted | kVoid)) == 0;
+      const std::uint32_t flags = record->header.flags();
+      // As in is_known.
+      const bool exists = (flags & kVoid) == 0 && ((flags & kUncommitted) == 0 || lsn < mine.log_end());
       const bool wanted = exists && lsn >= from && within_retention(record->header.time_us()) &&
                           (!range.since || at >= *range.since) && (!range.until || at < *range.until);
       if (wanted) {

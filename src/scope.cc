@@ -87,25 +87,26 @@ Claim Scope::begin(std::string_view id, std::chrono::milliseconds lease, const A
                    std::chrono::milliseconds patience) const {
   Claim claim;
   auto held = std::make_unique<internal::HeldClaim>();
+  // All texts first: once the id is claimed nothing may fail before the claim is somebody's.
   held->id = id;
+  held->correlation = attributes.correlation;
+  held->fingerprint = attributes.fingerprint;
+  held->source = {std::string(attributes.source.name), attributes.source.partition, attributes.source.offset};
   const internal::ScopeKey scope = key();
   const Marked marked =
       engine_->begin(scope, held->id, attributes, {lease, options_.orphans}, patience, held->lease, claim.owner_);
-  engine_->count(scope, marked.verdict);
   claim.engine_ = engine_;
   claim.ack_ = ack_;
   claim.verdict_ = marked.verdict;
   claim.redelivered_ = marked.redelivered;
   if (marked == Verdict::fresh) {
-    held->correlation = attributes.correlation;
-    held->fingerprint = attributes.fingerprint;
-    held->source = {std::string(attributes.source.name), attributes.source.partition, attributes.source.offset};
     claim.token_ = held->lease.token;
     claim.lease_ = std::move(held);
   } else if (marked.lsn.value != 0) {
     claim.record_ = engine_->record_at(marked.lsn);
     if (claim.record_) claim.record_->scope = name_;
   }
+  engine_->count(scope, marked.verdict);
   tell(id, attributes, marked);
   return claim;
 }

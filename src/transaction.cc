@@ -55,17 +55,16 @@ struct TransactionBody {
   /// Whatever has not become a record is free again.
   ~TransactionBody() {
     try {
-      engine.let_go(leases());
+      let_go();
       count_claims(IdEvent::abandoned);
     } catch (const Error&) {
       // Only damaged shared memory does this; the claims end with the process.
     }
   }
 
-  std::vector<HeldLease> leases() const {
-    std::vector<HeldLease> all;
-    for (const Mark& mark : marks) all.push_back(mark.claim.lease);
-    return all;
+  /// Takes no memory: after the commit there must be no failing for want of it.
+  void let_go() const {
+    for (const Mark& mark : marks) engine.let_go({&mark.claim.lease, 1});
   }
 
   /// Counts how the claims ended.
@@ -75,19 +74,25 @@ struct TransactionBody {
   }
 
   void add(HeldClaim claim, const Attributes& given) {
-    const Attributes all = claim.merged(given);
-    claim.correlation = all.correlation;
-    claim.fingerprint = all.fingerprint;
-    claim.source = {std::string(all.source.name), all.source.partition, all.source.offset};
-    Mark& mark = marks.emplace_back(Mark{std::move(claim), std::string(all.result)});
-    mark.claim.lease.id = mark.claim.id;
-    mark.attributes = mark.claim.merged({.result = mark.result});
-    mark.draft = {mark.claim.lease.scope, mark.claim.id, mark.claim.lease.hash.digest(), kUncommitted};
-    if (Engine::MarkPolicy::keeps(mark.attributes)) {
-      mark.draft.texts = &mark.attributes;
-      mark.draft.attributes = StoredAttributes::of(mark.attributes);
+    const HeldLease lease = claim.lease;
+    try {
+      const Attributes all = claim.merged(given);
+      claim.correlation = all.correlation;
+      claim.fingerprint = all.fingerprint;
+      claim.source = {std::string(all.source.name), all.source.partition, all.source.offset};
+      Mark& mark = marks.emplace_back(Mark{std::move(claim), std::string(all.result)});
+      mark.claim.lease.id = mark.claim.id;
+      mark.attributes = mark.claim.merged({.result = mark.result});
+      mark.draft = {mark.claim.lease.scope, mark.claim.id, mark.claim.lease.hash.digest(), kUncommitted};
+      if (Engine::MarkPolicy::keeps(mark.attributes)) {
+        mark.draft.texts = &mark.attributes;
+        mark.draft.attributes = StoredAttributes::of(mark.attributes);
+      }
+      bytes += mark.draft.bytes();
+    } catch (const std::exception&) {  // Out of memory.
+      engine.let_go({&lease, 1});
+      throw;
     }
-    bytes += mark.draft.bytes();
     check_size();
   }
 
@@ -201,6 +206,7 @@ Lsn TransactionBody::reserve(std::vector<Lsn>& lsns) {
 }
 
 void TransactionBody::commit(Lsn flushed) {
+  engine.check_usable();
   check_size();
   if (marks.empty()) {
     txn.commit();
@@ -214,7 +220,7 @@ void TransactionBody::commit(Lsn flushed) {
   const auto settle = [&](Lsn log_end) {
     const bool committed = uncommitted.settle_records(log_end);
     failpoint();
-    engine.let_go(leases());
+    let_go();
     count_claims(committed ? IdEvent::completed : IdEvent::abandoned);
     marks.clear();
     failpoint();
@@ -232,8 +238,14 @@ void TransactionBody::commit(Lsn flushed) {
     settle(engine.log_->end(read).value_or(Lsn{}));
     throw;
   }
-  settle(end);
-  engine.flusher_->publish(end);
+  try {
+    settle(end);
+    engine.flusher_->publish(end);
+  } catch (const std::exception&) {
+    // It is committed, and must not be told to have failed. What is announced the next holder of LMDB's write lock
+    // settles.
+    count_claims(IdEvent::completed);
+  }
 }
 
 void Engine::check_not_in_transaction(const char* what) const {
@@ -260,6 +272,15 @@ void Engine::transact(const std::function<void(Transaction&)>& work) {
     flushed = now;
     txn.emplace(*env_);
   }
+  // In a child that `work` has forked the transaction is the parent's.
+  struct LeaveInChild {
+    const Engine& engine;
+    lmdb::WriteTxn& txn;
+    ~LeaveInChild() {
+      if (engine.forked()) txn.abandon();
+    }
+  };
+  const LeaveInChild leave_in_child{*this, *txn};
   const Running running(this);
   TransactionBody body(*this, *txn);
   Transaction transaction(body);
@@ -310,6 +331,7 @@ Marked Transaction::mark(const Scope& scope, std::string_view id, const Attribut
 }
 
 bool Transaction::complete(Claim& claim, const Attributes& attributes) {
+  body_.engine.check_usable();
   if (claim.engine_.get() != &body_.engine) internal::refuse("a transaction completes claims of its own store only");
   if (!claim) internal::refuse("a claim that is not held cannot be completed");
   internal::check_attributes(claim.lease_->merged(attributes), body_.engine.live_->ring().reserve_bytes());
@@ -327,18 +349,22 @@ bool Transaction::complete(Claim& claim, const Attributes& attributes) {
 }
 
 void Transaction::put(std::string_view table, std::string_view key, std::string_view value) {
+  body_.engine.check_usable();
   body_.engine.user_tables_->put(body_.txn, table, key, value);
 }
 
 std::optional<std::string_view> Transaction::get(std::string_view table, std::string_view key) const {
+  body_.engine.check_usable();
   return body_.engine.user_tables_->get(body_.txn, table, key);
 }
 
 bool Transaction::erase(std::string_view table, std::string_view key) {
+  body_.engine.check_usable();
   return body_.engine.user_tables_->erase(body_.txn, table, key);
 }
 
 void Transaction::scan(std::string_view table, std::string_view from, const EntryVisitor& visitor) const {
+  body_.engine.check_usable();
   body_.engine.user_tables_->scan(body_.txn, table, from, visitor);
 }
 

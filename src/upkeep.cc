@@ -89,10 +89,13 @@ bool Upkeep::oldest_is_past(const Layout& layout) const {
   // transaction, which needs tables made first, again and again. Acquire: pairs with the release in Engine::append.
   if (layout.bucket_count == 1 && layout.buckets[0].first_lsn.value >= live_.marks.head.load(std::memory_order_acquire))
     return false;
-  // Acquire: pairs with the release in Engine::append. The last bucket's newest record is the store's.
-  const std::int64_t newest =
-      layout.bucket_count > 1 ? layout.buckets[0].newest_us : live_.marks.last_time_us.load(std::memory_order_acquire);
-  return rules_.past_retention(newest, clock_.retention_us());
+  return rules_.past_retention(newest_us_of_oldest(layout), clock_.retention_us());
+}
+
+/// The last bucket's newest record is the store's. Acquire: pairs with the release in Engine::append.
+std::int64_t Upkeep::newest_us_of_oldest(const Layout& layout) const {
+  return layout.bucket_count > 1 ? layout.buckets[0].newest_us
+                                 : live_.marks.last_time_us.load(std::memory_order_acquire);
 }
 
 bool Upkeep::over_cap(const Layout& layout) const {
@@ -104,14 +107,13 @@ std::uint64_t Upkeep::drop_expired() {
   std::uint64_t dropped = 0;
   update([&](Layout& layout) {
     while (oldest_is_past(layout) || over_cap(layout)) {
-      if (!oldest_is_past(layout)) {
-        // Relaxed: written under the mutex alone. Release: before the layout that no longer has the bucket; pairs with
-        // the acquires of Engine::known_since and Flusher.
-        const std::int64_t since_us =
-            std::max(live_.known_since_us.load(std::memory_order_relaxed), layout.buckets[0].newest_us + 1);
-        live_.known_since_us.store(since_us, std::memory_order_release);
-        HostCounters::add(live_.counters.early_drops, 1);
-      }
+      if (!oldest_is_past(layout)) HostCounters::add(live_.counters.early_drops, 1);
+      // Also for what is past its retention: by a clock that is set back later it may not be.
+      // Relaxed: written under the mutex alone. Release: before the layout that no longer has the bucket; pairs with
+      // the acquires of Engine::known_since and Flusher.
+      const std::int64_t since_us =
+          std::max(live_.known_since_us.load(std::memory_order_relaxed), newest_us_of_oldest(layout) + 1);
+      live_.known_since_us.store(since_us, std::memory_order_release);
       drop_oldest(layout);
       ++dropped;
     }

@@ -48,6 +48,7 @@ class Upkeep {
   bool round_locked(Demand demand, std::uint64_t* dropped = nullptr);
   bool met(Demand demand) const;
   bool oldest_is_past(const Layout& layout) const;
+  std::int64_t newest_us_of_oldest(const Layout& layout) const;
   bool over_cap(const Layout& layout) const;
   std::uint64_t drop_expired();
   bool sweep();

@@ -8,6 +8,7 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdlib>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -390,6 +391,40 @@ TEST_CASE("begin with patience waits until the id is free, or known") {
     CHECK(held.renew(1ms));
     CHECK(scope.begin("id", 1h, {}, 1h));
   }
+}
+
+TEST_CASE("patience without end waits") {
+  const TempDir dir;
+  const Store store = Store::open(dir / "store");
+  const Scope scope = store.scope("orders");
+  constexpr auto kForEver = std::chrono::milliseconds::max();
+  const Claim first = scope.begin("id", 50ms);
+  CHECK(scope.wait_free("id", kForEver));
+  const Claim second = scope.begin("id", 50ms, {}, kForEver);
+  CHECK(second);
+  CHECK(scope.begin("id", 50ms, {}, kForEver));
+  const Lock held = store.lock("name", 50ms);
+  CHECK(store.lock("name", 50ms, kForEver));
+}
+
+TEST_CASE("a program that comes after another one in the same process finds its claims free") {
+  constexpr const char* kDirectory = "ONCELOG_TEST_AFTER_EXEC";
+  if (const char* directory = std::getenv(kDirectory)) {
+    const Store store = Store::open(directory);
+    CHECK(store.scope("orders").begin("id", 1h));
+    CHECK_FALSE(store.scope("stay", {.orphans = Orphans::after_lease}).begin("id", 1h));
+    return;
+  }
+  const TempDir dir;
+  const pid_t child = spawn([&] {
+    const Store store = Store::open(dir / "store");
+    const Claim claim = store.scope("orders").begin("id", 1h);
+    const Claim stays = store.scope("stay", {.orphans = Orphans::after_lease}).begin("id", 1h);
+    ::setenv(kDirectory, (dir / "store").c_str(), 1);
+    ::execl("/proc/self/exe", "claim_test", "--no-version", "-tc=a program that comes after*", nullptr);
+    return 1;
+  });
+  CHECK(wait_for(child) == 0);
 }
 
 TEST_CASE("begin with patience gets what a killed owner leaves") {

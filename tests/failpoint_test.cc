@@ -171,7 +171,34 @@ bool in_chain(const Store& store, const std::string& id) {
   return false;
 }
 
+bool is_scanned(const Store& store, const std::string& id) {
+  bool found = false;
+  store.scan({}, [&](const Record& record) {
+    found = record.id == id;
+    return !found;
+  });
+  return found;
+}
+
 }  // namespace
+
+TEST_CASE("what a transaction has marked can be forgotten wherever it died, and is what its effect is until then") {
+  Crashes crashes(After::open);
+  crashes.run(
+      [](const Store& store, Told&, const std::string& n) {
+        store.transact([&](Transaction& tx) {
+          tx.mark(store.scope("orders"), n);
+          tx.put("orders", n, "paid");
+        });
+      },
+      [](const Store& store, const Told&, const std::string& n) {
+        const Scope orders = store.scope("orders");
+        const bool effect = store.get("orders", n).has_value();
+        CHECK(orders.forget(n) == effect);
+        CHECK_FALSE(orders.contains(n));
+        CHECK(orders.mark(n) == Verdict::fresh);
+      });
+}
 
 TEST_CASE("a process that dies at any place in a transaction leaves all of it or nothing") {
   Crashes crashes(pick_after());
@@ -203,6 +230,11 @@ TEST_CASE("a process that dies at any place in a transaction leaves all of it or
         const Scope mails = store.scope("mails");
         const bool effect = store.get("orders", n).has_value();
         CHECK(store.get("mails", n).has_value() == effect);
+        // Also for who only looks, before anyone has settled what the dead have left.
+        CHECK(orders.contains("order " + n) == effect);
+        CHECK(mails.find("mail " + n).has_value() == effect);
+        CHECK(in_chain(store, "order " + n) == effect);
+        CHECK(is_scanned(store, "mail without attributes " + n) == effect);
         if (told.committed) CHECK(effect);
         CHECK(was_marked(orders, "order " + n) == effect);
         CHECK(was_marked(mails, "mail " + n) == effect);

@@ -530,3 +530,17 @@ TEST_CASE("who dies mending leaves it to the next, who loses nothing") {
       });
   CHECK(deaths > 5);
 }
+
+TEST_CASE("tokens go on growing where those of an epoch have run out") {
+  TestLeases test;
+  test.memory->header.next_token = LeaseTable::kMaxTokenNumber - 1;
+  REQUIRE(test.table.has_tokens());
+  const std::uint64_t last = test.take("a")->token;
+  CHECK(last == (kEpoch << LeaseTable::kEpochShift | LeaseTable::kMaxTokenNumber));
+  CHECK_FALSE(test.table.has_tokens());
+  CHECK_FALSE(test.table.has_tokens());
+  test.memory->header.token_epoch = kEpoch + 1;
+  REQUIRE(test.table.has_tokens());
+  CHECK(test.take("b")->token > last);
+  CHECK(test.find("a")->token == last);
+}

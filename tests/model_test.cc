@@ -108,6 +108,14 @@ class Model {
   std::int64_t known_since_us() const {
     return std::min(host_.wall_us(), host_.boot_us() + offset_us_) - retention_us_ + 1;
   }
+  /// The store may say this late: what was over at some time it may have let go of.
+  std::int64_t latest_known_since_us() const {
+    std::int64_t latest = known_since_us();
+    for (const Entry& entry : entries_) {
+      if (entry.was_over) latest = std::max(latest, entry.processed_us + 1);
+    }
+    return latest;
+  }
   const std::vector<Entry>& entries() const { return entries_; }  // By ascending LSN.
   Lsn last_lsn() const { return entries_.empty() ? Lsn{} : entries_.back().lsn; }
 
@@ -249,9 +257,15 @@ class Walk {
     const Model::Entry* entry = nullptr;
     bool redelivered = false;
   };
-  Expected expected(const std::string& scope, const std::string& id, const Text& text, bool forgotten_by_clock) {
+  /// `forgotten_by_clock`: the store found no record; `too_old`: it said so.
+  Expected expected(const std::string& scope, const std::string& id, const Text& text, bool forgotten_by_clock,
+                    bool too_old) {
     const Model::Entry* known = model_->find(scope, id);
-    if (known != nullptr && known->was_over && forgotten_by_clock) known = nullptr;
+    std::optional<Time> forgotten;
+    if (known != nullptr && known->was_over && forgotten_by_clock) {
+      forgotten = Time{microseconds(known->processed_us)};
+      known = nullptr;
+    }
     if (known != nullptr) {
       const bool differs =
           text.fingerprint != 0 && known->text.fingerprint != 0 && text.fingerprint != known->text.fingerprint;
@@ -259,7 +273,11 @@ class Walk {
       return {differs ? Verdict::conflict : Verdict::duplicate, known, same_source};
     }
     if (model_->holder(scope, id) != nullptr) return {Verdict::in_progress};
-    if (text.sent_at && text.sent_at->time_since_epoch().count() < model_->known_since_us()) return {Verdict::too_old};
+    if (!text.sent_at) return {};
+    const std::int64_t sent_us = text.sent_at->time_since_epoch().count();
+    // What was processed and let go of must not pass for fresh.
+    if (sent_us < model_->known_since_us() || (forgotten && *text.sent_at <= *forgotten)) return {Verdict::too_old};
+    if (too_old && sent_us < model_->latest_known_since_us()) return {Verdict::too_old};
     return {};
   }
 
@@ -267,7 +285,7 @@ class Walk {
   void expect_marked(const Scope& scope, const std::string& id, const Marked& marked, const Text& text = {}) {
     // Where nothing stands for the id the store may have forgotten one that was over before the clock went back.
     const bool none = marked.lsn.value == 0 || marked == Verdict::fresh;
-    const Expected wanted = expected(scope.name(), id, text, none);
+    const Expected wanted = expected(scope.name(), id, text, none, marked == Verdict::too_old);
     REQUIRE(marked.verdict == wanted.verdict);
     REQUIRE(marked.redelivered == wanted.redelivered);
     if (wanted.entry != nullptr) {
@@ -393,7 +411,7 @@ class Walk {
     const Text text = any_text();
     const auto lease = any_lease();
     Claim claim = scope.begin(id, lease, text.attributes());
-    const Expected wanted = expected(name, id, text, !claim.record());
+    const Expected wanted = expected(name, id, text, !claim.record(), claim == Verdict::too_old);
     REQUIRE(claim.verdict() == wanted.verdict);
     REQUIRE(claim.redelivered() == wanted.redelivered);
     REQUIRE(claim.record().has_value() == (wanted.entry != nullptr));
@@ -419,8 +437,8 @@ class Walk {
       const Verdict got = batch.claims.verdicts()[i];
       const bool own =
           std::ranges::find(batch.ids, ids[i], &std::pair<std::string, std::uint64_t>::first) != batch.ids.end();
-      REQUIRE(got ==
-              (own ? Verdict::duplicate : expected(scope.name(), ids[i], {}, got != Verdict::duplicate).verdict));
+      REQUIRE(got == (own ? Verdict::duplicate
+                          : expected(scope.name(), ids[i], {}, got != Verdict::duplicate, false).verdict));
       if (got != Verdict::fresh) continue;
       batch.ids.emplace_back(ids[i], 0);
     }
@@ -588,7 +606,7 @@ class Walk {
             const bool own =
                 std::ranges::any_of(done, [&](const Done& one) { return one.scope == scope.name() && one.id == id; });
             const bool none = marked.lsn.value == 0 || marked == Verdict::fresh;
-            const Verdict wanted = expected(scope.name(), id, text, none).verdict;
+            const Verdict wanted = expected(scope.name(), id, text, none, marked == Verdict::too_old).verdict;
             REQUIRE(marked.verdict == (own ? Verdict::duplicate : wanted));
             if (own || wanted != Verdict::fresh) break;
             // A token that nobody is told.

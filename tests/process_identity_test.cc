@@ -9,6 +9,7 @@
 #include <fstream>
 #include <iterator>
 #include <limits>
+#include <locale>
 #include <string>
 #include <thread>
 
@@ -124,4 +125,43 @@ TEST_CASE("a program's name that looks like the fields behind it deceives nobody
   CHECK(told->identity.alive());
   REQUIRE(::kill(child, SIGKILL) == 0);
   CHECK(wait_for(child) == -SIGKILL);
+}
+
+TEST_CASE("the application's locale changes nothing") {
+  struct Grouped : std::numpunct<char> {
+    char do_thousands_sep() const override { return ' '; }
+    std::string do_grouping() const override { return "\3"; }
+  };
+  const ProcessIdentity self = ProcessIdentity::self();
+  const Shared<Told> told;
+  const pid_t child = waiting_child(told);
+  const std::locale before = std::locale::global(std::locale(std::locale(), new Grouped));
+  CHECK(ProcessIdentity::self() == self);
+  CHECK(told->identity.alive());
+  kill_unreaped(child);
+  CHECK_FALSE(told->identity.alive());
+  std::locale::global(before);
+  wait_for(child);
+}
+
+TEST_CASE("a process that /proc does not show is alive for all that") {
+  const Shared<Told> told;
+  const pid_t child = waiting_child(told);
+  const TempDir empty;
+  constexpr int kNotAllowed = 77;
+  const auto alive_in_jail = [&] {
+    return wait_for(spawn([&]() -> int {
+      if (::chroot(empty.path().c_str()) != 0) return kNotAllowed;
+      return told->identity.alive() ? 1 : 0;
+    }));
+  };
+  const int alive = alive_in_jail();
+  REQUIRE(::kill(child, SIGKILL) == 0);
+  wait_for(child);
+  if (alive == kNotAllowed) {
+    MESSAGE("only root may leave /proc behind");
+    return;
+  }
+  CHECK(alive == 1);
+  CHECK(alive_in_jail() == 0);
 }

@@ -1,3 +1,4 @@
+#include <optional>
 #include <string>
 
 #include "support.h"
@@ -56,6 +57,41 @@ TEST_CASE("an id marked while the wall clock was behind is kept for its retentio
   CHECK(scope.contains("b"));
   host.advance(1us);
   CHECK_FALSE(scope.contains("b"));
+}
+
+TEST_CASE("what a wrong clock has made the store forget before its time is too old, not fresh") {
+  const TempDir dir;
+  FakeHost host;
+  const Options options{.retention = 24h};
+  const Time sent = at(0us);
+  SUBCASE("when the host booted with it") {
+    StoreAccess::open(dir / "store", options, host).scope("s").mark("paid");
+    host.reboot();
+    host.step_wall(48h);
+    const Store store = StoreAccess::open(dir / "store", options, host);
+    host.step_wall(-48h);
+    CHECK(store.known_since() > sent);
+    CHECK(store.scope("s").mark("paid", {.sent_at = sent}) == Verdict::too_old);
+  }
+  SUBCASE("when the flusher expired by it") {
+    host.step_wall(-48h);
+    std::optional<Store> store = StoreAccess::open(dir / "store", options, host);
+    store->scope("s").mark("first");
+    store.reset();
+    host.reboot();
+    host.step_wall(48h);
+    store = StoreAccess::open(dir / "store", options, host);
+    store->scope("s").mark("paid");
+    store.reset();
+    host.reboot();
+    host.step_wall(48h);
+    store = StoreAccess::open(dir / "store", options, host);
+    host.advance(24h);
+    store->expire();
+    host.step_wall(-72h);
+    CHECK(store->known_since() > sent);
+    CHECK(store->scope("s").mark("paid", {.sent_at = sent}) == Verdict::too_old);
+  }
 }
 
 TEST_CASE("when the wall clock jumps backward, processed_at stands still and nothing is forgotten") {

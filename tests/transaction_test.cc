@@ -240,6 +240,46 @@ TEST_CASE("a claim that a dying transaction was to complete is as free as its sc
   CHECK(scope.begin("another", 1min));
 }
 
+TEST_CASE("a child that is forked within a transaction can neither use nor commit it") {
+  const TempDir dir;
+  const Store store = Store::open(dir / "store", kOptions);
+  const Scope orders = store.scope("orders");
+  const Shared<std::atomic<bool>> committed;
+  const pid_t parent = ::getpid();
+  pid_t child = 0;
+  std::optional<ErrorCode> code;
+  std::optional<ErrorCode> code_of_put;
+  try {
+    store.transact([&](Transaction& tx) {
+      child = ::fork();
+      if (child == 0) {
+        wait_until([&] { return committed->load(); });
+        try {
+          tx.put("t", "child", "v");
+        } catch (const Error& error) {
+          code_of_put = error.code();
+        }
+        return;
+      }
+      tx.put("t", "parent", "v");
+      tx.mark(orders, "id");
+    });
+  } catch (const Error& error) {
+    code = error.code();
+  }
+  if (::getpid() != parent) {
+    // Without unwinding into the test.
+    ::_exit(code == ErrorCode::forked && code_of_put == ErrorCode::forked ? 0 : 1);
+  }
+  CHECK_FALSE(code);
+  committed->store(true);
+  CHECK(wait_for(child) == 0);
+  CHECK(table_of(store, "t") == std::vector<std::string>{"parent=v"});
+  CHECK(orders.mark("id") == Verdict::duplicate);
+  store.transact([&](Transaction& tx) { tx.put("t", "more", "v"); });
+  CHECK(store.get("t", "more"));
+}
+
 TEST_CASE("user tables are ordered maps of bytes") {
   const TempDir dir;
   const Store store = Store::open(dir / "store", kOptions);

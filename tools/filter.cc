@@ -140,6 +140,11 @@ class Filter {
     counts_.in_hand = counts.fresh;
     output_.flush();
     if (duplicates_) duplicates_->flush();
+    if (options_.store.ack == Ack::disk) {
+      // Before the marks, which must not outlive the lines.
+      output_.sync();
+      if (duplicates_) duplicates_->sync();
+    }
     newest_ = std::max(newest_, claims->complete());
     counts_ = counts_.with(counts);
 

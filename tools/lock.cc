@@ -31,6 +31,8 @@ constexpr int kNotGot = 75;  // EX_TEMPFAIL: try again later.
 constexpr int kCannotRun = 126;
 constexpr int kNoSuchCommand = 127;
 
+/// The longest wait, which the clock can still tell the end of.
+constexpr std::chrono::hours kForEver{24 * 365 * 100};
 /// How long a signal may go unnoticed while the lock is waited for.
 constexpr milliseconds kPatience{100};
 
@@ -122,7 +124,7 @@ int watch(pid_t child, Lock& lock, const LockOptions& options, const Signals& si
 int run_lock(const LockOptions& options) {
   const Signals signals;
   const Store store = open_for_marks(options.store);
-  const Clock::time_point limit = Clock::now() + options.wait;
+  const Clock::time_point limit = Clock::now() + std::min<std::chrono::milliseconds>(options.wait, kForEver);
   for (;;) {
     const auto left = std::chrono::ceil<milliseconds>(limit - Clock::now());
     Lock lock = store.lock(options.name, options.lease, std::clamp(left, milliseconds{0}, kPatience));

@@ -62,6 +62,11 @@ void Output::flush() {
   runs_.clear();
 }
 
+void Output::sync() {
+  if (::fdatasync(descriptor_) == 0 || errno == EINVAL || errno == EROFS) return;
+  throw Error(ErrorCode::io, "cannot write " + name_ + " to disk: " + std::strerror(errno));
+}
+
 std::size_t Output::write_some(std::span<const std::string_view> runs) {
   std::array<iovec, kRunsPerCall> vectors;
   const std::size_t count = std::min(runs.size(), vectors.size());

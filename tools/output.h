@@ -27,6 +27,8 @@ class Output {
 
   void add(std::string_view bytes);
   void flush();
+  /// Has a file's bytes on disk; nothing to do for a pipe, a terminal and the like.
+  void sync();
 
   void write(std::string_view bytes) {
     add(bytes);

@@ -90,7 +90,7 @@ class ONCELOG_API Store {
   std::vector<Record> correlated(std::string_view correlation) const;
 
   /// The moment from which on every processed id is remembered: the retention's edge, or later when
-  /// Options::max_bytes has shortened it.
+  /// Options::max_bytes, or a clock that ran ahead for a while, has made the store forget earlier.
   Time known_since() const;
 
   /// A named lock of this store, 1 to kMaxIdBytes bytes, for `lease` from now; waits up to `patience` for it. Names
