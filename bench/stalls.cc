@@ -71,7 +71,7 @@ std::string machine_stall_name(bool full_speed) {
 
 void register_stalls(const Settings& settings) {
   for (const bool full_speed : {true, false}) {
-    const auto ids = [settings, full_speed] {
+    const auto ids = [settings] {
       static const Ids made(std::uint64_t{2} << 40, enough_ids(settings, true));
       return &made;
     };

@@ -77,7 +77,7 @@ TEST_CASE("an identity of a wrong length or with impossible values is damage") {
 TEST_CASE("bucket rows are read in the order of their numbers, and dropped from below") {
   Tables tables;
   lmdb::WriteTxn txn(tables.env);
-  for (const std::uint64_t number : {300, 2, 1, 256})
+  for (const std::uint64_t number : {300U, 2U, 1U, 256U})
     tables.catalog->put_bucket(txn, number, {number * 8, 0, 5, number});
   tables.catalog->put_bucket(txn, 2, {16, 0, 6, 99});
   const auto rows = tables.catalog->buckets(txn);

@@ -218,7 +218,7 @@ TEST_CASE("a lock is held by one at a time while its owners are killed, and its 
   const TempDir dir;
   const Shared<Board> board;
   const std::uint64_t turns = scaled(20'000, 1'000);
-  const Shared<std::atomic<std::uint64_t>> taken(0);
+  const Shared<std::atomic<std::uint64_t>> taken(std::uint64_t{0});
   unsigned lives = 0;
   std::array<pid_t, kProcesses> children{};
   std::array<unsigned, kProcesses> life{};
@@ -260,7 +260,7 @@ TEST_CASE("a chain that several processes append to, while they are killed, tell
   const TempDir dir;
   const Shared<Board> board;
   const std::size_t count = scaled(20'000, 2'000);
-  const Shared<std::atomic<std::size_t>> next(0);
+  const Shared<std::atomic<std::size_t>> next(std::size_t{0});
   std::array<pid_t, kProcesses> children{};
   const auto start = [&](unsigned p) {
     children[p] = spawn([&] {

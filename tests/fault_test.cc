@@ -301,7 +301,7 @@ TEST_CASE("truncated and foreign derived files are made anew while nobody has th
       how();
       expect_whole(dir / "store");
     };
-    for (const std::uintmax_t size : {0, 1, 100, 4095, 4096, 5000, 10'000}) {
+    for (const std::uintmax_t size : {0U, 1U, 100U, 4095U, 4096U, 5000U, 10'000U}) {
       ruin([&] { std::filesystem::resize_file(file, std::min(size, std::filesystem::file_size(file))); });
     }
     ruin([&] { std::filesystem::resize_file(file, std::filesystem::file_size(file) - 1); });
@@ -397,7 +397,6 @@ TEST_CASE("an index full of hints to nonsense never makes a fresh id a duplicate
   const TempDir dir;
   make_store(dir / "store");
   int wrong = 0;
-  int marked = 0;
   for (std::uint64_t i = 0; i < scaled(10, 2); ++i) {
     for (const auto& file : derived_files(dir / "store", "index-")) {
       const std::uint64_t slots = (std::filesystem::file_size(file) - internal::kFileHeaderBytes) / 8;
@@ -432,7 +431,6 @@ TEST_CASE("an index full of hints to nonsense never makes a fresh id a duplicate
     }));
     CHECK(end == 0);
     wrong += end;
-    marked += kIds;
     remove_derived(dir / "store");
     expect_whole(dir / "store");
   }

@@ -234,7 +234,7 @@ TEST_CASE("a limit on the size of files is a full disk") {
     std::filesystem::create_directory(dir / "memory");
     limit_files(100 << 10);
     expect_full([&] { Store::open(dir / "store", {.expected_ids = 1}); });
-    for (const rlim_t odd : {0, 4'096, 12'345}) {
+    for (const rlim_t odd : {0U, 4'096U, 12'345U}) {
       limit_files((3 << 20) + odd);
       fill_and_recover(dir / ("store-" + std::to_string(odd)),
                        {.expected_ids = 1, .flush_interval = 2ms, .ring_bytes = 256 << 10, .max_claims = 1},

@@ -66,7 +66,7 @@ TEST_CASE("a table takes ids until it is 75% full, and finds every one") {
 TEST_CASE("several records of one id are all found") {
   const TempDir dir;
   IndexTable table = make_table(dir, 100);
-  for (const std::uint64_t offset : {5, 900, 70}) REQUIRE(table.insert(hash_of(1), kMessage, offset));
+  for (const std::uint64_t offset : {5U, 900U, 70U}) REQUIRE(table.insert(hash_of(1), kMessage, offset));
   CHECK(offsets(table, hash_of(1)) == std::multiset<std::uint64_t>{5, 70, 900});
   CHECK(offsets(table, hash_of(2)).empty());
 }
@@ -160,7 +160,7 @@ TEST_CASE("records are counted by themselves, beside entries") {
 }
 
 TEST_CASE("a table planned for so many ids takes them all, with room to make the next one") {
-  for (const std::uint64_t ids : {1, 7, 1024, 4096, 1'000'003}) {
+  for (const std::uint64_t ids : {1U, 7U, 1024U, 4096U, 1'000'003U}) {
     const std::uint64_t slots = IndexTable::slots_for(ids);
     CHECK(IndexTable::planned_of(slots) >= ids);
     CHECK(IndexTable::capacity_of(slots) >= IndexTable::planned_of(slots));

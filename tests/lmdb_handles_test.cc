@@ -95,7 +95,7 @@ TEST_CASE("a parked read transaction keeps no page from being used again") {
 
 TEST_CASE("a cursor walks in the order of the keys and says where the end is") {
   TestEnv test;
-  for (const std::uint64_t key : {300, 2, 70'000}) test.put(key, std::to_string(key));
+  for (const std::uint64_t key : {300U, 2U, 70'000U}) test.put(key, std::to_string(key));
   const lmdb::Txn txn(test.env, MDB_RDONLY);
   const lmdb::Cursor cursor(txn, test.dbi);
   std::vector<std::uint64_t> keys;

@@ -656,10 +656,8 @@ class Walk {
     const std::string correlation = pick<const char*>({"a", "b", "c", "a correlation with a longer name"});
     const auto records = store_->correlated(correlation);
     auto at = records.begin();
-    bool over = false;
     for (const Model::Entry& entry : model_->entries()) {
       if (entry.text.correlation != correlation) continue;
-      over |= entry.was_over;
       if (at != records.end() && at->lsn == entry.lsn) {
         REQUIRE_FALSE(entry.forgotten);
         REQUIRE(model_->may_show(entry));

@@ -62,7 +62,7 @@ TEST_CASE("a record's bytes are laid out as the format says") {
   REQUIRE(bytes.size() == 32);
   const auto at = [&](std::size_t i) { return std::to_integer<unsigned>(bytes[i]); };
   CHECK(at(4) == 4);  // Units.
-  for (const std::size_t i : {5, 6, 7}) CHECK(at(i) == 0);
+  for (const std::size_t i : {5U, 6U, 7U}) CHECK(at(i) == 0);
   const unsigned time_size[] = {0xCD, 0xAB, 0x89, 0x67, 0x45, 0x23, 0x01, 0x01};  // 4 << 54 is 1 << 56.
   for (std::size_t i = 0; i < 8; ++i) CHECK(at(8 + i) == time_size[i]);
   const unsigned scope[] = {0x0D, 0x0C, 0x0B, 0x0A};
@@ -105,7 +105,7 @@ TEST_CASE("lengths that contradict each other, and flags of a later format, make
     std::memcpy(bytes.data() + 8, &time_size, 8);
     return decode_record(bytes).has_value();
   };
-  for (const std::size_t id_bytes : {1, 4, 5, 12, 13, 1023, 1024}) {
+  for (const std::size_t id_bytes : {1U, 4U, 5U, 12U, 13U, 1023U, 1024U}) {
     const std::size_t units = record_bytes(id_bytes) / kRecordUnit;
     CHECK(with(units, 0, id_bytes));
     CHECK_FALSE(with(units - 1, 0, id_bytes));

@@ -57,8 +57,8 @@ TEST_CASE("a batch marks in order, and its second occurrence of an id is a dupli
   const std::vector<std::string_view> ids(names.begin(), names.end());
   std::vector<Marked> marked(ids.size());
   orders.mark(ids, marked);
-  for (int i = 0; i < 300; ++i) CHECK(marked[i] == (i < 200 ? Verdict::fresh : Verdict::duplicate));
-  for (int i = 200; i < 300; ++i) CHECK(marked[i].lsn == marked[i - 200].lsn);
+  for (std::size_t i = 0; i < 300; ++i) CHECK(marked[i] == (i < 200 ? Verdict::fresh : Verdict::duplicate));
+  for (std::size_t i = 200; i < 300; ++i) CHECK(marked[i].lsn == marked[i - 200].lsn);
 }
 
 TEST_CASE("an id is a duplicate until its retention is over, and fresh after") {

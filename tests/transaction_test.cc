@@ -338,11 +338,12 @@ TEST_CASE("names and keys of user tables have limits") {
   const std::string longest_key(kMaxKeyBytes, 'k');
   store.transact([&](Transaction& tx) {
     tx.put(longest_table, longest_key, "v");
-    for (const auto& [table, key] : std::vector<std::pair<std::string, std::string>>{{"", "k"},
-                                                                                     {longest_table + "t", "k"},
-                                                                                     {std::string("t\0t", 3), "k"},
-                                                                                     {"t", ""},
-                                                                                     {"t", longest_key + "k"}}) {
+    using TableAndKey = std::pair<std::string, std::string>;
+    for (const TableAndKey& wrong :
+         {TableAndKey{"", "k"}, TableAndKey{longest_table + "t", "k"}, TableAndKey{std::string("t\0t", 3), "k"},
+          TableAndKey{"t", ""}, TableAndKey{"t", longest_key + "k"}}) {
+      const std::string& table = wrong.first;
+      const std::string& key = wrong.second;
       CHECK(error_code_of([&] { tx.put(table, key, "v"); }) == ErrorCode::invalid_argument);
       CHECK(error_code_of([&] { tx.get(table, key); }) == ErrorCode::invalid_argument);
       CHECK(error_code_of([&] { tx.erase(table, key); }) == ErrorCode::invalid_argument);

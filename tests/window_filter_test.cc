@@ -130,7 +130,7 @@ TEST_CASE("sweeping clears the given lanes, in steps, and leaves the others as t
 }
 
 TEST_CASE("lines are planned for at least the ids, and for the 2 that a line and lane is meant for") {
-  for (const std::uint64_t ids : {1, 2, 3, 1024, 1025, 1'000'000}) {
+  for (const std::uint64_t ids : {1U, 2U, 3U, 1024U, 1025U, 1'000'000U}) {
     const std::uint64_t lines = FilterGeneration::lines_for(ids);
     CHECK(FilterGeneration::planned_of(lines) >= ids);
     CHECK(FilterGeneration::planned_of(lines) < ids + FilterGeneration::kIdsPerLine);
