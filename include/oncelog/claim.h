@@ -93,7 +93,7 @@ class ONCELOG_API Claim {
   std::optional<ClaimOwner> owner_;
 };
 
-/// Claims of many ids at once: at half the cost of each, and with one answer. As Claim otherwise.
+/// Claims of many ids at once: at about a third of the cost of each, and with one answer. As Claim otherwise.
 class ONCELOG_API ClaimBatch {
  public:
   ClaimBatch(ClaimBatch&& other) noexcept;

@@ -33,12 +33,12 @@ class ONCELOG_API Scope {
  public:
   const std::string& name() const noexcept { return name_; }
 
-  /// Whether the id was processed within the retention. Takes no lock. About 100 ns when it was not (no system call),
+  /// Whether the id was processed within the retention. Takes no lock. About 200 ns when it was not (no system call),
   /// about 1 us when it was. Another thread may mark the id right after: only mark() decides who processes it.
   bool contains(std::string_view id) const;
 
-  /// contains() for many ids at once, out[i] for ids[i]; their memory latencies overlap, so it costs about half per id.
-  /// `out` must be as long as `ids`.
+  /// contains() for many ids at once, out[i] for ids[i]; their memory latencies overlap, so it costs a fifth to a half
+  /// per id. `out` must be as long as `ids`.
   void contains(std::span<const std::string_view> ids, std::span<bool> out) const;
 
   /// Whether the id was processed within the retention as part of this correlation (Attributes::correlation).
@@ -51,7 +51,7 @@ class ONCELOG_API Scope {
   void find(std::span<const std::string_view> ids, std::span<std::optional<Record>> out) const;
 
   /// Marks the id as processed unless it is already, atomically over all threads and processes: for each id exactly one
-  /// caller gets Verdict::fresh. About 300 ns; more when the ring is full and the caller has to flush it. With
+  /// caller gets Verdict::fresh. About 400 ns; more when the ring is full and the caller has to flush it. With
   /// Ack::disk it returns when the record that stands for the id (new or earlier) is on disk.
   ///
   /// An id that someone else has claimed is in_progress, and not marked.
