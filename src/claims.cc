@@ -18,10 +18,9 @@ using Steady = std::chrono::steady_clock;
 /// How long a sleeper waits before it looks whether the owner still lives: a death wakes nobody.
 constexpr milliseconds kOwnerCheckInterval{20};
 
-/// Until when to wait; "for ever" is a time that the clock can tell as well.
+/// Until when to wait: at most as long as a lease may be, the end of which the clock can tell.
 Steady::time_point limit_of(milliseconds patience) {
-  constexpr milliseconds kForEver = std::chrono::hours{24 * 365 * 100};
-  return Steady::now() + std::clamp(patience, milliseconds{0}, kForEver);
+  return Steady::now() + std::clamp(patience, milliseconds{0}, kMaxLease);
 }
 
 }  // namespace

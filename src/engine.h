@@ -154,11 +154,14 @@ class Engine {
   Reader& reader();
   /// It is the message's processing, and within the retention.
   bool is_live(const Found& found) const { return found.is_message() && within_retention(found.time_us); }
-  /// The same for who decides nothing by it. A record may be committed and not yet say so: its transaction died in
-  /// between, or is about to. The log's end tells.
+  /// Whether a record of these flags is there, for who decides nothing by it. It may be committed and not yet say so:
+  /// its transaction died in between, or is about to. The log's end tells.
+  static bool exists(Reader& reader, std::uint32_t flags, Lsn lsn) {
+    return (flags & kVoid) == 0 && ((flags & kUncommitted) == 0 || lsn < reader.log_end());
+  }
+  /// As is_live, by exists().
   bool is_known(Reader& reader, const Found& found) const {
-    const bool message = found.is_message() || (found.uncommitted() && found.lsn < reader.log_end());
-    return message && within_retention(found.time_us);
+    return (found.flags & kForgotten) == 0 && exists(reader, found.flags, found.lsn) && within_retention(found.time_us);
   }
   bool within_retention(std::int64_t time_us) const {
     return clock_->retention_us() < time_us + identity_.retention_us;

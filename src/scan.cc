@@ -24,11 +24,9 @@ void Engine::scan(const ScanRange& range, const std::function<bool(const Record&
                     fmt::format("{}: the record at LSN {} is damaged", directory_.string(), lsn.value), directory_);
       }
       const Time at = Time{std::chrono::microseconds{record->header.time_us()}};
-      const std::uint32_t flags = record->header.flags();
-      // As in is_known.
-      const bool exists = (flags & kVoid) == 0 && ((flags & kUncommitted) == 0 || lsn < mine.log_end());
-      const bool wanted = exists && lsn >= from && within_retention(record->header.time_us()) &&
-                          (!range.since || at >= *range.since) && (!range.until || at < *range.until);
+      const bool wanted = exists(mine, record->header.flags(), lsn) && lsn >= from &&
+                          within_retention(record->header.time_us()) && (!range.since || at >= *range.since) &&
+                          (!range.until || at < *range.until);
       if (wanted) {
         const std::string& scope = names.of(record->header.scope);
         if (!range.scope || *range.scope == scope) {
