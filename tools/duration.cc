@@ -32,7 +32,8 @@ std::optional<std::chrono::milliseconds> read_duration(std::string_view text) {
   do {
     std::int64_t count = 0;
     const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), count);
-    if (error != std::errc{} || count < 0) return std::nullopt;
+    // A count of "-0" is not below 0, and is none all the same.
+    if (error != std::errc{} || rest.front() == '-') return std::nullopt;
     rest.remove_prefix(static_cast<std::size_t>(end - rest.data()));
 
     const std::string_view name = rest.substr(0, rest.find_first_of("0123456789"));
