@@ -8,14 +8,12 @@
 #include <cerrno>
 #include <cstring>
 
+#include "lmdb_pages.h"
 #include "shared_memory.h"
 
 namespace oncelog::internal::lmdb {
 
 namespace {
-
-// Pages that a transaction frees again are counted but not written: a few may be missing at the end of a sound file.
-constexpr std::uint64_t kLoosePages = 32;
 
 /// LMDB calls it EIO when a full disk cuts a write short (only a write of nothing is ENOSPC). Whether there is no room
 /// for one more page at the end of data.mdb tells that from a broken disk.
@@ -121,9 +119,12 @@ bool Env::complete_file() const {
   const std::uint64_t used = used_bytes();
   const auto size = static_cast<std::uint64_t>(status.st_size);
   if (size >= used) return false;
-  if (size + kLoosePages * page_bytes_ < used) {
+  const Pages pages(file, path_);
+  const auto meta = pages.newest();
+  if (!meta || !pages.lacks_only_free_pages(*meta)) {
     throw Error(ErrorCode::corrupt,
-                fmt::format("{}: data.mdb is cut short: {} of {} bytes are there; restore it from a backup",
+                fmt::format("{}: data.mdb is cut short: {} of {} bytes are there, and what is missing is in use; restore "
+                            "it from a backup",
                             path_.string(), size, used),
                 path_);
   }

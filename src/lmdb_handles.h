@@ -60,8 +60,9 @@ class Env {
   std::uint64_t used_bytes() const;
 
   /// Extends a data.mdb that ends before its last used page, with zeros, so that reading there is no SIGBUS; returns
-  /// whether it did. The caller holds the write lock. A sound file may lack a few pages there; one that lacks more is
-  /// Error::corrupt.
+  /// whether it did. The caller holds the write lock. LMDB never writes pages that one transaction takes and gives back,
+  /// so a sound file may lack any number there, each of them in the free list; a file that lacks another page is
+  /// Error::corrupt. Reads the free list, by descriptor, only when the file is short.
   bool complete_file() const;
 
   /// Leaks the environment: in a child of the process that opened it nothing may be closed.

@@ -178,3 +178,32 @@ TEST_CASE("reserved room is the value that is read") {
   REQUIRE(value);
   CHECK(std::ranges::all_of(*value, [](std::byte byte) { return byte == std::byte{9}; }));
 }
+
+TEST_CASE("a file that lacks only pages that a transaction took and gave back is sound, and is extended") {
+  TestEnv test;
+  test.put(1, "kept");
+  const auto size = [&] { return std::filesystem::file_size(test.dir / "data.mdb"); };
+  {
+    lmdb::WriteTxn txn(test.env);
+    const std::uint64_t key = 2;
+    txn.put(test.dbi, lmdb::to_val(key), lmdb::to_bytes(std::string(4 << 20, 'x')));
+    txn.del(test.dbi, lmdb::to_val(key));
+    txn.commit();
+  }
+  REQUIRE(size() + (3 << 20) <= test.env.used_bytes());
+  const lmdb::WriteTxn lock(test.env);
+  CHECK(test.env.complete_file());
+  CHECK(size() == test.env.used_bytes());
+  CHECK_FALSE(test.env.complete_file());
+}
+
+TEST_CASE("a file that lacks one page in use is damage, and is left as it is") {
+  TestEnv test;
+  test.put(1, std::string(100'000, 'x'));
+  const auto size = std::filesystem::file_size(test.dir / "data.mdb");
+  REQUIRE(size == test.env.used_bytes());
+  std::filesystem::resize_file(test.dir / "data.mdb", size - test.env.page_bytes());
+  const lmdb::WriteTxn lock(test.env);
+  CHECK(error_code_of([&] { test.env.complete_file(); }) == ErrorCode::corrupt);
+  CHECK(std::filesystem::file_size(test.dir / "data.mdb") == size - test.env.page_bytes());
+}
