@@ -60,7 +60,7 @@ std::optional<std::size_t> naive_overlap(const Words& a, const Words& b, std::si
   Words choice{"any"};
   for (const Words& pattern : {a, b}) choice.insert(choice.end(), pattern.begin(), pattern.end());
   std::ranges::sort(choice);
-  choice.erase(std::ranges::unique(choice).begin(), choice.end());
+  choice.erase(std::unique(choice.begin(), choice.end()), choice.end());
   for (std::size_t count = 0; count <= most; ++count) {
     std::vector<std::size_t> digits(count, 0);
     for (bool more = true; more;) {
@@ -87,6 +87,8 @@ void check_match(std::string_view pattern, std::string_view key) {
 }
 
 void check_overlap(std::string_view a, std::string_view b) {
+  // Two patterns of 128 words each take milliseconds, and say nothing that two of 20 do not.
+  if (words_of(a).size() * words_of(b).size() > 400) return;
   std::optional<std::string> key;
   try {
     key = topic::overlaps(a, b);
@@ -128,7 +130,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const bool raw = input.number<std::uint8_t>() % 2 == 0;
   std::array<std::string, 3> texts;
   for (std::string& text : texts) text = raw ? std::string(input.line()) : dense(input.text(1 + input.up_to(79)));
-  if (texts[0].size() + texts[1].size() + texts[2].size() > 2000) return 0;
+  if (texts[0].size() + texts[1].size() + texts[2].size() > 1000) return 0;
   for (const std::string& pattern : texts) {
     for (const std::string& key : texts) check_match(pattern, key);
   }
