@@ -1,13 +1,11 @@
 #pragma once
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 
 #include "host.h"
+#include "xxh3.h"
 
 namespace oncelog::internal {
 

@@ -1,10 +1,9 @@
 #pragma once
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
 #include <cstdint>
 #include <string_view>
+
+#include "xxh3.h"
 
 namespace oncelog::internal {
 

@@ -1,9 +1,8 @@
 #include "record_codec.h"
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
 #include <algorithm>
+
+#include "xxh3.h"
 
 namespace oncelog {
 
