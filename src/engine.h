@@ -12,10 +12,12 @@
 #include <string_view>
 #include <vector>
 
+#include <oncelog/backup.h>
 #include <oncelog/metrics.h>
 #include <oncelog/options.h>
 #include <oncelog/record.h>
 #include <oncelog/store.h>
+#include <oncelog/verify.h>
 
 #include "buckets.h"
 #include "catalog.h"
@@ -122,6 +124,11 @@ class Engine {
     if (ack == Ack::disk) check_not_in_transaction("waiting for the disk");
   }
   void sync();
+  // --- verify.cc and backup.cc
+  /// `structure_known`: the pages of data.mdb were found sound just now.
+  VerifyReport verify(const VerifyOptions& options, const VerifyProgressHook& progress, bool structure_known);
+  BackupReport backup(const std::filesystem::path& directory);
+
   Expired expire();
   void scan(const ScanRange& range, const std::function<bool(const Record&)>& visitor);
   Metrics metrics();
@@ -233,6 +240,9 @@ class Engine {
   Lsn head() const;
   /// Gives the host what this process has counted; returns that.
   Tally fold_tally();
+
+  void verify_ring(VerifyReport& report, Lsn from, const VerifyOptions& options,
+                   const std::function<void(const RecordView&, const MessageHash&, Lsn)>& look);
 
   const std::uint64_t process_;  // The process's fork generation.
   std::filesystem::path directory_;

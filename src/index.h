@@ -53,6 +53,14 @@ class IndexTable {
   /// Entries, at least: a producer that dies between counting and inserting leaves one too many. Relaxed: it orders
   /// nothing.
   std::uint64_t count() const { return count_->load(std::memory_order_relaxed); }
+  /// Slots that are taken; reads them all.
+  std::uint64_t occupied() const {
+    std::uint64_t taken = 0;
+    for (std::uint64_t at = 0; at < slots_; ++at) {
+      taken += !Slot{words_[at].load(std::memory_order_relaxed)}.empty();  // Relaxed: only counted.
+    }
+    return taken;
+  }
   /// Whether there is no room for the entries of so many records, two for each.
   bool full(std::uint64_t records = 1) const { return count() + 2 * records > capacity_of(slots_); }
 

@@ -129,12 +129,13 @@ class TreePage {
   PageHeader header_;
 };
 
-TreeEntry to_entry(const Node& node, PageNumber page) {
+TreeEntry to_entry(const Node& node, PageNumber page, std::size_t index) {
   TreeEntry entry;
   entry.key = node.key;
   entry.bytes = node.low_word;
   entry.is_tree = (node.flags & kSubData) != 0;
   entry.page = page;
+  entry.index = index;
   if ((node.flags & kBigData) != 0) {
     entry.overflow = load<PageNumber>(node.value, 0);
   } else {
@@ -283,7 +284,7 @@ class TreeWalk {
         fault({number, std::move(what)});
         continue;
       }
-      const TreeEntry entry = to_entry(*node, number);
+      const TreeEntry entry = to_entry(*node, number, i);
       if (from && entry.number().value_or(*from) < *from) continue;
       ++entries;
       if (entry.overflow != kNoPage && !check_run(entry)) continue;
@@ -560,6 +561,8 @@ PageCensus Pages::census(const Meta& meta, const FaultVisitor& report,
       if (!is_free) fault({page, "it is beyond the end of the file, and not free"});
     }
   }
+  census.used_pages = std::move(used);
+  census.free_pages = std::move(free);
   return census;
 }
 
@@ -606,8 +609,14 @@ void Pages::each_on_page(PageNumber page, const std::function<void(const TreeEnt
   if (!leaf.fault(page).empty() || leaf.is_branch()) return;
   for (std::size_t i = 0; i < leaf.count(); ++i) {
     const auto node = leaf.node(i);
-    if (node && fault_of(*node).empty()) visit(to_entry(*node, page));
+    if (node && fault_of(*node).empty()) visit(to_entry(*node, page, i));
   }
+}
+
+void Pages::entry_at(PageNumber page, std::size_t index, const std::function<void(const TreeEntry&)>& visit) const {
+  each_on_page(page, [&](const TreeEntry& entry) {
+    if (entry.index == index) visit(entry);
+  });
 }
 
 bool Pages::read(const TreeEntry& entry, std::uint64_t offset, std::span<std::byte> out,

@@ -90,7 +90,8 @@ struct TreeEntry {
   std::span<const std::byte> value;  // Empty when it is in overflow pages.
   PageNumber overflow = kNoPage;     // The first of those.
   bool is_tree = false;              // The value is a TreeInfo.
-  PageNumber page = 0;               // Where the entry is.
+  PageNumber page = 0;               // Where the entry is,
+  std::size_t index = 0;             // and which it is there.
 
   /// The key as a 64-bit number; nothing when it is none.
   std::optional<std::uint64_t> number() const {
@@ -112,6 +113,8 @@ struct PageCensus {
   std::uint64_t faults = 0;     // Reported.
   std::uint64_t entries = 0;    // Of all tables.
   std::uint64_t overflows = 0;  // Runs of overflow pages.
+  PageSet used_pages{0};        // Those counted in `used`, and the meta pages,
+  PageSet free_pages{0};        // and in `free`.
 };
 
 class Pages {
@@ -164,6 +167,8 @@ class Pages {
   /// Reads a page by itself and visits the entries on it when it looks like a leaf. Nothing is known of such a page:
   /// it may be one of a commit long past.
   void each_on_page(PageNumber page, const std::function<void(const TreeEntry&)>& visit) const;
+  /// Visits one entry again, by its page and index, if it is still there.
+  void entry_at(PageNumber page, std::size_t index, const std::function<void(const TreeEntry&)>& visit) const;
 
   /// Copies part of an entry's value; false, and a fault, when its pages are damaged or cannot be read.
   bool read(const TreeEntry& entry, std::uint64_t offset, std::span<std::byte> out, const FaultVisitor& fault) const;

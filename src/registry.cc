@@ -82,4 +82,14 @@ std::shared_ptr<Engine> open_engine(const std::filesystem::path& directory, cons
   return engine;
 }
 
+std::shared_ptr<Engine> engine_of(const std::filesystem::path& directory) {
+  Registry& all = registry();
+  // Before the lock, and so released after it, as in open_engine.
+  std::shared_ptr<Engine> engine;
+  const std::lock_guard lock(all.mutex);
+  const auto at = all.engines.find(key_of(directory));
+  if (at != all.engines.end() && at->second.generation == fork_generation()) engine = at->second.engine.lock();
+  return engine;
+}
+
 }  // namespace oncelog::internal

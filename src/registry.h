@@ -15,4 +15,7 @@ class Engine;
 /// (by device and inode, whatever its names) share one. Waits for an engine that is being closed. Thread-safe.
 std::shared_ptr<Engine> open_engine(const std::filesystem::path& directory, const Options& options, const Host& host);
 
+/// The process's engine for a directory if it has one, and nothing is opened. Thread-safe.
+std::shared_ptr<Engine> engine_of(const std::filesystem::path& directory);
+
 }  // namespace oncelog::internal

@@ -2,6 +2,7 @@
 
 /// All of oncelog: an embedded log of processed messages for consumers that get messages at least once.
 
+#include <oncelog/backup.h>
 #include <oncelog/claim.h>
 #include <oncelog/error.h>
 #include <oncelog/event.h>
@@ -12,4 +13,5 @@
 #include <oncelog/store.h>
 #include <oncelog/topic.h>
 #include <oncelog/transaction.h>
+#include <oncelog/verify.h>
 #include <oncelog/version.h>

@@ -8,11 +8,13 @@
 #include <string_view>
 #include <vector>
 
+#include <oncelog/backup.h>
 #include <oncelog/metrics.h>
 #include <oncelog/options.h>
 #include <oncelog/record.h>
 #include <oncelog/scope.h>
 #include <oncelog/transaction.h>
+#include <oncelog/verify.h>
 #include <oncelog/version.h>
 
 namespace oncelog {
@@ -109,6 +111,20 @@ class ONCELOG_API Store {
   void scan(const ScanRange& range, const std::function<bool(const Record&)>& visitor) const;
 
   Metrics metrics() const;
+
+  /// Compares what is on disk and, by VerifyOptions::deep, in shared memory with what it should be; see verify.h. Reads
+  /// only, from the data.mdb that LMDB has mapped here already: to look at a store that may be damaged badly enough to
+  /// crash LMDB, call oncelog::verify on its directory before it is opened. Some 3 million records a second.
+  VerifyReport verify(const VerifyOptions& options = {}, const VerifyProgressHook& progress = {}) const;
+
+  /// Copies the store into the new or empty directory `directory` while it is used, all of one moment: everything that
+  /// was marked before the call, unless this handle is read_only: then what is on disk. Densely packed and fsynced, it
+  /// appears under its name when it is complete; nothing is ever overwritten. See backup.h for how to go on with it.
+  /// Pins that moment's pages for as long as it takes (some 500 MB/s from memory), so that data.mdb may grow meanwhile.
+  ///
+  /// Errors: invalid_argument when there is anything in `directory`, or within a transaction; corrupt when data.mdb's
+  /// structure is damaged; full, no_permission, io.
+  BackupReport backup(const std::filesystem::path& directory) const;
 
  private:
   friend struct StoreAccess;

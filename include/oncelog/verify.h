@@ -1,0 +1,100 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <oncelog/record.h>
+#include <oncelog/version.h>
+
+namespace oncelog {
+
+/// Finds out whether what a store has on disk and in shared memory is what it should be. Reads only, also while other
+/// processes use the store, and needs no memory that grows with the records: at most 2 bits for each page of data.mdb
+/// (16 MB for 256 GB), some pages, the largest record, and 1000 problems.
+
+/// What a problem is about.
+enum class ProblemKind : std::uint8_t {
+  page,      ///< LMDB's structure: a page, an entry, a table's description.
+  meta,      ///< One of LMDB's two meta pages.
+  space,     ///< Pages that no table uses and no later commit can.
+  identity,  ///< What says that this is an oncelog store, its options, and the key of its checksums.
+  number,    ///< The epoch of fencing tokens, or known_since.
+  scope,     ///< A scope's name or number.
+  bucket,    ///< A time bucket's row.
+  block,     ///< A block of the log, or a gap between two.
+  record,    ///< A record.
+  hint,      ///< A live record that filter or index does not lead to.
+  opening,   ///< The store cannot be opened.
+};
+
+ONCELOG_API std::string_view to_string(ProblemKind kind);
+
+/// One thing that is wrong, for a person to read.
+struct Problem {
+  ProblemKind kind = ProblemKind::page;
+  std::string where;     ///< For example "page 17 of data.mdb", or "LSN 4096".
+  std::string sentence;  ///< What is wrong there.
+  std::string meaning;   ///< What that does to answers.
+  std::string remedy;    ///< What to do.
+};
+
+struct VerifyOptions {
+  /// Also looks every live record up in the filter and in the index of the shared memory: about as long again. A store
+  /// that nobody has open is opened for that, and its shared memory made, as by any other reader.
+  bool deep = false;
+
+  /// Where the shared memory is; as Options::live_dir. Only for verify() of a store that this process has not open.
+  std::filesystem::path live_dir = {};
+
+  /// As Options::allow_foreign_owner and allow_network_filesystem.
+  bool allow_foreign_owner = false;
+  bool allow_network_filesystem = false;
+
+  /// Problems to keep; more are counted, not kept.
+  std::size_t max_problems = 1000;
+};
+
+/// How far it is, now and then.
+struct VerifyProgress {
+  std::string_view stage;   ///< "pages" or "records".
+  std::uint64_t done = 0;   ///< Pages, or bytes of the log.
+  std::uint64_t total = 0;  ///< As far as is known.
+};
+using VerifyProgressHook = std::function<void(const VerifyProgress&)>;
+
+struct VerifyReport {
+  std::vector<Problem> problems;
+  std::uint64_t problem_count = 0;  ///< Of those kept and not kept.
+
+  std::uint64_t pages = 0;  ///< Of data.mdb, up to the last used one.
+  std::uint64_t free_pages = 0;
+  std::uint64_t blocks = 0;   ///< Of the log.
+  std::uint64_t records = 0;  ///< Whose checksum holds.
+  std::uint64_t log_bytes = 0;
+  std::uint64_t looked_up = 0;  ///< Live records, by VerifyOptions::deep.
+  Lsn end;                      ///< Everything below was looked at.
+  bool deep = false;            ///< Filter and index were looked at, too. Not when something else forbids to open it.
+
+  bool sound() const { return problem_count == 0; }
+};
+
+/// Verifies the store in `directory`, in this order: LMDB's structure, from one snapshot; the small tables; every block
+/// and record of the log, renewing the snapshot every 16 MB so that no space is pinned for long; the rows of the time
+/// buckets; with `deep`, filter and index. LMDB itself only gets to see the pages when its structure is sound. While it
+/// reads the structure of a store that nobody has open, whoever opens it waits.
+///
+/// A store that this process has open is verified through that handle; no thread may open it here meanwhile otherwise.
+///
+/// Records that expire while it runs are no problem. A disk that has lost old blocks which the page cache still holds
+/// is not found out: after an unclean reboot, that is when it matters, it is. Values of user tables bear no checksum,
+/// so that only their structure is checked.
+///
+/// Errors, when nothing can be said: not_found, not_a_store, newer_format, no_permission, unsupported, io.
+ONCELOG_API VerifyReport verify(const std::filesystem::path& directory, const VerifyOptions& options = {},
+                                const VerifyProgressHook& progress = {});
+
+}  // namespace oncelog

@@ -1,0 +1,218 @@
+#include <oncelog/backup.h>
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <optional>
+
+#include <oncelog/store.h>
+
+#include "catalog.h"
+#include "directory.h"
+#include "engine.h"
+#include "leases.h"
+#include "lmdb_pages.h"
+#include "lmdb_snapshot.h"
+#include "log.h"
+#include "open_lock.h"
+#include "staged_directory.h"
+#include "store_check.h"
+
+namespace oncelog {
+namespace internal {
+namespace {
+
+constexpr const char* kData = "data.mdb";
+constexpr std::uint64_t kMaxEpoch = (std::uint64_t{1} << (64 - LeaseTable::kEpochShift)) - 1;
+
+/// A file that is written.
+class NewFile {
+ public:
+  explicit NewFile(const std::filesystem::path& path)
+      : path_(path), fd_(::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0660)) {
+    if (fd_ < 0) throw system_error(errno, "creating it", path);
+  }
+  NewFile(const NewFile&) = delete;
+  NewFile& operator=(const NewFile&) = delete;
+  ~NewFile() { ::close(fd_); }
+
+  int fd() const { return fd_; }
+
+  void write(std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+      const ssize_t written = ::write(fd_, bytes.data(), bytes.size());
+      if (written < 0 && errno == EINTR) continue;
+      if (written < 0) throw system_error(errno, "writing it", path_);
+      bytes = bytes.subspan(static_cast<std::size_t>(written));
+    }
+  }
+
+  void sync() {
+    if (::fsync(fd_) != 0) throw system_error(errno, "fsync", path_);
+  }
+
+ private:
+  std::filesystem::path path_;
+  int fd_;
+};
+
+Error damaged(const std::filesystem::path& path, const std::string& what, const char* way_out) {
+  return Error(ErrorCode::corrupt, fmt::format("{}: {}; {}", path.string(), what, way_out), path);
+}
+
+/// Throws Error::corrupt unless the pages of the commit are sound: LMDB follows them unchecked.
+void check_sound(const lmdb::Pages& pages, const lmdb::Meta& meta, const char* way_out) {
+  pages.census(meta, [&](const lmdb::Fault& fault) {
+    throw damaged(pages.path(), fmt::format("page {} is damaged: {}", fault.page, fault.what), way_out);
+  });
+}
+
+/// Where the log ends.
+Lsn end_of_log(const lmdb::Pages& pages, const lmdb::Meta& meta) {
+  Lsn end;
+  const auto ignore = [](const lmdb::Fault&) {};  // The structure was found sound.
+  if (const auto table = pages.table(meta, "log", ignore)) {
+    pages.each(
+        *table,
+        [&](const lmdb::TreeEntry& entry) {
+          end = std::max(end, Lsn{entry.number().value_or(0) + entry.bytes});
+          return true;
+        },
+        ignore);
+  }
+  return end;
+}
+
+/// Copies the file as it is.
+void copy_file(const lmdb::Pages& from, int fd, NewFile& to) {
+  std::vector<std::byte> buffer(std::size_t{1} << 20);
+  for (std::uint64_t at = 0; at < from.file_bytes();) {
+    const ssize_t got = ::pread(fd, buffer.data(), buffer.size(), static_cast<off_t>(at));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) throw system_error(errno, "reading it", from.path());
+    if (got == 0)
+      throw damaged(from.path(), "it has become shorter while it was read", "leave it alone, and try again");
+    to.write(std::span(buffer).first(static_cast<std::size_t>(got)));
+    at += static_cast<std::uint64_t>(got);
+  }
+}
+
+/// Raises what a store must not repeat after it was put back to an earlier moment.
+void forget_nothing_silently(const std::filesystem::path& directory, RestoreReport& report) {
+  constexpr std::uint64_t kMapSlack = std::uint64_t{16} << 20;  // For the one commit.
+  constexpr std::uint64_t kGranule = std::uint64_t{64} << 10;
+  const std::uint64_t map_bytes = (report.bytes + kMapSlack + kGranule - 1) / kGranule * kGranule;
+  const lmdb::Env env(directory, MDB_NOTLS, map_bytes, 8, 8);
+  lmdb::WriteTxn txn(env);
+  const Catalog catalog(txn, 0);
+  const std::uint64_t epoch = catalog.number(txn, Catalog::Number::token_epoch);
+  if (epoch > kMaxEpoch - kRestoreEpochs) {
+    throw Error(ErrorCode::corrupt,
+                fmt::format("{}: the epoch of its fencing tokens is {} of at most {}, so that it cannot be raised by "
+                            "{}; the backup can only be opened as it is, where tokens may be given again",
+                            directory.string(), epoch, kMaxEpoch, kRestoreEpochs),
+                directory);
+  }
+  report.token_epoch = epoch + kRestoreEpochs;
+  const std::int64_t now_us = Host::system().wall_us();
+  const auto since_us = static_cast<std::int64_t>(catalog.number(txn, Catalog::Number::known_since_us));
+  report.known_since = Time{std::chrono::microseconds{std::max(now_us, since_us)}};
+  catalog.put_number(txn, Catalog::Number::token_epoch, report.token_epoch);
+  catalog.put_number(txn, Catalog::Number::known_since_us, static_cast<std::uint64_t>(std::max(now_us, since_us)));
+  txn.commit();
+}
+
+}  // namespace
+
+BackupReport Engine::backup(const std::filesystem::path& directory) {
+  constexpr const char* kVerify = "oncelog verify says more";
+  check_usable();
+  check_not_in_transaction("a backup");
+  StagedDirectory staged(directory);
+  if (!options_.read_only) flusher_->drive(head());
+  BackupReport report;
+  const Lsn before = durable();
+  {
+    NewFile file(staged.path() / kData);
+    {
+      lmdb::with_snapshot(*env_, directory_ / kData,
+                          [&](const lmdb::Pages& pages, const lmdb::Meta& meta) { check_sound(pages, meta, kVerify); });
+      // The copy begins a transaction of its own; this one keeps the environment open.
+      const lmdb::Txn pin(*env_, MDB_RDONLY);
+      const int code = mdb_env_copyfd2(env_->get(), file.fd(), MDB_CP_COMPACT);
+      if (code > 0) throw system_error(code, "writing the backup", staged.path() / kData);
+      env_->check(code, "mdb_env_copyfd2");
+    }
+    file.sync();
+    const lmdb::Pages copy(file.fd(), staged.path() / kData);
+    // LMDB writes a compact copy's tree by the second meta page.
+    const lmdb::Meta meta = copy.newest().value_or(copy.meta(1));
+    check_sound(copy, meta, kVerify);
+    report.below = std::max(before, end_of_log(copy, meta));
+    report.bytes = copy.file_bytes();
+  }
+  staged.give_to_owner_of(directory_ / kData);
+  staged.publish();
+  return report;
+}
+
+}  // namespace internal
+
+BackupReport Store::backup(const std::filesystem::path& directory) const {
+  return engine_->backup(directory);
+}
+
+RestoreReport restore(const std::filesystem::path& backup, const std::filesystem::path& directory) {
+  using namespace internal;
+  constexpr const char* kWayOut = "take another backup, or save what can be saved: oncelog repair";
+  Options reading;
+  reading.create = false;
+  reading.read_only = true;
+  check_directory(backup, reading);
+  const std::filesystem::path data = backup / kData;
+  // A backup that was never opened has no lock, and makes none here: it may lie where nothing can be written.
+  std::optional<OpenLock> lock;
+  if (std::filesystem::exists(backup / "oncelog.lock")) {
+    lock.emplace(backup);
+    if (!lock->join()) {
+      throw Error(ErrorCode::in_use,
+                  fmt::format("{}: a process has it open as a store; copy that with oncelog backup", backup.string()),
+                  backup);
+    }
+  }
+  StagedDirectory staged(directory);
+  RestoreReport report;
+  {
+    const DataFile file(data);
+    const lmdb::Pages pages(file.fd(), data);
+    VerifyReport found;
+    const VerifyOptions options;
+    StoreCheck check(found, options, {}, [] { return Host::system().wall_us(); });
+    const auto meta = pages.newest();
+    if (check.structure(pages, meta ? *meta : pages.meta(0)) && meta) check.rest(pages, *meta);
+    for (const Problem& problem : found.problems) {
+      if (problem.kind == ProblemKind::space) continue;
+      throw damaged(backup, fmt::format("{}: {}", problem.where, problem.sentence), kWayOut);
+    }
+    report.below = check.position();
+    NewFile copy(staged.path() / kData);
+    copy_file(pages, file.fd(), copy);
+    copy.sync();
+    report.bytes = pages.file_bytes();
+  }
+  forget_nothing_silently(staged.path(), report);
+  std::filesystem::remove(staged.path() / "lock.mdb");
+  {
+    const DataFile file(staged.path() / kData);
+    report.bytes = lmdb::Pages(file.fd(), staged.path()).file_bytes();
+  }
+  staged.give_to_owner_of(data);
+  staged.publish();
+  return report;
+}
+
+}  // namespace oncelog

@@ -1,0 +1,203 @@
+#include <oncelog/backup.h>
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <fstream>
+
+#include "catalog.h"
+#include "lmdb_handles.h"
+#include "store_files.h"
+#include "support.h"
+
+using namespace oncelog;
+using namespace oncelog::testing;
+using namespace std::chrono_literals;
+namespace lmdb = oncelog::internal::lmdb;
+
+namespace {
+
+const Options kOptions{.expected_ids = 1000,
+                       .flush_interval = 1h,
+                       .ring_bytes = std::uint64_t{1} << 20,
+                       .map_bytes = std::uint64_t{1} << 30};
+
+std::size_t entries_in(const std::filesystem::path& dir) {
+  std::size_t count = 0;
+  for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator(dir)) ++count;
+  return count;
+}
+
+}  // namespace
+
+TEST_CASE("a backup holds every mark that was made before it, and is a store of its own") {
+  const TempDir dir;
+  const auto store = Store::open(dir / "store", kOptions);
+  const auto scope = store.scope("s");
+  Lsn last;
+  for (unsigned i = 0; i < 3000; ++i) last = scope.mark("id-" + std::to_string(i)).lsn;
+  CHECK(store.durable() <= last);  // It is in the ring alone.
+  store.transact([&](Transaction& tx) { tx.put("t", "key", "value"); });
+  const auto report = store.backup(dir / "parents/that/are/made");
+  CHECK(report.below > last);
+  CHECK(report.below <= store.durable());
+  CHECK(report.bytes == std::filesystem::file_size(dir / "parents/that/are/made/data.mdb"));
+  CHECK(entries_in(dir / "parents/that/are/made") == 1);
+  CHECK(entries_in(dir / "parents/that/are") == 1);  // Nothing unfinished.
+  scope.mark("after");
+  store.sync();
+
+  const auto copy = Store::open(dir / "parents/that/are/made", kOptions);
+  CHECK(copy.durable() == report.below);
+  for (unsigned i = 0; i < 3000; ++i) CHECK(copy.scope("s").contains("id-" + std::to_string(i)));
+  CHECK_FALSE(copy.scope("s").contains("after"));
+  CHECK(copy.get("t", "key") == "value");
+  CHECK(copy.verify({.deep = true}).sound());
+}
+
+TEST_CASE("a backup is packed densely") {
+  const TempDir dir;
+  const auto store = Store::open(dir / "store", kOptions);
+  store.transact([&](Transaction& tx) {
+    for (unsigned i = 0; i < 2000; ++i) tx.put("t", "key-" + std::to_string(i), std::string(1000, 'v'));
+  });
+  store.transact([&](Transaction& tx) {
+    for (unsigned i = 0; i < 2000; ++i) tx.erase("t", "key-" + std::to_string(i));
+  });
+  CHECK(store.backup(dir / "backup").bytes < 40 * 4096);
+  CHECK(std::filesystem::file_size(dir / "store/data.mdb") > 400 * 4096);
+}
+
+TEST_CASE("backups of a store that other processes write are whole, each by itself") {
+  const TempDir dir;
+  const Options busy{.expected_ids = 1000, .flush_interval = 1ms, .map_bytes = std::uint64_t{1} << 30};
+  const auto store = Store::open(dir / "store", busy);
+  store.scope("s").mark("first");
+  int stop[2];
+  REQUIRE(::pipe(stop) == 0);
+  const auto writer = [&](const std::string& name) {
+    return spawn([&] {
+      ::close(stop[1]);
+      ::fcntl(stop[0], F_SETFL, O_NONBLOCK);
+      const auto mine = Store::open(dir / "store", busy);
+      const auto scope = mine.scope("s");
+      char byte = 0;
+      for (unsigned i = 0; ::read(stop[0], &byte, 1) != 0; ++i) {
+        scope.mark(name + std::to_string(i));
+        if (i % 100 == 0) {
+          mine.transact([&](Transaction& tx) {
+            tx.put("pairs", name + "a", std::to_string(i));
+            tx.put("pairs", name + "b", std::to_string(i));
+          });
+        }
+      }
+      return 0;
+    });
+  };
+  const pid_t one = writer("one-");
+  const pid_t two = writer("two-");
+  for (unsigned round = 0; round < scaled(8, 3); ++round) {
+    const Lsn mine = store.scope("s").mark("round-" + std::to_string(round)).lsn;
+    const auto path = dir / ("backup-" + std::to_string(round));
+    CHECK(store.backup(path).below > mine);
+    const auto report = verify(path, {.deep = true});
+    CHECK(report.sound());
+    const auto copy = Store::open(path, busy);
+    CHECK(copy.scope("s").contains("round-" + std::to_string(round)));
+    CHECK(copy.get("pairs", "one-a") == copy.get("pairs", "one-b"));
+    CHECK(copy.get("pairs", "two-a") == copy.get("pairs", "two-b"));
+  }
+  ::close(stop[1]);
+  ::close(stop[0]);
+  CHECK(wait_for(one) == 0);
+  CHECK(wait_for(two) == 0);
+}
+
+TEST_CASE("a backup overwrites nothing, and leaves nothing half-made") {
+  const TempDir dir;
+  const auto store = Store::open(dir / "store", kOptions);
+  store.scope("s").mark("id");
+  store.backup(dir / "backup");
+  CHECK(error_code_of([&] { store.backup(dir / "backup"); }) == ErrorCode::invalid_argument);
+  CHECK(error_code_of([&] { store.backup(dir / "store"); }) == ErrorCode::invalid_argument);
+  std::ofstream(dir / "file") << "mine";
+  CHECK(error_code_of([&] { store.backup(dir / "file"); }) == ErrorCode::invalid_argument);
+  CHECK(error_text_of([&] { store.backup(dir / "file"); }).find("never overwritten") != std::string::npos);
+  std::filesystem::create_directory(dir / "empty");
+  CHECK(store.backup(dir / "empty/").bytes > 0);
+  store.transact([&](Transaction&) {
+    CHECK(error_code_of([&] { store.backup(dir / "within"); }) == ErrorCode::invalid_argument);
+  });
+  CHECK(entries_in(dir.path()) == 4);
+}
+
+TEST_CASE("a restored store remembers the backup, and gives no token again") {
+  const TempDir dir;
+  std::uint64_t last_token = 0;
+  {
+    const auto store = Store::open(dir / "store", kOptions);
+    const auto scope = store.scope("s");
+    scope.mark("before");
+    CHECK(store.lock("l", 1h).token() > 0);
+    store.backup(dir / "backup");
+    scope.mark("after");
+    last_token = store.lock("l", 1h).token();
+  }
+  // As after many boots: another epoch for each.
+  for (unsigned boot = 0; boot < 20; ++boot) {
+    remove_derived(dir / "store");
+    const auto token = Store::open(dir / "store", kOptions).lock("l", 1h).token();
+    CHECK(token > last_token);
+    last_token = token;
+  }
+  const auto before = std::chrono::time_point_cast<Time::duration>(std::chrono::system_clock::now());
+  const auto report = restore(dir / "backup", dir / "restored");
+  CHECK(report.known_since >= before);
+  CHECK(entries_in(dir / "backup") == 1);
+  CHECK(entries_in(dir / "restored") == 1);
+
+  const auto store = Store::open(dir / "restored", kOptions);
+  const auto scope = store.scope("s");
+  CHECK(store.lock("l", 1h).token() > last_token);
+  CHECK(scope.contains("before"));
+  CHECK(store.durable() == report.below);
+  CHECK(store.known_since() >= report.known_since);
+  // What was processed after the backup is not known: a message that says when it was sent is told so.
+  CHECK(scope.mark("after", {.sent_at = before - 1s}) == Verdict::too_old);
+  CHECK(scope.mark("before", {.sent_at = before - 1s}) == Verdict::duplicate);
+  CHECK(scope.mark("new", {.sent_at = report.known_since + 1s}) == Verdict::fresh);
+  CHECK(scope.mark("after") == Verdict::fresh);
+  CHECK(store.verify({.deep = true}).sound());
+}
+
+TEST_CASE("what cannot be restored is refused with a sentence") {
+  const TempDir dir;
+  const auto store = Store::open(dir / "store", kOptions);
+  store.scope("s").mark("id");
+  store.backup(dir / "backup");
+  CHECK(error_code_of([&] { restore(dir / "none", dir / "new"); }) == ErrorCode::not_found);
+  CHECK(error_code_of([&] { restore(dir / "backup", dir / "store"); }) == ErrorCode::invalid_argument);
+  CHECK(error_code_of([&] { restore(dir / "store", dir / "new"); }) == ErrorCode::in_use);
+
+  SUBCASE("a backup that is damaged") {
+    const auto size = std::filesystem::file_size(dir / "backup/data.mdb");
+    std::fstream file(dir / "backup/data.mdb", std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(static_cast<std::streamoff>(size - 4096 + 8));
+    file << std::string(100, 'x');
+    file.close();
+    CHECK(error_code_of([&] { restore(dir / "backup", dir / "new"); }) == ErrorCode::corrupt);
+  }
+  SUBCASE("tokens that have no epoch left") {
+    {
+      const lmdb::Env env(dir / "backup", MDB_NOTLS, std::uint64_t{1} << 30, 8, 8);
+      lmdb::WriteTxn txn(env);
+      const internal::Catalog catalog(txn, 0);
+      catalog.put_number(txn, internal::Catalog::Number::token_epoch, (std::uint64_t{1} << 24) - kRestoreEpochs);
+      txn.commit();
+    }
+    CHECK(error_code_of([&] { restore(dir / "backup", dir / "new"); }) == ErrorCode::corrupt);
+    CHECK(error_text_of([&] { restore(dir / "backup", dir / "new"); }).find("epoch") != std::string::npos);
+  }
+  CHECK_FALSE(std::filesystem::exists(dir / "new"));
+  CHECK(entries_in(dir.path()) == 2);
+}
