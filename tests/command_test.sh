@@ -187,11 +187,53 @@ not json
 NDJSON
 exits "--json-pointer" 0 \
   "$oncelog" filter --store json --json-pointer /envelope/messageId --on-error drop <envelopes.ndjson
-same_file "JSON strings, numbers and booleans are ids" <(sed -n '1p;4p;7p;8p;18p' envelopes.ndjson) out
-summary "--json-pointer" "19 lines, 5 fresh, 5 duplicates, 9 without an id (dropped)"
+same_file "JSON strings, numbers by value, and booleans are ids" <(sed -n '1p;4p;8p;18p' envelopes.ndjson) out
+summary "--json-pointer" "19 lines, 4 fresh, 6 duplicates, 9 without an id (dropped)"
+exits "a number's id by itself" 0 "$oncelog" check --store json 7 true
+printf '%s\n' 9007199254740992 9007199254740993 9007199254740993.0 -0 0 01 1e0 1 1.0 null '"1"' >numbers.txt
+exits "numbers" 0 "$oncelog" filter --store json --scope numbers --json-pointer "" --on-error drop <numbers.txt
+same "large numbers are told apart, equal ones are one id" "9007199254740992 9007199254740993 -0 1e0" \
+  "$(paste -sd' ' out)"
+exits "torn and glued lines" 0 "$oncelog" filter --store json --scope torn --json-pointer /id < <(
+  printf '%s\n' '{"id":"a","b":[{"c":1},{"d":2}' '{"id":"a","b":[]}' '{"id":"a"} {"id":"b"}' '{"id":"b"}' \
+    '{"i\u0064":"b"}' '{"id":"a","id":"c"}' '{"id":"c"}' $'{"id":"c","x":"\xff"}' $'\xef\xbb\xbf{"id":"c"}'
+)
+summary "torn and glued lines" "9 lines, 3 fresh, 3 duplicates, 3 without an id (passed on)"
 printf '%s\n' '{"a/b":{"~":["x","y"]}}' '{"a/b":{"~":["z","y"]}}' '{"a/b":{"~":["z","x"]}}' >escapes.ndjson
 exits "escapes" 0 "$oncelog" filter --store json --scope escapes --json-pointer /a~1b/~0/1 <escapes.ndjson
 same_file "~0, ~1 and array positions in a JSON pointer" <(sed -n '1p;3p' escapes.ndjson) out
+
+printf '%s\n' 'a,"x,1",n1' '"a","x,1",n2' '"b","say ""x""' 'and more",n3' 'a,"x,1",n1' >records.csv
+exits "--csv" 0 "$oncelog" filter --store csv --csv --field 2 <records.csv
+same_file "quotes do not count in a CSV field, and a newline in them ends no record" <(sed -n '1p;3,4p' records.csv) out
+summary "--csv" "4 lines, 2 fresh, 2 duplicates"
+printf 'a,1\r\nb,1\r\nb,"1"\n' >records.csv
+exits "--csv with carriage returns" 0 "$oncelog" filter --store csv --csv --field 2 --scope returns <records.csv
+same "the last field of a CSV record has no carriage return" 1 "$(wc -l <out)"
+printf 'a;1\n"never closed;2\na;1\n' >records.csv
+exits "--csv, an open quote" 0 "$oncelog" filter --store csv --csv --field 1 --delimiter ';' --scope open <records.csv
+same_file "a quote that is never closed loses nothing" records.csv out
+summary "--csv, an open quote" "2 lines, 1 fresh, 0 duplicates, 1 without an id (passed on)"
+
+printf 'a\nb\0a\0a\nb\0last' >nul.txt
+exits "-z" 0 "$oncelog" filter --store nul -z --duplicates nul-duplicates.txt <nul.txt
+same_file "lines that end with NUL" <(printf 'a\nb\0a\0last\0') out
+same_file "duplicates that end with NUL" <(printf 'a\nb\0') nul-duplicates.txt
+exits "check -z" 1 "$oncelog" check --store nul -z < <(printf 'a\nb\0new\n\0')
+same_file "answers that end with NUL" <(printf 'known a\nb\0unknown new\n\0') out
+exits "mark --null" 0 "$oncelog" mark --store nul --null < <(printf 'a\0\0')
+same_file "an empty id that ends with NUL" <(printf 'duplicate a\0fresh \0') out
+refuses "-z and --csv" "see oncelog filter --help" "$oncelog" filter --store new -z --csv --field 1
+
+printf '%s\n' '{"o":"17","n":2}' '{"o":"1","n":72}' '{"o":17,"n":2.0}' '{"o":"17"}' >composite.ndjson
+exits "two pointers" 0 "$oncelog" filter --store composite --json-pointer /o --json-pointer /n --on-error drop \
+  <composite.ndjson
+same_file "an id of two values" <(head -n 2 composite.ndjson) out
+exits "an id of two values can be asked for" 0 "$oncelog" check --store composite 2:17,1:2, 1:1,2:72,
+exits "two fields" 0 "$oncelog" filter --store composite --scope fields --field 3 --field 1 < <(
+  printf '%s\n' 'a - b' 'b - a' 'a x b'
+)
+same "an id of two fields" "a - b b - a" "$(paste -sd' ' out)"
 
 "$sample" --messages 600 >made.ndjson
 same_file "the sample in the repository is what the generator makes" "$source_folder/tools/sample.ndjson" made.ndjson
@@ -215,6 +257,54 @@ checks=$((checks + 1))
 [[ -n $marked && $marked -lt 100000 ]] || fail "a closed pipe: the summary is '$(cat err)'"
 seq 1000000 | "$oncelog" filter --store pipe --quiet >out
 same_file "after a closed pipe the lines that were not written are fresh" <(seq $((marked + 1)) 1000000) out
+
+# What is written to a file ends at a line's end, always.
+printf 'old entry' >appended.txt
+exits "a file that lacks its last newline" 0 "$oncelog" filter --store append --duplicates appended.txt \
+  < <(printf 'x\nx\n')
+same_file "what is appended is a line of its own" <(printf 'old entry\nx\n') appended.txt
+printf 'old' >appended.txt2
+printf 'y\ny\n' | "$oncelog" filter --store append --quiet >>appended.txt2
+printf 'z' >>appended.txt2
+"$oncelog" check --store append y >>appended.txt2
+same_file "standard output that is appended to" <(printf '%s\n' old y z 'known y') appended.txt2
+awk 'BEGIN { for (i = 0; i < 5000; ++i) printf "%d-%060d\n", i % 4000, i % 4000 }' >limited.txt
+exits "a file that may not grow" 2 \
+  bash -c 'ulimit -f 64; exec "$0" filter --store append --scope limit <limited.txt >>limit.out' "$oncelog"
+same "and it is told" 1 "$(grep -c '^oncelog: cannot write to standard output: File too large' err)"
+kept=$(wc -l <limit.out)
+exits "once it may" 0 bash -c '"$0" filter --store append --scope limit --quiet <limited.txt >>limit.out' "$oncelog"
+same_file "no line is torn, lost or repeated ($kept before)" <(head -n 4000 limited.txt) limit.out
+for copy in 1 2 3; do
+  "$oncelog" filter --store append --scope $copy --quiet <plain.txt >>appended-together.txt &
+done
+wait
+same "filters that append to one file" "$(awk '{ print 3, $0 }' <<<"$(sort -u plain.txt)" | cksum)" \
+  "$(sort appended-together.txt | uniq -c | awk '{ print $1, $2 }' | cksum)"
+refuses "duplicates to standard output" "--duplicates: '-' would mix" "$oncelog" filter --store new --duplicates -
+for file in same.txt /dev/stdout; do
+  exits "duplicates to standard output by a name" 2 \
+    bash -c '"$0" filter --store new --duplicates "$1" >same.txt' "$oncelog" $file
+  same "duplicates to standard output by a name" 1 "$(grep -c "^oncelog: --duplicates: '$file' is standard output" err)"
+done
+exits "duplicates to /dev/null, as the rest" 0 \
+  bash -c '"$0" filter --store append --duplicates /dev/null >/dev/null' "$oncelog" </dev/null
+exits "a file named -" 0 "$oncelog" filter --store append --duplicates ./- <<<x
+same_file "a file named -" <(echo x) ./-
+
+# While anything is being opened, the first signal ends the command.
+mkfifo never-read
+for signal in TERM INT HUP; do
+  code=0
+  set -m
+  "$oncelog" filter --store opening --duplicates never-read </dev/null 2>err &
+  job=$!
+  set +m
+  until [[ $(<"/proc/$job/stat") == *"(oncelog) S"* ]]; do :; done # It waits for who reads.
+  kill -"$signal" "$job"
+  wait "$job" || code=$?
+  same "SIG$signal while a file is opened" $((128 + $(kill -l "$signal"))) "$code"
+done
 
 for signal in TERM INT; do
   code=143
@@ -403,6 +493,26 @@ exits "mark from standard input" 0 "$oncelog" mark --store marks --ack disk - < 
 same_file "mark reads lines" <(printf '%s\n' 'duplicate b' 'fresh c') out
 refuses "an id in brackets" "would be taken for a list" "$oncelog" mark --store marks '[a,b]'
 refuses "a lock without a command" "no command; write" "$oncelog" lock --store marks name
+refuses "a lock's command without --" "'echo' is neither an option nor the lock's name, and stands before --; write" \
+  "$oncelog" lock --store marks name echo -n hello
+exits "mark --exit-code, all fresh" 0 "$oncelog" mark --store codes --exit-code a b
+exits "mark --exit-code, one known" 1 "$oncelog" mark --store codes --exit-code c a
+same "mark --exit-code says what was fresh" "fresh c duplicate a" "$(paste -sd' ' out)"
+exits "mark without --exit-code" 0 "$oncelog" mark --store codes c a
+long=$(printf '%01025d' 0)
+exits "a long id as an argument" 0 "$oncelog" mark --store codes --scope long "$long"
+for command in check forget release; do
+  exits "$command of a long id" $([[ $command == release ]] && echo 1 || echo 0) \
+    "$oncelog" $command --store codes --scope long "$long"
+  cp out wanted
+  "$oncelog" mark --store codes --scope long --quiet "$long"
+  exits "$command of a long id in a line" $([[ $command == release ]] && echo 1 || echo 0) \
+    "$oncelog" $command --store codes --scope long <<<"$long"
+  same_file "$command of a long id is alike from an argument and a line" wanted out
+  "$oncelog" mark --store codes --scope long --quiet "$long"
+done
+exits "mark of a long id in a line" 0 "$oncelog" mark --store codes --scope long <<<"$long"
+same "mark of a long id in a line" "duplicate $long" "$(cat out)"
 exits "mark --quiet" 0 "$oncelog" mark --store marks --quiet --scope s2 a
 same "mark --quiet prints nothing" "" "$(cat out err)"
 exits "check, all known" 0 "$oncelog" check --store marks a b c
@@ -456,6 +566,15 @@ exits "dump --since 1h ago" 0 "$oncelog" dump --store marks --since '1h ago' --u
 same "dump --since 1h ago" 7 "$(wc -l <out)"
 exits "dump --since 1h" 0 "$oncelog" dump --store marks --since 1h
 same "dump --since 1h" 7 "$(wc -l <out)"
+for time in "$(date -u +%FT%T.%NZ -d '1 hour ago')" "$(date --rfc-3339=ns -d '1 hour ago')" \
+  "$(date -Ins -d '1 hour ago')" \
+  "$(TZ=XST+5:30 date -Is -d '1 hour ago')" "$(TZ=XST-9 date +%FT%T%z -d '1 hour ago')" "$(date -R -d '1 hour ago')" \
+  "@$(date +%s.%N -d '1 hour ago')" "$(date -u +%FT%T -d '1 hour ago')"; do
+  exits "dump --since $time" 0 "$oncelog" dump --store marks --scope s2 --since "$time"
+  same "dump --since $time" 1 "$(wc -l <out)"
+  exits "dump --until $time" 0 "$oncelog" dump --store marks --scope s2 --until "$time"
+  same "dump --until $time" 0 "$(wc -l <out)"
+done
 exits "dump --until 1h ago" 0 "$oncelog" dump --store marks --until '1h ago'
 same "dump --until 1h ago" 0 "$(wc -l <out)"
 codes=()
@@ -646,6 +765,51 @@ same "README: what filter passes" 'a b {"messageId":"c"} {"messageId":"d"} fresh
 same "README: dump shows all of it" 5 "$(grep -c '^{"lsn"' out)"
 
 # ---- Errors
+
+# Each option of the library that its errors name is an option of the command, by which name they reach its users.
+python3 - "$source_folder" >named.txt <<'PYTHON'
+import glob, re, sys
+options = open(sys.argv[1] + "/include/oncelog/options.h").read()
+fields = set(re.findall(r"^  [\w:<>]+(?:<[^;]*>)? (\w+_\w+)(?: =|\{)", options, re.M))
+assert {"map_bytes", "allow_foreign_owner", "max_claims", "live_dir"} <= fields, fields
+for file in glob.glob(sys.argv[1] + "/src/*.cc"):
+    for text in re.findall(r'"((?:[^"\\\n]|\\.)*)"', open(file).read()):
+        for word in set(re.findall(r"\b\w+\b", text)) & fields:
+            # What the command never does: reopen a store otherwise than it has it.
+            if word != "read_only": print(word)
+PYTHON
+[[ $(sort -u named.txt | wc -l) -ge 5 ]] || fail "the library's errors name only $(sort -u named.txt | paste -sd' ')"
+"$oncelog" mark --help >help.txt
+for option in $(sort -u named.txt); do
+  flag=--${option//_/-}
+  same "$flag is an option" 1 "$(grep -c -- "^ *$flag " help.txt)"
+done
+refuses "max_claims by its flag" "--max-claims is 0" "$oncelog" mark --store new --max-claims 0 x
+refuses "ring_bytes by its flag" "--ring-bytes is 1000," "$oncelog" lock --store new --ring-bytes 1000 n -- true
+refuses "map_bytes by its flag" "--map-bytes is 1, " "$oncelog" check --store marks --map-bytes 1 x
+refuses "a store that has the name of an option" "max_bytes: there is no oncelog store" \
+  "$oncelog" check --store max_bytes x
+refuses "a size that is none" "--map-bytes: '1X' is not a size" "$oncelog" check --store marks --map-bytes 1X x
+exits "a size with a unit" 0 "$oncelog" check --store marks --map-bytes 1GiB a
+
+# Root, asked about the store of a service, goes on as that service's user.
+if [[ $EUID -eq 0 ]]; then
+  chmod 755 "$folder"
+  mkdir -m 1777 service
+  setpriv --reuid=12345 --regid=12346 --clear-groups "$oncelog" mark --store service/seen --quiet a
+  for command in stat dump claims "check a" "mark b" "forget b" "release b"; do
+    read -ra words <<<"$command"
+    code=0
+    [[ $command != "release b" ]] || code=1
+    exits "root's $command on a service's store" $code "$oncelog" "${words[0]}" --store service/seen "${words[@]:1}"
+  done
+  same "root makes no file of its own in a service's store" "12345 12346" "$(stat -c '%u %g' service/seen/* | sort -u)"
+  refuses "a lock, whose command has root's rights" "belongs to user 12345, .* insist with --allow-foreign-owner" \
+    "$oncelog" lock --store service/seen name -- true
+  exits "--allow-foreign-owner" 0 "$oncelog" lock --store service/seen --allow-foreign-owner name -- true
+else
+  echo "NOT CHECKED: a service's store, because this is not root"
+fi
 
 touch a-file
 mkdir foreign

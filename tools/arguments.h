@@ -14,6 +14,7 @@
 #include <oncelog/record.h>
 
 #include "duration.h"
+#include "id_batches.h"
 #include "store_arguments.h"
 
 /// The options that subcommands have in common, and the types of their values. Each function adds options to a
@@ -50,16 +51,29 @@ void add_choice(CLI::App& command, const std::string& name, Target& target,
 
 void add_time(CLI::App& command, const std::string& name, std::optional<Time>& target, const std::string& help);
 
-/// --store and --live-dir.
+/// --store, and what Options says of opening one that is there.
 void add_store(CLI::App& command, StoreArguments& store);
 
 /// --scope.
 void add_scope(CLI::App& command, StoreArguments& store);
 
-/// What a command that marks ids can say of it: --ack, and how a new store is made.
-void add_marking(CLI::App& command, StoreArguments& store);
+/// What a command that may make a store can say of the new one, and of its own writing to it.
+void add_making(CLI::App& command, StoreArguments& store);
 
-/// The positional ids.
-void add_ids(CLI::App& command, std::vector<std::string>& ids);
+/// --ack.
+void add_ack(CLI::App& command, StoreArguments& store);
+
+/// --null.
+void add_null(CLI::App& command, char& line_end, const std::string& help);
+
+/// The positional ids, and --null.
+void add_ids(CLI::App& command, IdArguments& ids);
+
+/// The error's sentence, with the options that it advises by the names that they have on the command line: --map-bytes
+/// for map_bytes.
+std::string in_flags(const Error& error);
+
+/// The first id among the arguments that CLI11 would take apart, because it stands in brackets; or null.
+const char* list_of_ids(int argc, const char* const* argv);
 
 }  // namespace oncelog::tool

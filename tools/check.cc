@@ -3,18 +3,18 @@
 #include <algorithm>
 #include <memory>
 #include <span>
+#include <string>
 
-#include "id_batches.h"
 #include "output.h"
 #include "stop_signal.h"
 
 namespace oncelog::tool {
 
 int run_check(const CheckOptions& options) {
-  const StopSignal stop;
+  Output output = standard_output(options.ids.line_end);
   const Store store = open_for_reading(options.store);
   const Scope scope = store.scope(options.store.scope);
-  Output output = standard_output();
+  const StopSignal stop;
   std::string answers;
   bool all_known = true;
   for_each_id_batch(options.ids, stop, [&](const IdBatch& batch) {
@@ -27,7 +27,7 @@ int run_check(const CheckOptions& options) {
     for (std::size_t i = 0; i != known.size(); ++i) {
       answers += known[i] ? "known " : "unknown ";
       answers += batch.shown[i];
-      answers += '\n';
+      answers += options.ids.line_end;
     }
     output.write(answers);
   });

@@ -1,15 +1,13 @@
 #pragma once
 
-#include <string>
-#include <vector>
-
+#include "id_batches.h"
 #include "store_arguments.h"
 
 namespace oncelog::tool {
 
 struct CheckOptions {
   StoreArguments store;
-  std::vector<std::string> ids;
+  IdArguments ids;
   bool quiet = false;
 };
 

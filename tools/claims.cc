@@ -49,11 +49,12 @@ void append_json(std::string& out, const ClaimInfo& claim) {
 }  // namespace
 
 int run_claims(const ClaimsOptions& options) {
+  Output output = standard_output();
   std::string lines;
   for (const ClaimInfo& claim : open_for_reading(options.store).claims()) {
     options.json ? append_json(lines, claim) : append_text(lines, claim);
   }
-  standard_output().write(lines);
+  output.write(lines);
   return 0;
 }
 

@@ -36,9 +36,9 @@ void check_scope(const Store& store, const DumpOptions& options) {
 }  // namespace
 
 int run_dump(const DumpOptions& options) {
+  Output output = standard_output();
   const Store store = open_for_reading(options.store);
   check_scope(store, options);
-  Output output = standard_output();
   std::string lines;
   const auto print = [&](const Record& record) {
     append_record(lines, record);

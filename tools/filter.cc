@@ -59,31 +59,37 @@ struct Batch {
   bool done() const { return next_line == lines.size(); }
 };
 
-/// Where the duplicates go, if anywhere: not among the store's own files, which appending would destroy.
-std::unique_ptr<Output> open_duplicates(const FilterOptions& options) {
+/// Where the duplicates go, if anywhere: not among the store's own files, which appending would destroy, and not among
+/// the lines that are passed on.
+std::unique_ptr<Output> open_duplicates(const FilterOptions& options, const Output& passed) {
   namespace fs = std::filesystem;
   if (options.duplicates.empty()) return nullptr;
+  const auto refuse = [&](std::string_view reason) {
+    throw Error(ErrorCode::invalid_argument, fmt::format("--duplicates: '{}' {}", options.duplicates.string(), reason));
+  };
+  if (options.duplicates == "-")
+    refuse("would mix them with what is passed on; name a file, or ./- for one of that name");
   const fs::path file = fs::weakly_canonical(fs::absolute(options.duplicates));
   const fs::path store = fs::weakly_canonical(fs::absolute(options.store.directory) / ".");
   if (std::ranges::mismatch(store, file).in1 == store.end()) {
-    throw Error(ErrorCode::invalid_argument,
-                fmt::format("--duplicates: '{}' is inside of the store '{}'; name a file elsewhere",
-                            options.duplicates.string(), options.store.directory.string()));
+    refuse(fmt::format("is inside of the store '{}'; name a file elsewhere", options.store.directory.string()));
   }
-  return std::make_unique<Output>(options.duplicates);
+  auto output = std::make_unique<Output>(options.duplicates, options.lines.end);
+  if (output->is_same_as(passed)) refuse("is standard output, where what is passed on goes; name another file");
+  return output;
 }
 
 class Filter {
  public:
   explicit Filter(const FilterOptions& options)
       : options_(options),
-        extractor_(options.id),
-        output_(standard_output()),
-        duplicates_(open_duplicates(options)),
-        report_(options.on_error == OnError::pass ? "passed on" : "dropped", options.quiet),
-        reader_(STDIN_FILENO, "standard input", stop_),
+        extractor_(options.id, options.lines.end),
+        output_(standard_output(options.lines.end)),
+        duplicates_(open_duplicates(options, output_)),
         store_(open_for_marks(options.store)),
-        scope_(store_.scope(options.store.scope)) {}
+        scope_(store_.scope(options.store.scope)),
+        report_(options.on_error == OnError::pass ? "passed on" : "dropped", options.quiet),
+        reader_(STDIN_FILENO, "standard input", stop_, options.lines) {}
 
   int run() {
     try {
@@ -220,17 +226,17 @@ class Filter {
   }
 
   const FilterOptions& options_;
-  const StopSignal stop_;
   IdExtractor extractor_;
   Output output_;
   std::unique_ptr<Output> duplicates_;
+
+  const Store store_;
+  const Scope scope_;
+  const StopSignal stop_;  // While the files and the store are opened, a signal simply ends the process.
   FilterReport report_;
   FilterCounts counts_;
   LineReader reader_;
   Batch batch_;
-
-  const Store store_;
-  const Scope scope_;
   std::size_t most_claims_ = kFirstClaims;
   Lsn newest_;  // Of the records that stand for the lines so far.
 };

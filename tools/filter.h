@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "id_extractor.h"
+#include "line_reader.h"
 #include "store_arguments.h"
 
 namespace oncelog::tool {
@@ -18,6 +19,7 @@ enum class OnError : std::uint8_t {
 struct FilterOptions {
   StoreArguments store;
   IdSource id = WholeLine{};
+  LineFormat lines = {};
   OnError on_error = OnError::pass;
   std::filesystem::path duplicates = {};  ///< Where duplicates are appended; nowhere when empty.
   bool quiet = false;

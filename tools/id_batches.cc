@@ -8,25 +8,26 @@
 
 namespace oncelog::tool {
 
-void for_each_id_batch(std::span<const std::string> arguments, const StopSignal& stop,
+void for_each_id_batch(const IdArguments& arguments, const StopSignal& stop,
                        const std::function<void(const IdBatch&)>& consumer) {
-  const bool from_input = arguments.empty() || (arguments.size() == 1 && arguments.front() == "-");
-  if (!from_input) {
-    const std::vector<std::string_view> ids(arguments.begin(), arguments.end());
-    consumer({ids, ids});
+  const std::vector<std::string>& given = arguments.ids;
+  IdExtractor extractor(WholeLine{}, arguments.line_end);
+  std::vector<std::string_view> ids;
+  if (!given.empty() && !(given.size() == 1 && given.front() == "-")) {
+    const std::vector<std::string_view> shown(given.begin(), given.end());
+    for (const std::string_view id : shown) ids.push_back(id.empty() ? id : extractor.of_line(id));
+    consumer({ids, shown});
     return;
   }
 
-  LineReader reader(STDIN_FILENO, "standard input", stop);
-  IdExtractor extractor(WholeLine{});
+  LineReader reader(STDIN_FILENO, "standard input", stop, {.end = arguments.line_end});
   std::vector<std::string_view> lines;
-  std::vector<std::string_view> ids;
   while (reader.next(lines)) {
     ids.clear();
     extractor.forget();
     for (std::string_view& line : lines) {
-      ids.push_back(*extractor.extract(line));
       line.remove_suffix(1);
+      ids.push_back(extractor.of_line(line));
     }
     consumer({ids, lines});
   }
@@ -35,10 +36,10 @@ void for_each_id_batch(std::span<const std::string> arguments, const StopSignal&
 int act_on_ids(const IdsOptions& options, const IdWords& words,
                const std::function<bool(const Scope&, std::string_view)>& act,
                const std::function<void(const Store&)>& settle) {
-  const StopSignal stop;
+  Output output = standard_output(options.ids.line_end);
   const Store store = open_existing(options.store);
   const Scope scope = store.scope(options.store.scope);
-  Output output = standard_output();
+  const StopSignal stop;
   bool all = true;
   for_each_id_batch(options.ids, stop, [&](const IdBatch& batch) {
     std::string answers;
@@ -48,7 +49,7 @@ int act_on_ids(const IdsOptions& options, const IdWords& words,
       answers += done ? words.done : words.otherwise;
       answers += ' ';
       answers += batch.shown[i];
-      answers += '\n';
+      answers += options.ids.line_end;
     }
     settle(store);
     output.write(answers);

@@ -17,16 +17,23 @@ struct IdBatch {
   std::span<const std::string_view> shown;
 };
 
-/// Hands over the ids that a command was given: the arguments in one batch or, where there are none or one "-", the
-/// lines of standard input, a batch for each read. A line's id is what `filter` takes a whole line for. Ends early,
-/// between batches, when the stop was asked for. Errors: io, and what the consumer throws.
-void for_each_id_batch(std::span<const std::string> arguments, const StopSignal& stop,
+/// Where a command finds ids.
+struct IdArguments {
+  std::vector<std::string> ids;  ///< The arguments; none, or one "-", for those in the lines of standard input.
+  char line_end = '\n';          ///< Of those lines, and of the answers.
+};
+
+/// Hands over the ids that a command was given: the arguments in one batch, or the lines of standard input, a batch for
+/// each read. The id of a line, and of an argument, is what `filter` takes a whole line for; but an empty argument,
+/// which a variable without a value is, stays the empty id, which no store takes. Ends early, between batches, when
+/// the stop was asked for. Errors: io, and what the consumer throws.
+void for_each_id_batch(const IdArguments& arguments, const StopSignal& stop,
                        const std::function<void(const IdBatch&)>& consumer);
 
 /// A command that does one thing to each id of a scope.
 struct IdsOptions {
   StoreArguments store;
-  std::vector<std::string> ids;
+  IdArguments ids;
 };
 
 /// How it answers for an id: "DONE ID" where it was done, else "OTHERWISE ID".

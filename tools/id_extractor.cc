@@ -1,6 +1,8 @@
 #include "id_extractor.h"
 
+#include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <utility>
 
 #include <fmt/format.h>
@@ -10,15 +12,17 @@
 #include <oncelog/error.h>
 #include <oncelog/record.h>
 
+#include "csv.h"
 #include "line_reader.h"
 
 namespace oncelog::tool {
 
-static_assert(LineReader::kPadding >= simdjson::SIMDJSON_PADDING);
+static_assert(LineReader::kPadding >= JsonFinder::kPadding);
 
 namespace {
 
-constexpr std::string_view kBlanks = " \t";
+constexpr std::string_view kBlanks = " \t\n";  // A newline is one where lines end otherwise.
+constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
 
 std::string stand_in(std::string_view line) {
   const XXH128_hash_t hash = XXH3_128bits(line.data(), line.size());
@@ -43,107 +47,80 @@ std::optional<std::string_view> field_between(char delimiter, std::string_view l
   return line.substr(0, line.find(delimiter));
 }
 
-bool is_pointer(std::string_view text) {
-  if (!text.empty() && text.front() != '/') return false;
-  for (std::size_t at = text.find('~'); at != std::string_view::npos; at = text.find('~', at + 1)) {
-    if (at + 1 == text.size() || (text[at + 1] != '0' && text[at + 1] != '1')) return false;
-  }
-  return true;
-}
-
-/// A number or boolean as it was written; the parser, being lazy, has only looked at its first character.
-std::optional<std::string_view> scalar_text(std::string_view token) {
-  token = token.substr(0, token.find_last_not_of(" \t\r\n") + 1);
-  const bool number = token.find_first_not_of("+-.0123456789eE") == std::string_view::npos;
-  if (!number && token != "true" && token != "false") return std::nullopt;
-  return token;
-}
-
-/// `value` is simdjson's document or value; `unescaped` tells whether the text is in the parser's memory.
-template <typename Value>
-std::optional<std::string_view> scalar(Value& value, bool& unescaped) {
-  using simdjson::ondemand::json_type;
-  json_type type;
-  if (value.type().get(type) != simdjson::SUCCESS) return std::nullopt;
-  if (type == json_type::string) {
-    std::string_view text;
-    if (value.get_string().get(text) != simdjson::SUCCESS) return std::nullopt;
-    unescaped = true;
-    return text;
-  }
-  if (type != json_type::number && type != json_type::boolean) return std::nullopt;
-  std::string_view token;
-  if (simdjson::simdjson_result<std::string_view>(value.raw_json_token()).get(token) != simdjson::SUCCESS) {
-    return std::nullopt;
-  }
-  return scalar_text(token);
+/// A number that is its own value in plain decimals, as ids are.
+bool is_plain_whole(std::string_view number) {
+  return number.find_first_of(".eE-") == std::string_view::npos;
 }
 
 }  // namespace
 
-struct IdExtractor::Json {
-  simdjson::ondemand::parser parser;
-};
-
-IdExtractor::IdExtractor(IdSource source) : source_(std::move(source)) {
-  if (const auto* field = std::get_if<Field>(&source_); field != nullptr && field->number == 0) {
-    throw Error(ErrorCode::invalid_argument, "--field: fields are counted from 1");
+IdExtractor::IdExtractor(IdSource source, char line_end) : source_(std::move(source)), line_end_(line_end) {
+  if (auto* const fields = std::get_if<Fields>(&source_)) {
+    if (std::ranges::find(fields->numbers, 0U) != fields->numbers.end()) {
+      throw Error(ErrorCode::invalid_argument, "--field: fields are counted from 1");
+    }
+    if (fields->csv && !fields->delimiter) fields->delimiter = ',';
+  } else if (const auto* const json = std::get_if<JsonPointers>(&source_)) {
+    for (const std::string& pointer : json->pointers) finders_.emplace_back(pointer);
   }
-  const auto* json = std::get_if<JsonPointer>(&source_);
-  if (json == nullptr) return;
-  if (!is_pointer(json->pointer)) {
-    throw Error(
-        ErrorCode::invalid_argument,
-        fmt::format("--json-pointer: '{}' is not a JSON pointer; write for example /envelope/messageId, with ~1 "
-                    "for a slash and ~0 for a tilde in a key",
-                    json->pointer));
-  }
-  json_ = std::make_unique<Json>();
 }
 
-IdExtractor::~IdExtractor() = default;
-
 std::optional<std::string_view> IdExtractor::extract(std::string_view line) {
-  if (line.ends_with('\n')) line.remove_suffix(1);
+  if (line.ends_with(line_end_)) line.remove_suffix(1);
   if (std::holds_alternative<WholeLine>(source_)) return of_line(line);
-
-  std::optional<std::string_view> id;
-  if (const auto* field = std::get_if<Field>(&source_)) {
-    id = field->delimiter ? field_between(*field->delimiter, line, field->number)
-                          : field_between_blanks(line, field->number);
-  } else {
-    id = of_json(line);
+  if (const auto* const fields = std::get_if<Fields>(&source_)) {
+    if (fields->csv && line.ends_with('\r')) line.remove_suffix(1);
+    return joined(fields->numbers.size(), [&](std::size_t position) { return field(line, position); });
   }
-  if (!id || id->empty() || id->size() > kMaxIdBytes) return std::nullopt;
-  return id;
+  if (line.starts_with(kByteOrderMark)) line.remove_prefix(kByteOrderMark.size());
+  if (!simdjson::validate_utf8(line)) return std::nullopt;
+  return joined(finders_.size(), [&](std::size_t position) { return json_value(line, position); });
 }
 
 std::string_view IdExtractor::of_line(std::string_view line) {
-  return !line.empty() && line.size() <= kMaxIdBytes ? line : keep(stand_in(line));
+  const bool is_id = !line.empty() && line.size() <= kMaxIdBytes && line.front() != '\n';
+  return is_id ? line : keep(stand_in(line));
 }
 
-std::optional<std::string_view> IdExtractor::of_json(std::string_view line) {
-  const std::string& pointer = std::get<JsonPointer>(source_).pointer;
-  simdjson::ondemand::document document;
-  const auto error = json_->parser.iterate(line.data(), line.size(), line.size() + LineReader::kPadding).get(document);
-  if (error == simdjson::MEMALLOC) throw std::bad_alloc();
-  if (error != simdjson::SUCCESS) return std::nullopt;
+std::optional<std::string_view> IdExtractor::field(std::string_view line, std::size_t position) {
+  const Fields& fields = std::get<Fields>(source_);
+  const unsigned number = fields.numbers[position];
+  if (fields.csv) return csv_field(line, *fields.delimiter, number, part_);
+  return fields.delimiter ? field_between(*fields.delimiter, line, number) : field_between_blanks(line, number);
+}
 
-  bool unescaped = false;
-  std::optional<std::string_view> id;
-  if (pointer.empty()) {
-    id = scalar(document, unescaped);
-  } else {
-    simdjson::ondemand::value value;
-    if (document.at_pointer(pointer).get(value) != simdjson::SUCCESS) return std::nullopt;
-    id = scalar(value, unescaped);
+std::optional<std::string_view> IdExtractor::json_value(std::string_view text, std::size_t position) {
+  const std::optional<JsonValue> value = finders_[position].find(text);
+  if (!value || value->type == JsonType::other) return std::nullopt;
+  if (value->type == JsonType::string && value->escaped) {
+    part_.clear();
+    if (!append_unescaped(part_, value->raw)) return std::nullopt;
+    return part_;
   }
-  // The parser's memory is used again for the next line.
-  return id && unescaped && id->size() <= kMaxIdBytes ? keep(*id) : id;
+  if (value->type == JsonType::number && !is_plain_whole(value->raw)) {
+    std::optional<std::string> decimals = plain_decimals(value->raw, kMaxIdBytes);
+    if (!decimals) return std::nullopt;
+    part_ = std::move(*decimals);
+    return part_;
+  }
+  return value->raw;
+}
+
+/// The id that some values make, part(i) being the i-th.
+template <typename Part>
+std::optional<std::string_view> IdExtractor::joined(std::size_t count, const Part& part) {
+  joined_.clear();
+  for (std::size_t i = 0; i != count; ++i) {
+    const std::optional<std::string_view> value = part(i);
+    if (!value || value->empty() || value->size() > kMaxIdBytes) return std::nullopt;
+    if (count == 1) return value->data() == part_.data() ? keep(*value) : *value;
+    fmt::format_to(std::back_inserter(joined_), "{}:{},", value->size(), *value);
+  }
+  if (joined_.size() > kMaxIdBytes) return std::nullopt;
+  return keep(joined_);
 }
 
 std::string_view IdExtractor::keep(std::string_view bytes) {
-  if (bytes.empty()) return bytes;
   auto* const copy = static_cast<char*>(kept_.allocate(bytes.size(), 1));
   std::memcpy(copy, bytes.data(), bytes.size());
   return {copy, bytes.size()};

@@ -11,11 +11,14 @@
 
 namespace oncelog::tool {
 
-LineReader::LineReader(int descriptor, std::string name, const StopSignal& stop)
+LineReader::LineReader(int descriptor, std::string name, const StopSignal& stop, const LineFormat& format)
     : descriptor_(descriptor),
       name_(std::move(name)),
       stop_(stop),
-      buffer_(std::make_unique_for_overwrite<char[]>(kReadBytes + kPadding)) {}
+      end_of_line_(format.end),
+      buffer_(std::make_unique_for_overwrite<char[]>(kReadBytes + kPadding)) {
+  if (format.csv_delimiter) records_.emplace(*format.csv_delimiter);
+}
 
 bool LineReader::next(std::vector<std::string_view>& lines) {
   lines.clear();
@@ -25,8 +28,9 @@ bool LineReader::next(std::vector<std::string_view>& lines) {
     const std::size_t count = read_some();
     if (count == 0 && !ended_) continue;
     end_ += count;
-    if (ended_ && begin_ != end_) buffer_[end_++] = '\n';
+    if (ended_ && begin_ != end_ && buffer_[end_ - 1] != end_of_line_) buffer_[end_++] = end_of_line_;
     split(lines);
+    if (ended_ && begin_ != end_) lines.emplace_back(buffer_.get() + begin_, end_ - begin_);  // In open quotes.
     if (!lines.empty()) return true;
   }
   return false;
@@ -56,7 +60,7 @@ void LineReader::make_room() {
     end_ -= begin_;
     begin_ = 0;
   }
-  // One byte is kept for the newline that a last line may lack.
+  // One byte is kept for the end that a last line may lack.
   if (capacity_ - end_ > 1) return;
   auto larger = std::make_unique_for_overwrite<char[]>(2 * capacity_ + kPadding);
   std::memcpy(larger.get(), buffer_.get(), end_);
@@ -66,12 +70,19 @@ void LineReader::make_room() {
 
 void LineReader::split(std::vector<std::string_view>& lines) {
   const char* const base = buffer_.get();
-  while (const void* newline = std::memchr(base + scanned_, '\n', end_ - scanned_)) {
-    scanned_ = static_cast<std::size_t>(static_cast<const char*>(newline) - base) + 1;
+  while (const std::size_t size = line_end({base + scanned_, end_ - scanned_})) {
+    scanned_ += size;
     lines.emplace_back(base + begin_, scanned_ - begin_);
     begin_ = scanned_;
   }
   scanned_ = end_;
+}
+
+/// How many of the bytes, which follow those that were looked at, still belong to the line in progress; 0 when it does
+/// not end in them.
+std::size_t LineReader::line_end(std::string_view bytes) {
+  const std::size_t end = records_ ? records_->end(bytes) : bytes.find(end_of_line_) + 1;
+  return end == std::string_view::npos ? 0 : end;
 }
 
 }  // namespace oncelog::tool

@@ -39,7 +39,7 @@ constexpr milliseconds kPatience{100};
 /// The signals that concern the command, blocked in all threads and taken one by one.
 class Signals {
  public:
-  /// Before the store is opened, so that its thread has them blocked too.
+  /// Once the store is open: until then they have their own effect, and the store's thread blocks all signals.
   Signals() {
     ::sigemptyset(&all_);
     for (const int signal : {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGCHLD}) ::sigaddset(&all_, signal);
@@ -59,6 +59,7 @@ class Signals {
   /// In the command's process.
   void restore() const {
     std::signal(SIGPIPE, SIG_DFL);
+    std::signal(SIGXFSZ, SIG_DFL);
     ::sigprocmask(SIG_SETMASK, &before_, nullptr);
   }
 
@@ -122,8 +123,8 @@ int watch(pid_t child, Lock& lock, const LockOptions& options, const Signals& si
 }  // namespace
 
 int run_lock(const LockOptions& options) {
+  const Store store = open_as_this_user(options.store);
   const Signals signals;
-  const Store store = open_for_marks(options.store);
   const Clock::time_point limit = Clock::now() + std::min<std::chrono::milliseconds>(options.wait, kForEver);
   for (;;) {
     const auto left = std::chrono::ceil<milliseconds>(limit - Clock::now());

@@ -2,7 +2,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <csignal>
 #include <cstdio>
 #include <exception>
@@ -52,21 +51,37 @@ struct CommandLine {
   LockOptions lock;
   TopicsLintOptions topics_lint;
 
-  std::optional<unsigned> field;
+  std::vector<unsigned> fields;
   std::string delimiter;
-  std::optional<std::string> json_pointer;
+  bool csv = false;
+  std::vector<std::string> json_pointers;
 
   std::function<int()> run;
 };
 
-IdSource id_source(const CommandLine& line) {
-  if (line.json_pointer) return JsonPointer{*line.json_pointer};
-  if (!line.field) return WholeLine{};
-  if (line.delimiter.empty()) return Field{*line.field};
-  if (line.delimiter == "\\t") return Field{*line.field, '\t'};
-  if (line.delimiter.size() == 1) return Field{*line.field, line.delimiter.front()};
+std::optional<char> delimiter(const std::string& text) {
+  if (text.empty()) return std::nullopt;
+  if (text == "\\t") return '\t';
+  if (text.size() == 1) return text.front();
   throw Error(ErrorCode::invalid_argument,
-              fmt::format("--delimiter: '{}' is not one character; write for example ',' or '\\t'", line.delimiter));
+              fmt::format("--delimiter: '{}' is not one character; write for example ',' or '\\t'", text));
+}
+
+/// What its options say of the filter's lines and where their ids are.
+void set_source(CommandLine& line) {
+  FilterOptions& options = line.filter;
+  if (!line.json_pointers.empty()) {
+    options.id = JsonPointers{line.json_pointers};
+  } else if (!line.fields.empty()) {
+    const std::optional<char> between = delimiter(line.delimiter);
+    if (line.csv) {
+      if (between && std::string_view("\"\r\n").find(*between) != std::string_view::npos) {
+        throw Error(ErrorCode::invalid_argument, "--delimiter: a quote or a line's end cannot be between CSV fields");
+      }
+      options.lines.csv_delimiter = between.value_or(',');
+    }
+    options.id = Fields{line.fields, between, line.csv};
+  }
 }
 
 void add_filter(CLI::App& app, CommandLine& line) {
@@ -76,15 +91,28 @@ void add_filter(CLI::App& app, CommandLine& line) {
   FilterOptions& options = line.filter;
   add_store(command, options.store);
   add_scope(command, options.store);
-  add_marking(command, options.store);
-  CLI::Option* const field =
-      command.add_option("--field", line.field, "the id is the line's N-th field, from 1")->type_name("N");
+  add_ack(command, options.store);
+  add_making(command, options.store);
+  CLI::Option* const field = command.add_option("--field", line.fields, "the id is the line's N-th field, from 1")
+                                 ->type_name("N")
+                                 ->allow_extra_args(false);
   command.add_option("--delimiter", line.delimiter, "the character between fields; runs of blanks by default")
       ->needs(field)
       ->type_name("C");
-  command.add_option("--json-pointer", line.json_pointer, "the id is at this place in the JSON text of the line")
+  CLI::Option* const csv =
+      command
+          .add_flag("--csv", line.csv,
+                    "fields are those of RFC 4180: between commas, or what --delimiter says, perhaps in quotes")
+          ->needs(field);
+  command.add_option("--json-pointer", line.json_pointers, "the id is at this place in the JSON text of the line")
       ->excludes(field)
-      ->type_name("POINTER");
+      ->type_name("POINTER")
+      ->allow_extra_args(false);
+  command
+      .add_flag_callback(
+          "-z,--null", [&options] { options.lines.end = '\0'; },
+          "lines end with NUL instead of a newline, in all files")
+      ->excludes(csv);
   add_choice<OnError>(command, "--on-error", options.on_error,
                       {{"pass", OnError::pass}, {"drop", OnError::drop}, {"fail", OnError::fail}},
                       "what becomes of a line without an id; pass by default");
@@ -97,17 +125,33 @@ void add_filter(CLI::App& app, CommandLine& line) {
       "What a power failure leaves of a file that is written to is the system's affair, unless --ack disk has each "
       "batch of\n"
       "lines on disk before it is marked.\n"
-      "SIGINT, SIGTERM and SIGHUP end the run once what was read is written; a second one, or a first one while the\n"
-      "reader blocks and does not come back, ends it at once. An id that another filter has in hand is waited for.\n"
+      "SIGINT, SIGTERM and SIGHUP end the run once what was read is written; while the store is being opened, and\n"
+      "when they come a second time, at once. An id that another filter has in hand is waited for.\n"
       "\n"
       "A whole line is always an id: where it is empty or longer than 1024 bytes, its length and 128-bit hash stand "
       "in\n"
       "for it. A field or JSON value of that size is none.\n"
       "\n"
+      "A JSON value's id is the text that a person would ask for: of a string its characters, of a number its value "
+      "in\n"
+      "plain decimals, so that 7, 7.0, 70e-1 and the string \"7\", which some writers make of it, are one id, and all\n"
+      "digits of large numbers count; true and false are ids too. Null, objects and arrays are none. A line that is "
+      "not\n"
+      "exactly one JSON text (RFC 8259, in UTF-8) has no id. Of a key that is there twice, the last one counts.\n"
+      "\n"
+      "Several --field, or several --json-pointer, make one id of all those values, as netstrings: order-17 and 2 are\n"
+      "\"8:order-17,1:2,\". Where one of them is missing, the line has no id.\n"
+      "\n"
+      "With --csv a newline in quotes does not end the line; a quote that is never closed takes all the rest with it,\n"
+      "which then has no id.\n"
+      "\n"
+      "A regular file that is written to has whole lines only: one that ended without a newline gets it first, and\n"
+      "when the disk is full, what was written of the lines in hand is taken back.\n"
+      "\n"
       "A line of progress is shown when standard error is a terminal and standard output is not.");
   command.callback([&line] {
     line.run = [&line] {
-      line.filter.id = id_source(line);
+      set_source(line);
       return run_filter(line.filter);
     };
   });
@@ -117,12 +161,14 @@ void add_mark(CLI::App& app, CommandLine& line) {
   CLI::App& command = *app.add_subcommand("mark", "mark ids as processed, and say which were fresh");
   add_store(command, line.mark.store);
   add_scope(command, line.mark.store);
-  add_marking(command, line.mark.store);
+  add_ack(command, line.mark.store);
+  add_making(command, line.mark.store);
   command.add_option("--correlation", line.mark.correlation, "joins these records over all scopes; see dump")
       ->type_name("ID");
   command.add_option("--result", line.mark.result, "kept with the records, e.g. the answer to give to a duplicate")
       ->type_name("TEXT");
   add_ids(command, line.mark.ids);
+  command.add_flag("--exit-code", line.mark.exit_code, "exit 1 when an id was not fresh");
   command.add_flag("--quiet", line.mark.quiet, "print nothing");
   command.callback([&line] { line.run = [&line] { return run_mark(line.mark); }; });
 }
@@ -161,7 +207,7 @@ void add_dump(CLI::App& app, CommandLine& line) {
   command.add_option("--scope", line.dump.scope, "only this scope's");
   command.add_option("--correlation", line.dump.correlation, "only those that were marked with it")->type_name("ID");
   add_time(command, "--since", line.dump.since,
-           "processed at or after, e.g. 2026-01-02T03:04:05Z, or 1h for an hour ago");
+           "processed at or after: RFC 3339, @SECONDS since 1970, or 1h for an hour ago");
   add_time(command, "--until", line.dump.until, "processed before");
   command.callback([&line] { line.run = [&line] { return run_dump(line.dump); }; });
 }
@@ -200,6 +246,7 @@ void add_release(CLI::App& app, CommandLine& line) {
 void add_lock(CLI::App& app, CommandLine& line) {
   CLI::App& command = *app.add_subcommand("lock", "run a command, after --, while holding a named lock of the store");
   add_store(command, line.lock.store);
+  add_making(command, line.lock.store);
   add_duration(command, "--lease", line.lock.lease,
                "how long the lock outlives a host process that is stopped, not dead; renewed until the command ends; "
                "30s");
@@ -207,11 +254,21 @@ void add_lock(CLI::App& app, CommandLine& line) {
   command.add_option("name", line.lock.name, "of the lock")->required();
   command.footer(
       "The exit code is the command's, or 75 when the lock was not to be had, or was lost. The command finds the\n"
-      "fencing token, which grows with each taking, in ONCELOG_TOKEN. Signals are passed on to it; should oncelog\n"
-      "itself be killed, it gets SIGTERM.");
-  command.callback([&line] {
+      "fencing token, which grows with each taking, in ONCELOG_TOKEN. Signals are passed on to it. It gets SIGTERM\n"
+      "when the lock is lost, because oncelog was stopped for longer than the lease, and when oncelog is killed, "
+      "unless\n"
+      "it is a set-user-ID program such as sudo. Only the command itself gets these signals, not what it has started:\n"
+      "that goes on without the lock unless the command ends it.");
+  command.allow_extras();
+  command.callback([&command, &line] {
+    constexpr const char* kUsage = "write oncelog lock --store DIR NAME -- COMMAND...";
+    if (const std::vector<std::string> extras = command.remaining(); !extras.empty()) {
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("lock: '{}' is neither an option nor the lock's name, and stands before --; {}",
+                              printable(extras.front()), kUsage));
+    }
     if (line.lock.command.empty()) {
-      throw Error(ErrorCode::invalid_argument, "lock: no command; write oncelog lock --store DIR NAME -- COMMAND...");
+      throw Error(ErrorCode::invalid_argument, fmt::format("lock: no command; {}", kUsage));
     }
     line.run = [&line] { return run_lock(line.lock); };
   });
@@ -240,19 +297,6 @@ int fail(std::string sentence) {
   std::ranges::replace(sentence, '\n', ' ');
   fmt::print(stderr, "oncelog: {}\n", sentence);
   return kErrorExit;
-}
-
-/// The first id among the arguments that CLI11 would take apart, because it stands in brackets; or null.
-const char* list_of_ids(int argc, const char* const* argv) {
-  constexpr std::array<std::string_view, 4> kTakeIds{"mark", "check", "forget", "release"};
-  if (argc < 2 || std::ranges::find(kTakeIds, std::string_view(argv[1])) == kTakeIds.end()) return nullptr;
-  for (int i = 2; i < argc; ++i) {
-    const std::string_view argument(argv[i]);
-    const std::string_view before(argv[i - 1]);
-    const bool is_value = before.starts_with("--") && before != "--" && before != "--quiet";
-    if (argument.size() >= 2 && argument.front() == '[' && argument.back() == ']' && !is_value) return argv[i];
-  }
-  return nullptr;
 }
 
 int run(int argc, const char* const* argv) {
@@ -311,6 +355,7 @@ int main(int argc, char** argv) {
   using namespace oncelog::tool;
   hold_standard_descriptors();
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);  // A file that may not grow further is an error like a full disk.
   try {
     const int code = run(argc, argv);
     // A command under a lock may have an exit code of that kind, which is its own.
@@ -318,6 +363,8 @@ int main(int argc, char** argv) {
     return signal != 0 && code == 128 + signal ? end_by_signal(signal) : code;
   } catch (const ClosedOutput&) {
     return end_by_signal(SIGPIPE);
+  } catch (const oncelog::Error& error) {
+    return fail(in_flags(error));
   } catch (const std::bad_alloc&) {
     return fail("out of memory; give it more, or look for an endless line in the input");
   } catch (const std::exception& error) {

@@ -1,38 +1,44 @@
 #include "mark.h"
 
-#include "id_batches.h"
+#include <algorithm>
+#include <iterator>
+#include <vector>
+
 #include "output.h"
 #include "stop_signal.h"
 
 namespace oncelog::tool {
 
 int run_mark(const MarkOptions& options) {
-  const StopSignal stop;
+  Output output = standard_output(options.ids.line_end);
   const Store store = open_for_marks(options.store);
   const Scope scope = store.scope(options.store.scope);
-  Output output = standard_output();
+  const StopSignal stop;
   const bool with_attributes = !options.correlation.empty() || !options.result.empty();
   std::vector<Attributes> attributes;
   std::vector<Marked> verdicts;
   std::string answers;
+  bool all_fresh = true;
   for_each_id_batch(options.ids, stop, [&](const IdBatch& batch) {
     verdicts.resize(batch.ids.size());
     if (with_attributes) {
       attributes.assign(batch.ids.size(), {.correlation = options.correlation, .result = options.result});
     }
     scope.mark(batch.ids, attributes, verdicts, options.store.ack);
+    all_fresh = all_fresh && std::ranges::count(verdicts, Verdict::fresh, &Marked::verdict) == std::ssize(verdicts);
     if (options.quiet) return;
     answers.clear();
     for (std::size_t i = 0; i != verdicts.size(); ++i) {
       answers += to_string(verdicts[i].verdict);
       answers += ' ';
       answers += batch.shown[i];
-      answers += '\n';
+      answers += options.ids.line_end;
     }
     output.write(answers);
   });
   store.sync();  // Closing the store writes as well, but could not tell of an error.
-  return stop.received() == 0 ? 0 : 128 + stop.received();
+  if (stop.received() != 0) return 128 + stop.received();
+  return all_fresh || !options.exit_code ? 0 : 1;
 }
 
 }  // namespace oncelog::tool

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstddef>
 #include <filesystem>
 #include <span>
@@ -12,15 +14,20 @@ namespace oncelog::tool {
 /// Thrown when whoever read an output has closed it (EPIPE): no error to report, but the end of the work.
 struct ClosedOutput {};
 
-/// Writes to a descriptor what is spread over memory without copying it: add() notes views, merging neighbours (a run
-/// of passed lines of one input buffer is one write), flush() hands them to the kernel. The bytes must stay where they
-/// are until flush(). One thread. Errors: ClosedOutput; Error with code full or io.
+/// Writes lines to a descriptor, without copying what is spread over memory: add() notes views, merging neighbours (a
+/// run of passed lines of one input buffer is one write), flush() hands them to the kernel. The bytes must stay where
+/// they are until flush(). One thread. Errors: ClosedOutput; Error with code full or io.
+///
+/// In a regular file, lines are whole: what is written between two flushes is whole lines, a line of someone else's
+/// that lacks its end is given it first, and a flush that fails (a full disk) takes back what it has written. That may
+/// not be possible when someone who heeds no record locks appends meanwhile, or when the file may not be read. Those
+/// who use this class take turns, also as processes, by a record lock on the file: 5 system calls for each flush.
 class Output {
  public:
   /// Writes to an open descriptor, which it does not close; `name` is what errors call it.
-  Output(int descriptor, std::string name);
+  Output(int descriptor, std::string name, char line_end = '\n');
   /// Appends to a file, creating it where there is none.
-  explicit Output(const std::filesystem::path& file);
+  explicit Output(const std::filesystem::path& file, char line_end = '\n');
   ~Output();
   Output(const Output&) = delete;
   Output& operator=(const Output&) = delete;
@@ -35,16 +42,30 @@ class Output {
     flush();
   }
 
+  /// Whether both are one file or pipe, where what each writes would get between the other's. Terminals, /dev/null and
+  /// other devices do not count.
+  bool is_same_as(const Output& other) const;
+
  private:
-  std::size_t write_some(std::span<const std::string_view> runs);
+  void look_at_file();
+  off_t position() const;
+  bool ends_in_a_line(off_t end) const;
+  int write_all(std::size_t& written);
+  ssize_t write_some(std::span<const std::string_view> runs);
+  void take_back(off_t begin, std::size_t written);
+  [[noreturn]] void fail(int error) const;
 
   int descriptor_;
   bool owned_;
   std::string name_;
+  char line_end_;
+  bool regular_ = false;
+  bool appends_ = false;
+  int reader_ = -1;  // On the same file, to see how it ends; -1 when it may not be read.
   std::vector<std::string_view> runs_;
 };
 
 /// Standard output.
-Output standard_output();
+Output standard_output(char line_end = '\n');
 
 }  // namespace oncelog::tool

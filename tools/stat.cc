@@ -195,16 +195,17 @@ std::string to_text(const Metrics& metrics) {
 }  // namespace
 
 int run_stat(const StatOptions& options) {
+  Output output = standard_output();
   const Metrics metrics = open_for_reading(options.store).metrics();
   switch (options.form) {
     case StatOptions::Form::text:
-      standard_output().write(to_text(metrics));
+      output.write(to_text(metrics));
       break;
     case StatOptions::Form::json:
-      standard_output().write(to_json(metrics).dump() + '\n');
+      output.write(to_json(metrics).dump() + '\n');
       break;
     case StatOptions::Form::prometheus:
-      standard_output().write(metrics.prometheus(MetricsOf::host));
+      output.write(metrics.prometheus(MetricsOf::host));
       break;
   }
   return 0;

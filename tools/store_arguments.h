@@ -22,11 +22,26 @@ struct StoreArguments {
   std::optional<unsigned> buckets = std::nullopt;
   std::optional<std::uint64_t> expected_ids = std::nullopt;
   std::optional<std::chrono::milliseconds> flush_interval = std::nullopt;
+  std::optional<std::uint64_t> ring_bytes = std::nullopt;
+  std::optional<std::uint64_t> max_claims = std::nullopt;
+  std::optional<std::uint64_t> max_bytes = std::nullopt;
+  std::optional<std::uint64_t> map_bytes = std::nullopt;
+  std::optional<unsigned> max_readers = std::nullopt;
   std::filesystem::path live_dir = {};
+  bool allow_foreign_owner = false;
+  bool allow_network_filesystem = false;
 };
+
+// How stores are opened by root: a store of another user can crash whoever reads it, and what root makes in it that
+// user may not write to. So root's commands give up their rights first and go on as that user, for good, in user and
+// groups, which makes them as safe as they are for that user. Not with allow_foreign_owner. What has to be opened with
+// root's own rights (outputs) is opened before.
 
 /// Opens the store, creating it where there is none. Errors: those of Store::open.
 Store open_for_marks(const StoreArguments& arguments);
+
+/// The same, but never as another user: for commands that start others. Errors: those of Store::open.
+Store open_as_this_user(const StoreArguments& arguments);
 
 /// Opens the store to change what is in it: where there is none, there is nothing to change. Errors: those of
 /// Store::open.

@@ -1,5 +1,7 @@
 #include "timestamp.h"
 
+#include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <optional>
@@ -12,6 +14,9 @@
 
 namespace oncelog::tool {
 namespace {
+
+constexpr std::array<std::string_view, 12> kMonths{"jan", "feb", "mar", "apr", "may", "jun",
+                                                   "jul", "aug", "sep", "oct", "nov", "dec"};
 
 /// Takes a timestamp's text apart from left to right.
 class Reader {
@@ -26,6 +31,15 @@ class Reader {
     return true;
   }
 
+  /// A word of ASCII letters, given in lower case.
+  bool accept_word(std::string_view word) {
+    if (rest_.size() < word.size()) return false;
+    const auto same = [](char letter, char wanted) { return (letter | 0x20) == wanted; };
+    if (!std::ranges::equal(rest_.substr(0, word.size()), word, same)) return false;
+    rest_.remove_prefix(word.size());
+    return true;
+  }
+
   std::optional<int> digits(std::size_t count) {
     if (rest_.size() < count) return std::nullopt;
     int value = 0;
@@ -37,15 +51,29 @@ class Reader {
     return value;
   }
 
-  /// 1 to 6 decimals of a second.
-  std::optional<std::chrono::microseconds> fraction() {
-    std::int64_t value = 0;
-    std::int64_t unit = 1'000'000;
-    while (const std::optional<int> digit = unit > 1 ? digits(1) : std::nullopt) {
-      unit /= 10;
-      value += *digit * unit;
+  /// Any number of digits up to this value.
+  std::optional<std::int64_t> number(std::int64_t most) {
+    std::optional<std::int64_t> value;
+    while (const std::optional<int> digit = digits(1)) {
+      value = 10 * value.value_or(0) + *digit;
+      if (*value > most) return std::nullopt;
     }
-    if (unit == 1'000'000) return std::nullopt;
+    return value;
+  }
+
+  /// The decimals of a second where a point or comma announces some, however many; what is finer than a microsecond
+  /// is cut off. Nothing when the point stands alone.
+  std::optional<std::chrono::microseconds> fraction() {
+    if (!accept(".,")) return std::chrono::microseconds{0};
+    std::int64_t value = 0;
+    std::int64_t unit = 100'000;
+    bool any = false;
+    while (const std::optional<int> digit = digits(1)) {
+      value += *digit * unit;
+      unit /= 10;
+      any = true;
+    }
+    if (!any) return std::nullopt;
     return std::chrono::microseconds{value};
   }
 
@@ -53,6 +81,14 @@ class Reader {
   std::string_view rest_;
 };
 
+std::optional<Time> make_date(int year, unsigned month, int day) {
+  const std::chrono::year_month_day date{std::chrono::year{year}, std::chrono::month{month},
+                                         std::chrono::day{static_cast<unsigned>(day)}};
+  if (!date.ok()) return std::nullopt;
+  return Time{std::chrono::sys_days{date}};
+}
+
+/// "2026-01-02".
 std::optional<Time> parse_date(Reader& reader) {
   const auto year = reader.digits(4);
   if (!year || !reader.accept("-")) return std::nullopt;
@@ -60,38 +96,92 @@ std::optional<Time> parse_date(Reader& reader) {
   if (!month || !reader.accept("-")) return std::nullopt;
   const auto day = reader.digits(2);
   if (!day) return std::nullopt;
-  const std::chrono::year_month_day date{std::chrono::year{*year}, std::chrono::month{static_cast<unsigned>(*month)},
-                                         std::chrono::day{static_cast<unsigned>(*day)}};
-  if (!date.ok()) return std::nullopt;
-  return Time{std::chrono::sys_days{date}};
+  return make_date(*year, static_cast<unsigned>(*month), *day);
 }
 
+/// "03", "03:04", "03:04:05", "03:04:05.678".
 std::optional<std::chrono::microseconds> parse_time_of_day(Reader& reader) {
   const auto hour = reader.digits(2);
-  if (!hour || *hour > 23 || !reader.accept(":")) return std::nullopt;
+  if (!hour || *hour > 23) return std::nullopt;
+  std::chrono::microseconds time = std::chrono::hours{*hour};
+  if (!reader.accept(":")) return time;
   const auto minute = reader.digits(2);
   if (!minute || *minute > 59) return std::nullopt;
-  std::chrono::microseconds time = std::chrono::hours{*hour} + std::chrono::minutes{*minute};
+  time += std::chrono::minutes{*minute};
   if (!reader.accept(":")) return time;
   const auto second = reader.digits(2);
-  if (!second || *second > 59) return std::nullopt;
-  time += std::chrono::seconds{*second};
-  if (!reader.accept(".")) return time;
+  if (!second || *second > 60) return std::nullopt;  // 60: a leap second.
   const auto fraction = reader.fraction();
   if (!fraction) return std::nullopt;
-  return time + *fraction;
+  return time + std::chrono::seconds{*second} + *fraction;
+}
+
+/// What is to be added to a local time: nothing for "Z", "UTC" or no offset at all, -2 h for "+02:00", "+0200", "+02".
+std::optional<std::chrono::minutes> parse_offset(Reader& reader) {
+  if (reader.at_end()) return std::chrono::minutes{0};
+  reader.accept(" ");
+  if (reader.accept_word("utc") || reader.accept_word("gmt") || reader.accept_word("z")) return std::chrono::minutes{0};
+  const bool ahead = reader.accept("+");
+  if (!ahead && !reader.accept("-")) return std::nullopt;
+  const auto hours = reader.digits(2);
+  if (!hours || *hours > 23) return std::nullopt;
+  std::chrono::minutes offset = std::chrono::hours{*hours};
+  if (const bool colon = reader.accept(":"); colon || !reader.at_end()) {
+    const auto minutes = reader.digits(2);
+    if (!minutes || *minutes > 59) return std::nullopt;
+    offset += std::chrono::minutes{*minutes};
+  }
+  return ahead ? -offset : offset;
+}
+
+/// RFC 3339 and what resembles it.
+std::optional<Time> parse_iso(Reader reader) {
+  std::optional<Time> time = parse_date(reader);
+  if (!time || reader.at_end()) return time;
+  if (!reader.accept("Tt ")) return std::nullopt;
+  const auto time_of_day = parse_time_of_day(reader);
+  const auto offset = time_of_day ? parse_offset(reader) : std::nullopt;
+  if (!offset || !reader.at_end()) return std::nullopt;
+  return *time + *time_of_day + *offset;
+}
+
+/// What date -R prints: "Fri, 02 Jan 2026 03:04:05 +0000".
+std::optional<Time> parse_mail_date(Reader reader) {
+  constexpr std::array<std::string_view, 7> kWeekdays{"mon, ", "tue, ", "wed, ", "thu, ", "fri, ", "sat, ", "sun, "};
+  // The lower case of a comma and a blank is themselves, as far as accept_word() is concerned.
+  if (std::ranges::none_of(kWeekdays, [&](std::string_view weekday) { return reader.accept_word(weekday); })) {
+    return std::nullopt;
+  }
+  const auto day = reader.digits(2);
+  if (!day || !reader.accept(" ")) return std::nullopt;
+  const auto month = std::ranges::find_if(kMonths, [&](std::string_view name) { return reader.accept_word(name); });
+  if (month == kMonths.end() || !reader.accept(" ")) return std::nullopt;
+  const auto year = reader.digits(4);
+  if (!year || !reader.accept(" ")) return std::nullopt;
+  const auto time = make_date(*year, static_cast<unsigned>(month - kMonths.begin()) + 1, *day);
+  const auto time_of_day = time ? parse_time_of_day(reader) : std::nullopt;
+  const auto offset = time_of_day ? parse_offset(reader) : std::nullopt;
+  if (!offset || !reader.at_end()) return std::nullopt;
+  return *time + *time_of_day + *offset;
+}
+
+/// "@1700000000.5": seconds since 1970.
+std::optional<Time> parse_epoch(Reader reader) {
+  constexpr std::int64_t kYear10000 = 253'402'300'800;
+  if (!reader.accept("@")) return std::nullopt;
+  const bool negative = reader.accept("-");
+  const auto seconds = reader.number(kYear10000);
+  const auto fraction = seconds ? reader.fraction() : std::nullopt;
+  if (!fraction || !reader.at_end()) return std::nullopt;
+  const std::chrono::microseconds time = std::chrono::seconds{*seconds} + *fraction;
+  return Time{negative ? -time : time};
 }
 
 std::optional<Time> parse_absolute(std::string_view text) {
-  Reader reader(text);
-  std::optional<Time> time = parse_date(reader);
-  if (time && reader.accept("Tt ")) {
-    const auto time_of_day = parse_time_of_day(reader);
-    if (!time_of_day) return std::nullopt;
-    *time += *time_of_day;
-    reader.accept("Zz");
-  }
-  return reader.at_end() ? time : std::nullopt;
+  const Reader reader(text);
+  if (const auto time = parse_iso(reader)) return time;
+  if (const auto time = parse_epoch(reader)) return time;
+  return parse_mail_date(reader);
 }
 
 }  // namespace
@@ -106,8 +196,9 @@ Time parse_time(std::string_view text, Time now, std::string_view what) {
     return *age < since_epoch ? now - *age : Time{};
   }
   throw Error(ErrorCode::invalid_argument,
-              fmt::format("{}: '{}' is not a time; write for example 2026-01-02, 2026-01-02T03:04:05Z (UTC), or 1h30m "
-                          "for that long ago (units are w, d, h, m, s and ms)",
+              fmt::format("{}: '{}' is not a time; write for example 2026-01-02, 2026-01-02T03:04:05Z, "
+                          "2026-01-02T03:04:05+02:00, @1767323045, or 1h30m for that long ago (units are w, d, h, m, s "
+                          "and ms)",
                           what, text));
 }
 

@@ -101,9 +101,7 @@ std::optional<Subscription> parse(std::string_view line) {
 }
 
 /// In file order.
-std::vector<Subscription> read_all(const std::string& file, const StopSignal& stop) {
-  const Input input(file);
-  const std::string name = name_of(file);
+std::vector<Subscription> read_all(const Input& input, const std::string& name, const StopSignal& stop) {
   LineReader reader(input.descriptor, name, stop);
   std::vector<Subscription> subscriptions;
   std::vector<std::string_view> lines;
@@ -192,9 +190,10 @@ class Linter {
 }  // namespace
 
 int run_topics_lint(const TopicsLintOptions& options) {
-  const StopSignal stop;
-  const std::vector<Subscription> subscriptions = read_all(options.file, stop);
   Output output = standard_output();
+  const Input input(options.file);
+  const StopSignal stop;
+  const std::vector<Subscription> subscriptions = read_all(input, name_of(options.file), stop);
   std::string lines;
   bool any = false;
   Linter linter;
