@@ -21,7 +21,7 @@ struct JsonValue {
 /// Checks that a text is exactly one JSON text by RFC 8259's grammar, and finds the value at an RFC 6901 pointer in it,
 /// in one pass without recursion. Keys are compared unescaped. Where an object on the pointer's path has a key twice,
 /// the last one counts, as it does to most parsers. Numbers may be of any size and precision, nesting of any depth. Not
-/// checked here: that the text is UTF-8. One thread; about 0.7 ns a byte, strings 8 bytes at a time.
+/// checked here: that the text is UTF-8. One thread; less than a nanosecond a byte, strings 8 bytes at a time.
 class JsonFinder {
  public:
   /// Bytes after a text that must be readable. They do not change the result.
@@ -34,17 +34,13 @@ class JsonFinder {
   std::optional<JsonValue> find(std::string_view text);
 
  private:
+  class Cursor;
   struct Token {
     std::string key;
     std::optional<std::size_t> index;  // When it can be an array's.
   };
 
-  void skip_blanks();
-  bool value(JsonValue& value);
-  bool key(bool& wanted);
-  bool string(JsonValue& value);
-  bool number(JsonValue& value);
-  bool literal(std::string_view word);
+  bool key(Cursor& cursor, bool& wanted);
   bool next_element();
   void open(char bracket, bool on_path);
   void close();
@@ -52,8 +48,6 @@ class JsonFinder {
 
   std::vector<Token> tokens_;
 
-  const char* at_ = nullptr;
-  const char* end_ = nullptr;
   std::string open_;                  // The brackets that are open ...
   std::size_t path_ = 0;              // ... of which the first so many lie on the pointer's path ...
   std::vector<std::size_t> indices_;  // ... and, where they are arrays, have come to these elements.
