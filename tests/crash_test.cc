@@ -95,7 +95,7 @@ class Workers {
     REQUIRE(journal_.workers[victim].await(1 + random_() % most_steps, *children_[victim]));
     // The moment within the step is random as well.
     const std::uint64_t spins = random_() % 20'000;
-    for (std::uint64_t i = 0; i < spins; ++i) __builtin_ia32_pause();
+    for (std::uint64_t i = 0; i < spins; ++i) spin();
     kill(victim);
     start(victim);
   }
@@ -274,7 +274,7 @@ TEST_CASE("a store whose rebuilding was killed at any moment is rebuilt by the n
     REQUIRE(holds_soon(
         [&] { return std::filesystem::exists(dir / "store" / "live-new") || worker.steps.load() > before + 1; }));
     const std::uint64_t spins = random() % 300'000;
-    for (std::uint64_t s = 0; s < spins; ++s) __builtin_ia32_pause();
+    for (std::uint64_t s = 0; s < spins; ++s) spin();
     ::kill(child, SIGKILL);
     CHECK(wait_for(child) == -SIGKILL);
     if (i % 10 == 9) verify(*journal, dir / "store", known);

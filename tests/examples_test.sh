@@ -186,6 +186,15 @@ dumps() {
 dumps source '"id":"message-1",.*"source":\{"name":"orders","partition":3,"offset":17\}'
 dumps business_key '"id":"client-7/a",.*"fingerprint":"[0-9a-f]{16}","result":"order 1 created"'
 
+for program in "${examples[@]}"; do
+  code=0
+  "$program" >"$folder/output" 2>&1 || code=$?
+  if [[ $code -ne 2 || $(<"$folder/output") != "usage: ${program##*/} STORE" ]]; then
+    echo "FAILED: without a store, ${program##*/} says: $(<"$folder/output") (exit code $code)" >&2
+    failures=$((failures + 1))
+  fi
+done
+
 # Whoever adds an example adds its output.
 if ! diff <(printf '%s\n' "${shown[@]}" | sort) <(printf '%s\n' "${examples[@]##*/}" | sort); then
   echo "FAILED: these examples are only there, or only here" >&2

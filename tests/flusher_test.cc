@@ -179,7 +179,7 @@ TEST_CASE("a ring that fills up again during a flush is flushed without another 
   for (std::uint64_t i = 0; i < scaled(150, 20); ++i) {
     append_quarter();
     const std::uint64_t spins = random() % 100'000;  // Until some moment of the flush.
-    for (std::uint64_t s = 0; s < spins; ++s) __builtin_ia32_pause();
+    for (std::uint64_t s = 0; s < spins; ++s) spin();
     append_quarter();
     REQUIRE(holds_soon([&] { return waiting() < quarter; }));
   }

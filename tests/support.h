@@ -17,6 +17,11 @@
 
 namespace oncelog::testing {
 
+/// A moment that the compiler may not remove, for loops that wait a little.
+inline void spin() {
+  asm volatile("" ::: "memory");
+}
+
 /// A directory of its own that goes with the object.
 class TempDir {
  public:

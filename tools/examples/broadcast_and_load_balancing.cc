@@ -46,7 +46,10 @@ int run_service(const char* directory, std::string_view service, int instances) 
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 2) return 2;
+  if (argc != 2) {
+    std::cerr << "usage: broadcast_and_load_balancing STORE\n";
+    return 2;
+  }
   std::cout << kMessages << " messages\n";
   std::cout << "order-service, 5 instances: " << run_service(argv[1], "order-service", 5) << " processed\n";
   std::cout << "billing-service, 1 instance: " << run_service(argv[1], "billing-service", 1) << " processed\n";

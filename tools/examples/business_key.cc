@@ -42,7 +42,10 @@ std::string handle(const oncelog::Store& store, const oncelog::Scope& requests, 
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 2) return 2;
+  if (argc != 2) {
+    std::cerr << "usage: business_key STORE\n";
+    return 2;
+  }
   const auto store = oncelog::Store::open(argv[1]);
   const auto requests = store.scope("create-order");
   for (const CreateOrder& request : {CreateOrder{"client-7/a", "2 books"}, CreateOrder{"client-7/b", "1 lamp"},

@@ -11,7 +11,10 @@
 
 int main(int argc, char** argv) {
   using namespace std::chrono_literals;
-  if (argc != 2) return 2;
+  if (argc != 2) {
+    std::cerr << "usage: claim_with_lease STORE\n";
+    return 2;
+  }
   const auto store = oncelog::Store::open(argv[1]);
   const auto orders = store.scope("order-service");
   const auto patience = 60s;  // An upper bound: begin() returns as soon as the claim is free.

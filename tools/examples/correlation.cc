@@ -7,7 +7,10 @@
 #include <iostream>
 
 int main(int argc, char** argv) {
-  if (argc != 2) return 2;
+  if (argc != 2) {
+    std::cerr << "usage: correlation STORE\n";
+    return 2;
+  }
   const auto store = oncelog::Store::open(argv[1]);
   const auto orders = store.scope("order-service");
   const auto billing = store.scope("billing-service");

@@ -32,7 +32,10 @@ void book(const oncelog::Store& store, std::string_view id, std::string_view acc
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 2) return 2;
+  if (argc != 2) {
+    std::cerr << "usage: effect_and_mark STORE\n";
+    return 2;
+  }
   const auto store = oncelog::Store::open(argv[1]);
   const auto payments = store.scope("payments");
 

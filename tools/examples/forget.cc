@@ -8,7 +8,10 @@
 #include <string>
 
 int main(int argc, char** argv) {
-  if (argc != 2) return 2;
+  if (argc != 2) {
+    std::cerr << "usage: forget STORE\n";
+    return 2;
+  }
   const auto store = oncelog::Store::open(argv[1]);
   const auto orders = store.scope("order-service");
   const std::string id = "message-1";

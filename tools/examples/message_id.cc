@@ -9,7 +9,10 @@
 #include <string_view>
 
 int main(int argc, char** argv) {
-  if (argc != 2) return 2;
+  if (argc != 2) {
+    std::cerr << "usage: message_id STORE\n";
+    return 2;
+  }
   const auto store = oncelog::Store::open(argv[1], {.retention = std::chrono::hours{24}});
   const auto orders = store.scope("order-service");  // Shared by all instances of the service.
 

@@ -24,7 +24,10 @@ void log_decision(const oncelog::Decision& decision) {
 
 int main(int argc, char** argv) {
   using namespace std::chrono_literals;
-  if (argc != 2) return 2;
+  if (argc != 2) {
+    std::cerr << "usage: metrics_and_debug_log STORE\n";
+    return 2;
+  }
   const auto store = oncelog::Store::open(argv[1], {.on_decision = log_decision});
   const auto orders = store.scope("order-service");
 

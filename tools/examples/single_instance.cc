@@ -29,7 +29,10 @@ class Report {
 
 int main(int argc, char** argv) {
   using namespace std::chrono_literals;
-  if (argc != 2) return 2;
+  if (argc != 2) {
+    std::cerr << "usage: single_instance STORE\n";
+    return 2;
+  }
   const auto store = oncelog::Store::open(argv[1]);
   Report report;
 

@@ -10,7 +10,10 @@
 
 int main(int argc, char** argv) {
   using namespace std::chrono_literals;
-  if (argc != 2) return 2;
+  if (argc != 2) {
+    std::cerr << "usage: too_old STORE\n";
+    return 2;
+  }
   const auto store = oncelog::Store::open(argv[1], {.retention = 24h});
   const auto orders = store.scope("order-service");
 
