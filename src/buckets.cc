@@ -86,10 +86,14 @@ std::uint64_t next_generation_lines(unsigned generations, std::uint64_t last_lin
                   FilterGeneration::kMaxLines);
 }
 
-void open_bucket(Layout& layout, const BucketRules& rules, Lsn head, std::int64_t time_us, std::int64_t last_time_us) {
+void open_bucket(Layout& layout, const BucketRules& rules, Lsn head, std::int64_t time_us, std::int64_t last_time_us,
+                 std::int64_t now_us) {
   assert(can_open_bucket(layout));
   const unsigned lane = *free_lane(layout);
-  if (!layout.empty()) layout.current().newest_us = last_time_us;
+  if (!layout.empty()) {
+    layout.current().newest_us = last_time_us;
+    layout.current().closed_us = now_us;
+  }
   BucketInfo& bucket = layout.buckets[layout.bucket_count++];
   bucket = {};
   bucket.number = layout.next_bucket++;

@@ -66,8 +66,10 @@ std::uint64_t next_table_slots(unsigned tables, std::uint64_t last_slots);
 std::uint64_t next_generation_lines(unsigned generations, std::uint64_t last_lines);
 
 /// Opens the bucket of `time_us` at `head`, with the spare table and, where a smaller one waits, the spare filter
-/// generation. `last_time_us` is the newest record's time so far. Requires can_open_bucket.
-void open_bucket(Layout& layout, const BucketRules& rules, Lsn head, std::int64_t time_us, std::int64_t last_time_us);
+/// generation. `last_time_us` is the newest record's time so far, `now_us` what
+/// the clock says. Requires can_open_bucket.
+void open_bucket(Layout& layout, const BucketRules& rules, Lsn head, std::int64_t time_us, std::int64_t last_time_us,
+                 std::int64_t now_us);
 
 /// Puts the spare table behind the current bucket's, for the records from `head` on; needs one, and fewer than
 /// kMaxTables in the chain.

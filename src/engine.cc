@@ -41,7 +41,7 @@ Engine::Engine(const std::filesystem::path& directory, const Options& options, c
   open_lock_->note_live_dir(live_dir_ == own_live_dir() ? kOwnDirectory : live_dir_);
 
   LiveHeader& header = live_->header();
-  clock_.emplace(host_, header.clock_offset_us);
+  clock_.emplace(host_, header.clock);
   rules_ = BucketRules::make(identity_.retention_us, identity_.buckets, header.planned_ids, options_.max_bytes);
   views_.emplace(*live_, live_dir_);
   views_->newest();  // Maps everything, so that what is missing is told now.

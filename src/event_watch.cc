@@ -58,8 +58,8 @@ void EventWatch::look_at_clock() {
   if (fault == std::exchange(clock_fault_, fault) || !fault) return;
   raise(
       StoreEventKind::clock_fault,
-      fmt::format("{}: the wall clock is {} s ahead of the boot clock; correct it, expiry follows the boot clock until "
-                  "then",
+      fmt::format("{}: the wall clock is {} s ahead of the boot clock; correct it if it is wrong; expiry follows the "
+                  "boot clock until then, or until the wall clock has been ahead for the retention",
                   directory_.string(), fault_us / 1'000'000));
 }
 

@@ -136,8 +136,9 @@ bool Flusher::make_room() {
       std::uint64_t epoch = 0;
       // Acquire: pairs with the release of head by the producers. Before the layout, as in commit.
       const Lsn head{live_.marks.head.load(std::memory_order_acquire)};
-      log_.trim(txn, oldest_lsn(live_.layout.read(epoch), head), kTrimBlocks);
-      keep_known_since(txn);
+      const Layout layout = live_.layout.read(epoch);
+      log_.trim(txn, oldest_lsn(layout, head), kTrimBlocks);
+      keep_forgotten(txn, catalog_, live_, layout);
       // As it is: LMDB commits nothing when nothing is written.
       if (const auto identity = catalog_.identity(txn)) catalog_.put_identity(txn, *identity);
       txn.commit();
@@ -171,17 +172,18 @@ std::size_t Flusher::commit() {
     }
     std::uint64_t epoch = 0;
     const Layout layout = live_.layout.read(epoch);
-    std::size_t dropped_rows = 0;
     trimmed = log_.trim(txn, oldest_lsn(layout, Lsn{head}), kTrimBlocks);
-    if (trimmed < kTrimBlocks) {
-      dropped_rows = catalog_.drop_buckets_below(txn, layout.empty() ? layout.next_bucket : layout.buckets[0].number);
-      trimmed_epoch_.store(epoch, std::memory_order_relaxed);  // Only read by this process's due(), as a hint.
-    }
+    // Only read by this process's due(), as a hint.
+    if (trimmed < kTrimBlocks) trimmed_epoch_.store(epoch, std::memory_order_relaxed);
     bytes = head - flushed;
-    if (bytes != 0) write_log(txn, log_, catalog_, ring_, layout, Lsn{flushed}, Lsn{head});
+    bool forgot = false;
+    if (bytes != 0) {
+      write_log(txn, log_, catalog_, live_, ring_, layout, Lsn{flushed}, Lsn{head});
+    } else {
+      forgot = keep_forgotten(txn, catalog_, live_, layout);
+    }
     failpoint();
-    if (bytes == 0 && trimmed == 0 && dropped_rows == 0) return 0;
-    keep_known_since(txn);
+    if (bytes == 0 && trimmed == 0 && !forgot) return 0;
     txn.commit();
   }
   failpoint();
@@ -200,15 +202,6 @@ std::size_t Flusher::commit() {
   return trimmed;
 }
 
-/// What a size cap made the store forget is to be known when its blocks are gone. After the layout was read.
-void Flusher::keep_known_since(lmdb::WriteTxn& txn) {
-  // Acquire: pairs with the release in Upkeep::drop_expired.
-  const auto since_us = static_cast<std::uint64_t>(live_.known_since_us.load(std::memory_order_acquire));
-  if (since_us > catalog_.number(txn, Catalog::Number::known_since_us)) {
-    catalog_.put_number(txn, Catalog::Number::known_since_us, since_us);
-  }
-}
-
 Lsn Flusher::catch_up(const lmdb::WriteTxn& txn) {
   // LMDB's own end overrules: a flusher may have died between its commit and the watermark.
   const Lsn log_end = log_.end(txn).value_or(Lsn{0});
@@ -221,7 +214,7 @@ Lsn Flusher::catch_up(const lmdb::WriteTxn& txn) {
 void Flusher::write(lmdb::WriteTxn& txn, Lsn from, Lsn to,
                     const std::function<void(std::span<std::byte> block, Lsn lsn)>& make_messages) {
   std::uint64_t epoch = 0;
-  write_log(txn, log_, catalog_, ring_, live_.layout.read(epoch), from, to, make_messages);
+  write_log(txn, log_, catalog_, live_, ring_, live_.layout.read(epoch), from, to, make_messages);
 }
 
 void Flusher::publish(Lsn to) {

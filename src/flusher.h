@@ -77,7 +77,6 @@ class Flusher {
   bool make_room();
   std::size_t commit();
   std::size_t lead();
-  void keep_known_since(lmdb::WriteTxn& txn);
   void remember(const Error* error);
   void note_trouble(const std::string& what);
   void throw_failure() const;

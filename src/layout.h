@@ -24,6 +24,7 @@ struct BucketInfo {
   std::int64_t slice_begin_us = 0;
   std::int64_t slice_end_us = 0;
   std::int64_t newest_us = 0;  // Of its newest record; valid once the next bucket is open.
+  std::int64_t closed_us = 0;  // When the next one was opened: earlier than newest_us where a clock was ahead before.
   std::uint32_t lane = 0;
   std::uint32_t tables = 0;
   std::array<std::uint64_t, kMaxTables> slots{};  // Of each index table, oldest first ...

@@ -9,11 +9,12 @@ Live Live::create(const std::filesystem::path& path, const Birth& birth) {
   MappedFile file = MappedFile::create(path, bytes);
   auto& header = *reinterpret_cast<LiveHeader*>(file.data());
   // The file is zeros: every atomic in it begins at 0, and is set here where that is not right.
-  header.clock_offset_us = birth.clock_offset_us;
+  header.clock.offset_us.store(birth.clock_offset_us, std::memory_order_relaxed);  // Published by `ready`, as all here.
   header.ring_start = birth.start.value;
   header.planned_ids = birth.planned_ids;
   header.max_claims = birth.max_claims;
   header.known_since_us.store(birth.known_since_us, std::memory_order_relaxed);
+  header.known_settles_at_us.store(birth.known_settles_at_us, std::memory_order_relaxed);
   header.mutex.initialise();
   header.writer_gate.initialise();
   header.marks.head.store(birth.start.value, std::memory_order_relaxed);

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <optional>
 
+#include "clock.h"
 #include "derived_file.h"
 #include "host.h"
 #include "layout.h"
@@ -50,13 +51,14 @@ struct alignas(64) PendingTransaction {
 struct LiveHeader {
   FileStamp stamp;
   // Written before `ready`, never changed after.
-  std::int64_t clock_offset_us;  // Wall clock minus boot clock when the file was made.
-  std::uint64_t ring_start;      // The LSN at which this ring began.
-  std::uint64_t planned_ids;     // Per bucket, from Options::expected_ids.
-  std::uint32_t max_claims;      // What the lease table has room for.
+  std::uint64_t ring_start;   // The LSN at which this ring began.
+  std::uint64_t planned_ids;  // Per bucket, from Options::expected_ids.
+  std::uint32_t max_claims;   // What the lease table has room for.
   // 1 when every derived file is complete. Release by the process that made them, acquire by those that open them.
   std::atomic<std::uint32_t> ready;
   std::atomic<std::uint64_t> pid_namespace;  // Of the processes that use it; under the store's open lock.
+
+  ClockAnchor clock;  // Read for each mark, written seldom.
 
   alignas(64) RobustMutex mutex;
   alignas(64) RobustMutex writer_gate;
@@ -65,8 +67,11 @@ struct LiveHeader {
   PendingTransaction pending;
   LeaseHeader leases;
   // Everything processed at or after this is remembered as far as Options::max_bytes is concerned. Written under the
-  // mutex. Release by who drops a bucket early, acquire by who asks.
+  // mutex. Release by the process that drops a bucket, acquire by those that ask.
   alignas(64) std::atomic<std::int64_t> known_since_us;
+  // Boot clock: a known_since_us that lies in the future is believed until then, see Upkeep::settle_known_since. Under
+  // the mutex, relaxed.
+  std::atomic<std::int64_t> known_settles_at_us;
   alignas(64) std::atomic<std::uint32_t> flush_count;  // Futex: moves after each flush, successful or not.
   alignas(64) std::atomic<std::uint32_t> bell;         // Futex: moves when a producer wants the flusher now.
   alignas(64) HostCounters counters;
@@ -97,6 +102,7 @@ class Live {
     std::uint64_t ring_bytes;
     std::uint32_t max_claims;
     std::int64_t known_since_us;
+    std::int64_t known_settles_at_us = 0;
   };
 
   /// Makes the file anew, not ready yet. The caller holds the store's open lock alone.

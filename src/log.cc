@@ -68,4 +68,11 @@ std::optional<Log::Block> Log::block_at(const lmdb::ReadTxn& txn, Lsn lsn) {
   return Block{{after->key}, after->value};
 }
 
+std::optional<Log::Block> Log::last_block_below(const lmdb::ReadTxn& txn, Lsn lsn) {
+  const auto at_or_after = lmdb::seek(txn.env(), txn.cursor(), MDB_SET_RANGE, lsn.value);
+  const auto below = lmdb::seek(txn.env(), txn.cursor(), at_or_after ? MDB_PREV : MDB_LAST);
+  if (!below) return std::nullopt;
+  return Block{{below->key}, below->value};
+}
+
 }  // namespace oncelog::internal

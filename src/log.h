@@ -52,6 +52,9 @@ class Log {
   /// The block that holds `lsn`, or else the first one after it.
   static std::optional<Block> block_at(const lmdb::ReadTxn& txn, Lsn lsn);
 
+  /// The last block that begins below `lsn`.
+  static std::optional<Block> last_block_below(const lmdb::ReadTxn& txn, Lsn lsn);
+
  private:
   MDB_dbi dbi_;
 };

@@ -23,8 +23,22 @@ unsigned bucket_of(const Layout& layout, Lsn lsn, unsigned from) {
 
 }  // namespace
 
-void write_log(lmdb::WriteTxn& txn, const Log& log, const Catalog& catalog, const Ring& ring, const Layout& layout,
-               Lsn from, Lsn to, const std::function<void(std::span<std::byte> block, Lsn lsn)>& make_messages) {
+bool keep_forgotten(lmdb::WriteTxn& txn, const Catalog& catalog, const LiveHeader& live, const Layout& layout) {
+  bool changed = catalog.drop_buckets_below(txn, layout.empty() ? layout.next_bucket : layout.buckets[0].number) != 0;
+  // Acquire: pairs with the release by Upkeep. After the layout was read: so it is not older than what that lacks.
+  const auto since_us = static_cast<std::uint64_t>(live.known_since_us.load(std::memory_order_acquire));
+  // Also when it is lower: a value that lay in the future was a clock's fault.
+  if (since_us != catalog.number(txn, Catalog::Number::known_since_us)) {
+    catalog.put_number(txn, Catalog::Number::known_since_us, since_us);
+    changed = true;
+  }
+  return changed;
+}
+
+void write_log(lmdb::WriteTxn& txn, const Log& log, const Catalog& catalog, const LiveHeader& live, const Ring& ring,
+               const Layout& layout, Lsn from, Lsn to,
+               const std::function<void(std::span<std::byte> block, Lsn lsn)>& make_messages) {
+  keep_forgotten(txn, catalog, live, layout);
   const std::size_t max_block = Log::max_block_bytes(txn.env());
   std::array<BucketGain, kMaxLiveBuckets> gains;
   unsigned bucket = 0;

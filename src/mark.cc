@@ -147,7 +147,8 @@ Engine::Need Engine::prepare(const View& view, std::int64_t time_us, std::size_t
   if (layout.empty() || time_us >= layout.current().slice_end_us || rules_.slice_is_full(layout, Lsn{head})) {
     if (can_open_bucket(layout)) {
       return change([&](Layout& next) {
-        open_bucket(next, rules_, Lsn{head}, time_us, live.marks.last_time_us.load(std::memory_order_relaxed));
+        open_bucket(next, rules_, Lsn{head}, time_us, live.marks.last_time_us.load(std::memory_order_relaxed),
+                    clock_->stamp_us());
       });
     }
     // With all lanes taken and none to expire (the wall clock runs ahead of the boot clock) the bucket goes on beyond

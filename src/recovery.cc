@@ -12,7 +12,6 @@
 #include "directory.h"
 #include "log_writer.h"
 #include "uncommitted.h"
-#include "view.h"
 
 namespace oncelog::internal {
 namespace {
@@ -23,7 +22,64 @@ constexpr std::size_t kMaxRebuiltBuckets = kMaxLiveBuckets - 1;
 
 using BucketRows = std::vector<std::pair<std::uint64_t, BucketRow>>;
 
-/// The rows of live buckets, at most kMaxRebuiltBuckets: where more are (the clock went back between two boots) the
+/// How long after a boot a known_since that lies in the future is believed: the clock may not be set yet.
+constexpr std::int64_t kClockSetWithinUs = std::int64_t{3600} * 1'000'000;
+
+/// The header of the last record that begins below `end`; nothing when the log has none. Not checked against its
+/// checksum: whoever decides by it reads the record again.
+std::optional<RecordHeader> last_header_below(const lmdb::ReadTxn& txn, Lsn end) {
+  const auto block = Log::last_block_below(txn, end);
+  if (!block) return std::nullopt;
+  std::optional<RecordHeader> last;
+  Lsn lsn = block->lsn;
+  for (lmdb::Bytes rest = block->bytes; lsn < end && rest.size() >= kRecordHeaderBytes;) {
+    const RecordHeader header = RecordHeader::load(rest.data());
+    if (!header.well_formed() || header.bytes() > rest.size()) break;  // Found when the records are read.
+    last = header;
+    rest = rest.subspan(header.bytes());
+    lsn.value += header.bytes();
+  }
+  return last;
+}
+
+/// What the rows say of the log, where the log does not contradict them. They are hints: only where one bucket ends
+/// and the next begins is theirs to say, and a row that cannot be right joins its bucket with the one before it.
+BucketRows sound_rows(BucketRows rows, const lmdb::ReadTxn& txn, Lsn log_begin, Lsn log_end, const BucketRules& rules,
+                      std::int64_t now_us, std::int64_t known_since_us) {
+  BucketRows sound;
+  for (const auto& [number, row] : rows) {
+    const bool possible = row.first_lsn % kRecordUnit == 0 && row.first_lsn >= kFirstLsn.value;
+    if (possible && row.first_lsn >= log_end.value) continue;
+    if (sound.empty()) {
+      sound.emplace_back(number, row);
+      if (!possible) sound[0].second.first_lsn = log_begin.value;
+    } else if (possible && row.first_lsn > sound.back().second.first_lsn) {
+      sound.emplace_back(number, row);
+    } else {
+      BucketRow& before = sound.back().second;
+      if (possible) before.first_lsn = std::min(before.first_lsn, row.first_lsn);
+      before.entries = std::max(before.entries, row.entries);
+    }
+  }
+  // Records below the first row are forgotten ones that wait to be deleted, or those of a row that is lost.
+  const Lsn first = sound.empty() ? log_end : Lsn{sound[0].second.first_lsn};
+  if (const auto last = log_begin < first ? last_header_below(txn, first) : std::nullopt;
+      last && last->time_us() >= known_since_us && !rules.past_retention(last->time_us(), now_us)) {
+    if (sound.empty()) sound.emplace_back(1, BucketRow{.slice_begin_us = rules.slice_begin(last->time_us())});
+    sound[0].second.first_lsn = log_begin.value;
+  }
+  for (std::size_t i = 0; i < sound.size(); ++i) {
+    BucketRow& row = sound[i].second;
+    const Lsn end = i + 1 == sound.size() ? log_end : Lsn{sound[i + 1].second.first_lsn};
+    // Of its last record: their times are in the order of their LSNs.
+    if (const auto last = last_header_below(txn, end)) row.newest_us = last->time_us();
+    row.slice_begin_us = std::clamp(row.slice_begin_us, std::int64_t{0}, kMaxTimeUs);
+    row.entries = std::min(row.entries, (end.value - row.first_lsn) / kRecordHeaderBytes);
+  }
+  return sound;
+}
+
+/// Those of live buckets, at most kMaxRebuiltBuckets: where more are (the clock went back between two boots) the
 /// oldest are joined. Raises `known_since_us` over what the others had: by a clock that is set back later that may not
 /// be past its retention.
 BucketRows live_rows(BucketRows rows, const BucketRules& rules, std::int64_t now_us, std::int64_t& known_since_us) {
@@ -106,9 +162,10 @@ bool Recovery::usable(const Live& live, const std::filesystem::path& live_dir) c
   // A log that ends below was replaced by an older one, a log that ends above by another.
   if (log_end < flushed || log_end > head) return false;
   // An earlier time than the newest record's would have that expire before its time.
-  const auto rows = catalog.buckets(txn);
-  const std::int64_t last_time_us = header.marks.last_time_us.load(std::memory_order_acquire);
-  if (!rows.empty() && rows.back().second.newest_us > last_time_us) return false;
+  lmdb::ReadTxn records(env, log.dbi());
+  const lmdb::ReadTxn::Active active(records);
+  const auto newest = last_header_below(records, log_end);
+  if (newest && newest->time_us() > header.marks.last_time_us.load(std::memory_order_acquire)) return false;
   try {
     ViewCache files(live, live_dir);
     files.check_spares(files.newest()->layout);
@@ -130,7 +187,7 @@ void Recovery::save_ring(const Live& live) const {
   const Ring ring = live.ring();
   if (from >= head || head.value - from.value > ring.bytes()) return;
   std::uint64_t epoch = 0;
-  write_log(txn, log, catalog, ring, header.layout.read(epoch), from, head);
+  write_log(txn, log, catalog, header, ring, header.layout.read(epoch), from, head);
   txn.commit();
 }
 
@@ -141,9 +198,10 @@ Live Recovery::rebuild(const std::filesystem::path& live_dir, const Live* former
   make_live_directory(live_dir, env.path());
   remove_hints(live_dir);
 
-  const std::int64_t clock_offset_us =
-      former != nullptr ? former->header().clock_offset_us : host.wall_us() - host.boot_us();
-  const std::int64_t now_us = Clock(host, clock_offset_us).retention_us();
+  const ClockAnchor wall{.offset_us = host.wall_us() - host.boot_us(), .apart_since_us = 0, .least_apart_us = 0};
+  const ClockAnchor& anchor = former != nullptr ? former->header().clock : wall;
+  const Clock clock(host, anchor);
+  const std::int64_t now_us = clock.retention_us();
   const auto rules = BucketRules::make(identity.retention_us, identity.buckets,
                                        BucketRules::planned_ids_for(options.expected_ids, identity.buckets));
   Lsn log_end = kFirstLsn;
@@ -157,40 +215,44 @@ Live Recovery::rebuild(const std::filesystem::path& live_dir, const Live* former
     log_end = log.end(txn).value_or(kFirstLsn);
     log_begin = log.begin(txn).value_or(kFirstLsn);
     rows = catalog.buckets(txn);
+    if (!rows.empty()) layout.next_bucket = rows.back().first + 1;
   }
-  if (!rows.empty()) layout.next_bucket = rows.back().first + 1;
+  {
+    lmdb::ReadTxn txn(env, log.dbi());
+    const lmdb::ReadTxn::Active active(txn);
+    rows = sound_rows(std::move(rows), txn, log_begin, log_end, rules, now_us, known_since_us);
+    if (!rows.empty()) layout.next_bucket = std::max(layout.next_bucket, rows.back().first + 1);
+  }
   rows = live_rows(std::move(rows), rules, now_us, known_since_us);
 
   std::uint32_t claims_kept = 0;
+  std::int64_t known_settles_at_us = known_since_us > clock.stamp_us() ? clock.boot_us() + kClockSetWithinUs : 0;
   if (former != nullptr) {
     LiveHeader& before = former->header();
     const LiveLock lock(before);  // Tells whether its last owner died, and left leases to be mended.
     // Relaxed: under the mutex.
     former->leases().mend_if_suspect(Lsn{before.marks.head.load(std::memory_order_relaxed)});
     former->leases().each([&](const Lease& lease) { claims_kept += LeaseTable::outlives_owner(lease); });
-    // Acquire: pairs with the release of who has raised it.
+    // Acquire: pairs with the release by Upkeep.
     known_since_us = std::max(known_since_us, before.known_since_us.load(std::memory_order_acquire));
+    known_settles_at_us = before.known_settles_at_us.load(std::memory_order_relaxed);  // Relaxed: under the mutex.
   }
-  Live live = Live::create(live_dir / kNewLiveName, {.boot_id = host.boot_id(),
-                                                     .home = home,
-                                                     .clock_offset_us = clock_offset_us,
-                                                     .start = log_end,
-                                                     .planned_ids = rules.planned_ids,
-                                                     .ring_bytes = options.ring_bytes,
-                                                     .max_claims = std::max(options.max_claims, claims_kept),
-                                                     .known_since_us = known_since_us});
+  Live live =
+      Live::create(live_dir / kNewLiveName, {.boot_id = host.boot_id(),
+                                             .home = home,
+                                             .clock_offset_us = anchor.offset_us.load(std::memory_order_relaxed),
+                                             .start = log_end,
+                                             .planned_ids = rules.planned_ids,
+                                             .ring_bytes = options.ring_bytes,
+                                             .max_claims = std::max(options.max_claims, claims_kept),
+                                             .known_since_us = known_since_us,
+                                             .known_settles_at_us = known_settles_at_us});
   if (former != nullptr) live.leases().take_over(former->leases());
-  const ViewCache files(live, live_dir);
+  ViewCache files(live, live_dir);
   std::uint64_t largest = rules.planned_ids;
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const BucketRow& row = rows[i].second;
     const bool last = i + 1 == rows.size();
-    const std::uint64_t end = last ? log_end.value : rows[i + 1].second.first_lsn;
-    if (row.first_lsn < kFirstLsn.value || row.first_lsn > end || end > log_end.value ||
-        row.first_lsn % kRecordUnit != 0 || row.entries > (end - row.first_lsn) / kRecordHeaderBytes) {
-      throw Error(ErrorCode::corrupt,
-                  fmt::format("{}: the row of bucket {} is damaged", env.path().string(), rows[i].first), env.path());
-    }
     const std::uint64_t plan =
         last ? std::max(row.entries, rules.planned_ids) : std::max(row.entries, BucketRules::kMinPlannedIds);
     largest = std::max(largest, plan);
@@ -200,6 +262,7 @@ Live Recovery::rebuild(const std::filesystem::path& live_dir, const Live* former
     bucket.slice_begin_us = row.slice_begin_us;
     bucket.slice_end_us = row.slice_begin_us + rules.slice_us;
     bucket.newest_us = row.newest_us;
+    bucket.closed_us = std::min(row.newest_us, clock.stamp_us());
     bucket.lane = static_cast<std::uint32_t>(i);
     bucket.tables = 1;
     bucket.table_lsn[0] = bucket.first_lsn;
@@ -212,7 +275,7 @@ Live Recovery::rebuild(const std::filesystem::path& live_dir, const Live* former
   layout.spare_bucket_slots = IndexTable::slots_for(rules.planned_ids);
   files.make_index(layout.next_bucket, 0, layout.spare_bucket_slots);
   live.header().layout.publish(layout);
-  if (log_begin < log_end) fill(live, live_dir, layout);
+  if (log_begin < log_end) fill(live, files, layout);
   // Release: pairs with the acquire in Live::consistent.
   live.header().ready.store(1, std::memory_order_release);
   if (::rename((live_dir / kNewLiveName).c_str(), (live_dir / kLiveName).c_str()) != 0) {
@@ -245,8 +308,9 @@ void Recovery::verify_log() const {
   }
 }
 
-/// Reads the log into the index and the filter; nobody else sees them yet.
-void Recovery::fill(const Live& live, const std::filesystem::path& live_dir, Layout& layout) const {
+/// Reads the log into the index and the filter; nobody else sees them yet. What the rows said too little of gets more
+/// tables and generations.
+void Recovery::fill(const Live& live, ViewCache& files, Layout& layout) const {
   struct Pending {
     MessageHash hash;
     Lsn lsn;
@@ -254,8 +318,11 @@ void Recovery::fill(const Live& live, const std::filesystem::path& live_dir, Lay
     Lsn previous;
   };
   constexpr std::size_t kBatch = 32;  // Their cache misses overlap.
-  const auto view = ViewCache(live, live_dir).newest();
-  FilterGeneration& generation = *view->generations.back();
+  auto view = files.newest();
+  const auto publish = [&] {
+    live.header().layout.publish(layout);
+    view = files.newest();
+  };
 
   lmdb::ReadTxn txn(env, log.dbi());
   const lmdb::ReadTxn::Active active(txn);
@@ -267,28 +334,50 @@ void Recovery::fill(const Live& live, const std::filesystem::path& live_dir, Lay
   unsigned bucket = 0;
   const std::uint64_t correlation_seed = MessageHash::scope_seed(identity.hash_seed, MessageHash::kCorrelationScope);
   std::vector<Pending> batch;
+  const auto make_room = [&](Lsn lsn) {
+    BucketInfo& info = layout.buckets[bucket];
+    if (view->buckets[bucket].newest_table().full()) {
+      const std::uint64_t slots = next_table_slots(info.tables, info.slots[info.tables - 1]);
+      if (info.tables == kMaxTables || slots == info.slots[info.tables - 1]) {
+        throw Error(ErrorCode::full,
+                    fmt::format("{}: bucket {} has more records than an index can hold; create a store with more "
+                                "buckets and mark them there",
+                                env.path().string(), info.number),
+                    env.path());
+      }
+      files.make_index(info.number, info.tables, slots);
+      info.table_lsn[info.tables] = lsn;
+      info.slots[info.tables++] = slots;
+      publish();
+    }
+    const std::uint64_t lines = view->generations.back()->lines();
+    if (view->generations.back()->count(info.lane) >= FilterGeneration::capacity_of(lines) &&
+        layout.generation_count < kMaxGenerations && lines < FilterGeneration::kMaxLines) {
+      const GenerationInfo next{layout.next_generation++, next_generation_lines(layout.generation_count, lines),
+                                layout.live_lanes(), 0};
+      files.make_filter(next.number, next.lines);
+      layout.generations[layout.generation_count++] = next;
+      publish();
+    }
+  };
   const auto insert_batch = [&] {
     for (const Pending& pending : batch) {
       while (bucket + 1 < layout.bucket_count && layout.buckets[bucket + 1].first_lsn <= pending.lsn) ++bucket;
+      make_room(pending.lsn);
       const BucketInfo& info = layout.buckets[bucket];
-      generation.add(pending.hash, info.lane);
+      FilterGeneration& generation = *view->generations.back();
       IndexTable& table = view->buckets[bucket].newest_table();
+      generation.add(pending.hash, info.lane);
       const auto offset = [&](Lsn lsn) { return (lsn.value - info.first_lsn.value) / kRecordUnit; };
-      bool inserted = table.insert(pending.hash, MessageHash::Of::message, offset(pending.lsn));
+      table.insert(pending.hash, MessageHash::Of::message, offset(pending.lsn));
       table.count_record();
       if (pending.correlation) {
         generation.add(*pending.correlation, info.lane);
-        // One entry for each chain and bucket; its newest record leads to the others.
+        // One entry for each chain and table; its newest record leads to the others.
         const bool moved =
             pending.previous >= info.first_lsn && table.move(*pending.correlation, MessageHash::Of::correlation,
                                                              offset(pending.previous), offset(pending.lsn));
-        inserted = inserted &&
-                   (moved || table.insert(*pending.correlation, MessageHash::Of::correlation, offset(pending.lsn)));
-      }
-      if (!inserted) {
-        throw Error(ErrorCode::corrupt,
-                    fmt::format("{}: bucket {} has more records than its row says", env.path().string(), info.number),
-                    env.path());
+        if (!moved) table.insert(*pending.correlation, MessageHash::Of::correlation, offset(pending.lsn));
       }
     }
     batch.clear();
@@ -301,7 +390,7 @@ void Recovery::fill(const Live& live, const std::filesystem::path& live_dir, Lay
       newest_us = std::max(newest_us, record.header.time_us());
       const bool is_void = (record.header.flags() & kVoid) != 0;
       if (!is_void && !layout.empty() && lsn >= layout.buckets[0].first_lsn) {
-        generation.prefetch(hash);
+        view->generations.back()->prefetch(hash);
         view->buckets[bucket].newest_table().prefetch(hash);
         Pending pending{hash, lsn, std::nullopt, Lsn{}};
         if (const std::string_view correlation = record.correlation(); !correlation.empty()) {

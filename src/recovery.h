@@ -12,6 +12,7 @@
 #include "log.h"
 #include "message_hash.h"
 #include "record_codec.h"
+#include "view.h"
 
 namespace oncelog::internal {
 
@@ -40,7 +41,7 @@ struct Recovery {
   bool usable(const Live& live, const std::filesystem::path& live_dir) const;
   void save_ring(const Live& live) const;
   Live rebuild(const std::filesystem::path& live_dir, const Live* former) const;
-  void fill(const Live& live, const std::filesystem::path& live_dir, Layout& layout) const;
+  void fill(const Live& live, ViewCache& files, Layout& layout) const;
 };
 
 }  // namespace oncelog::internal

@@ -17,6 +17,7 @@ bool Upkeep::update(Change change) {
 }
 
 bool Upkeep::tick() {
+  settle_clock();
   const auto view = views_.newest();
   const bool nothing = !oldest_is_past(view->layout) && !over_cap(view->layout) && view->layout.sweeping == 0 &&
                        !wants_table(*view) && !wants_generation(*view) && !wants_bucket(view->layout);
@@ -56,6 +57,7 @@ bool Upkeep::round(Demand demand, std::uint64_t* dropped) {
 
 /// Returns whether a sweep is left to go on with.
 bool Upkeep::round_locked(Demand demand, std::uint64_t* dropped) {
+  settle_clock();
   const std::uint64_t gone = drop_expired();
   if (dropped != nullptr) *dropped += gone;
   const bool more = sweep();
@@ -103,6 +105,23 @@ bool Upkeep::over_cap(const Layout& layout) const {
   return rules_.over_cap(layout, Lsn{live_.marks.head.load(std::memory_order_acquire)});
 }
 
+/// Follows a wall clock that has stayed where it jumped to, and takes back a known_since that lies in the future.
+void Upkeep::settle_clock() {
+  const bool clock = clock_.wants_settling(rules_.retention_us);
+  if (!clock && !known_since_to_settle()) return;
+  const LiveLock lock(live_);
+  if (clock) clock_.settle(live_.clock, rules_.retention_us);
+  // Everything that was forgotten was processed before now, whatever its stamp says.
+  if (known_since_to_settle()) live_.known_since_us.store(clock_.stamp_us() + 1, std::memory_order_release);
+}
+
+/// A known_since in the future comes of records that a clock which was ahead has stamped, and calls everything too old.
+/// Right after a boot, though, it may be the clock that is wrong, and not yet set.
+bool Upkeep::known_since_to_settle() const {
+  return live_.known_since_us.load(std::memory_order_relaxed) > clock_.stamp_us() + 1 &&
+         clock_.boot_us() >= live_.known_settles_at_us.load(std::memory_order_relaxed);
+}
+
 std::uint64_t Upkeep::drop_expired() {
   std::uint64_t dropped = 0;
   update([&](Layout& layout) {
@@ -110,9 +129,12 @@ std::uint64_t Upkeep::drop_expired() {
       if (!oldest_is_past(layout)) HostCounters::add(live_.counters.early_drops, 1);
       // Also for what is past its retention: by a clock that is set back later it may not be.
       // Relaxed: written under the mutex alone. Release: before the layout that no longer has the bucket; pairs with
-      // the acquires of Engine::known_since and Flusher.
-      const std::int64_t since_us =
-          std::max(live_.known_since_us.load(std::memory_order_relaxed), newest_us_of_oldest(layout) + 1);
+      // the acquires of Engine::known_since and keep_forgotten.
+      // What is forgotten was processed before its bucket was closed, though a clock that was ahead may have stamped
+      // it.
+      const std::int64_t closed_us = layout.bucket_count > 1 ? layout.buckets[0].closed_us : clock_.stamp_us();
+      const std::int64_t newest_us = std::min({newest_us_of_oldest(layout), closed_us, clock_.stamp_us()});
+      const std::int64_t since_us = std::max(live_.known_since_us.load(std::memory_order_relaxed), newest_us + 1);
       live_.known_since_us.store(since_us, std::memory_order_release);
       drop_oldest(layout);
       ++dropped;

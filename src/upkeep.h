@@ -50,6 +50,8 @@ class Upkeep {
   bool oldest_is_past(const Layout& layout) const;
   std::int64_t newest_us_of_oldest(const Layout& layout) const;
   bool over_cap(const Layout& layout) const;
+  void settle_clock();
+  bool known_since_to_settle() const;
   std::uint64_t drop_expired();
   bool sweep();
   void make_table(bool demanded);

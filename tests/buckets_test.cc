@@ -27,7 +27,7 @@ Layout first_layout() {
 
 void open_next(Layout& layout, std::uint64_t head, std::int64_t time_us, std::int64_t last_us) {
   layout.spare_bucket_slots = 1470;
-  open_bucket(layout, rules(), Lsn{head}, time_us, last_us);
+  open_bucket(layout, rules(), Lsn{head}, time_us, last_us, time_us);
 }
 
 }  // namespace
@@ -198,7 +198,7 @@ TEST_CASE("whatever happens in whatever order, buckets stay ordered and a lane i
       case 0:
       case 1:
         layout.spare_bucket_slots = 1470;
-        if (can_open_bucket(layout)) open_bucket(layout, rules(), Lsn{head}, now, now - 1);
+        if (can_open_bucket(layout)) open_bucket(layout, rules(), Lsn{head}, now, now - 1, now);
         break;
       case 2:
         if (!layout.empty()) drop_oldest(layout);

@@ -44,7 +44,7 @@ TEST_CASE("the shared memory is found again as it was made") {
   const TestLive test;
   const auto live = test.open();
   REQUIRE(live);
-  CHECK(live->header().clock_offset_us == 5);
+  CHECK(live->header().clock.offset_us == 5);
   CHECK(live->header().planned_ids == 1024);
   CHECK(live->header().max_claims == 100);
   CHECK(live->header().known_since_us == 7);

@@ -106,3 +106,38 @@ TEST_CASE("what is no record in the ring is damage, and nothing of it reaches th
   const lmdb::Txn txn(parts.tables.env, MDB_RDONLY);
   CHECK_FALSE(parts.tables.log->end(txn));
 }
+
+TEST_CASE("whoever writes the log also notes what was forgotten: the rows that are gone, and since when all is known") {
+  Parts parts;
+  parts.append("a");
+  parts.flush();
+  parts.host.advance(10s);
+  parts.open_bucket();
+  parts.append("b");
+  parts.flush();
+  Layout layout = parts.layout();
+  drop_oldest(layout);
+  parts.header().layout.publish(layout);
+  const auto stored = [&](const auto& ask) {
+    const lmdb::Txn txn(parts.tables.env, MDB_RDONLY);
+    return ask(*parts.tables.catalog, txn);
+  };
+  const auto rows = [&] { return stored([](const auto& catalog, const auto& txn) { return catalog.buckets(txn); }); };
+  const auto known_since = [&] {
+    return stored(
+        [](const auto& catalog, const auto& txn) { return catalog.number(txn, Catalog::Number::known_since_us); });
+  };
+  parts.header().known_since_us.store(5'000);
+  CHECK(rows().size() == 2);
+  parts.append("c");
+  parts.flush();
+  REQUIRE(rows().size() == 1);
+  CHECK(rows()[0].first == 2);
+  CHECK(known_since() == 5'000);
+  parts.header().known_since_us.store(4'000);  // It lay in the future.
+  parts.append("d");
+  parts.flush();
+  CHECK(known_since() == 4'000);
+  lmdb::WriteTxn txn(parts.tables.env);
+  CHECK_FALSE(keep_forgotten(txn, *parts.tables.catalog, parts.header(), parts.layout()));
+}

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "live.h"
 #include "store_files.h"
 #include "support.h"
 
@@ -58,6 +59,12 @@ class Model {
   /// The shared memory was made anew.
   void anchor() {
     offset_us_ = host_.wall_us() - host_.boot_us();
+    clock_moved();
+  }
+
+  /// The store has moved its clock's anchor.
+  void follow(std::int64_t offset_us) {
+    offset_us_ = offset_us;
     clock_moved();
   }
 
@@ -247,6 +254,7 @@ class Walk {
     boot_id_ = host_.boot_id();
     store_.emplace(StoreAccess::open(dir_ / "store", options_, host_));
     if (first_of_boot) model_->anchor();
+    settle_clock();
     scopes_.clear();
     for (const char* name : {"orders", "mails", "a scope with a longer name"}) scopes_.push_back(store_->scope(name));
   }
@@ -702,6 +710,16 @@ class Walk {
     for (std::size_t i = 0; i < ids.size(); ++i) expect_found(scope, ids[i], found[i]);
   }
 
+  /// Has the store look at its clock now, which its flusher does at some time, so that the model knows what follows.
+  void settle_clock() {
+    const auto file = internal::MappedFile::open(dir_ / "store" / "live", internal::Live::kHeaderBytes);
+    REQUIRE(file);
+    auto& live = *reinterpret_cast<internal::LiveHeader*>(file->data());
+    const internal::LiveLock lock(live);
+    internal::Clock(host_, live.clock).settle(live.clock, retention_us_);
+    model_->follow(live.clock.offset_us.load());
+  }
+
   void move_clock() {
     const auto slice = static_cast<std::uint64_t>(retention_us_ / *options_.buckets);
     const std::uint64_t dice = below(1'000);
@@ -724,6 +742,7 @@ class Walk {
       if (left > 1) host_.advance(microseconds(left - static_cast<std::int64_t>(below(2))));
     }
     model_->clock_moved();
+    settle_clock();
   }
 
   void scan() {

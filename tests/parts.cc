@@ -34,7 +34,7 @@ void Parts::open(bool alone, const std::filesystem::path& former_dir) {
   close();
   live.emplace(recovery().open(live_dir, former_dir, alone));
   rules = BucketRules::make(identity.retention_us, identity.buckets, header().planned_ids);
-  clock.emplace(host, header().clock_offset_us);
+  clock.emplace(host, header().clock);
   views.emplace(*live, live_dir);
 }
 
@@ -60,7 +60,7 @@ void Parts::open_bucket() {
     views->make_index(next.next_bucket, 0, next.spare_bucket_slots);
   }
   const std::int64_t last_us = header().marks.last_time_us.load(std::memory_order_relaxed);
-  internal::open_bucket(next, rules, head(), host.wall_us(), last_us);
+  internal::open_bucket(next, rules, head(), host.wall_us(), last_us, host.wall_us());
   header().layout.publish(next);
 }
 
@@ -90,7 +90,7 @@ Lsn Parts::append(std::string_view id, std::uint32_t flags, const Attributes* at
 
 void Parts::flush() {
   lmdb::WriteTxn txn(tables.env);
-  write_log(txn, *tables.log, *tables.catalog, live->ring(), layout(), flushed(), head());
+  write_log(txn, *tables.log, *tables.catalog, header(), live->ring(), layout(), flushed(), head());
   txn.commit();
   header().marks.flushed.store(head().value, std::memory_order_release);
 }

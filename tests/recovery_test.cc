@@ -142,35 +142,123 @@ TEST_CASE("shared memory whose time is earlier than the newest record's is made 
   CHECK(knows(parts, "a"));
 }
 
-TEST_CASE("a damaged record or bucket row is told, and no store is made of it") {
+TEST_CASE("a damaged record is reported, and no store is made of it") {
   Parts parts;
   parts.append("a");
   parts.append("b");
-  const auto damage_row = [&](auto change) {
-    parts.flush();
-    lmdb::WriteTxn txn(parts.tables.env);
-    BucketRow row = *parts.tables.catalog->bucket(txn, 1);
-    change(row);
-    parts.tables.catalog->put_bucket(txn, 1, row);
-    txn.commit();
-  };
-  SUBCASE("a record's checksum") {
-    RecordBuffer buffer;
-    parts.live->ring().write(
-        Lsn{8}, encode_record(buffer, {.scope = Parts::kScope, .id = "a", .digest = 1}, Lsn{8}, FakeHost::kStartUs));
-    parts.flush();
-  }
-  SUBCASE("a row that begins after the log's end") {
-    damage_row([](BucketRow& row) { row.first_lsn = 1 << 20; });
-  }
-  SUBCASE("a row that begins between two records") {
-    damage_row([](BucketRow& row) { row.first_lsn = 12; });
-  }
-  SUBCASE("a row of more ids than fit") {
-    damage_row([](BucketRow& row) { row.entries = 1 << 20; });
-  }
+  RecordBuffer buffer;
+  parts.live->ring().write(
+      Lsn{8}, encode_record(buffer, {.scope = Parts::kScope, .id = "a", .digest = 1}, Lsn{8}, FakeHost::kStartUs));
+  parts.flush();
   parts.host.reboot();
   CHECK(error_code_of([&] { parts.open(); }) == ErrorCode::corrupt);
+}
+
+TEST_CASE("bucket rows are hints: whatever they say, a sound log is opened with every live id, and no dead one") {
+  // Three buckets: one past its retention after the reboot, and two live ones.
+  Parts parts({.expected_ids = 1, .ring_bytes = std::uint64_t{64} << 10});
+  constexpr int kEach = 2'000;  // More than the smallest table holds.
+  const auto id = [](int bucket, int i) { return std::to_string(bucket) + "-" + std::to_string(i); };
+  for (int bucket = 0; bucket < 3; ++bucket) {
+    parts.open_bucket();
+    for (int i = 0; i < (bucket == 0 ? 10 : 900); ++i) parts.append(id(bucket, i));
+    parts.flush();
+    parts.host.advance(bucket == 0 ? 60s : 10s);
+  }
+  const Lsn end = parts.head();
+  const std::int64_t newest_us = parts.header().marks.last_time_us.load();
+  bool first_bucket_may_live = false;
+  const auto change_rows = [&](auto change) {
+    lmdb::WriteTxn txn(parts.tables.env);
+    for (auto [number, row] : parts.tables.catalog->buckets(txn)) {
+      change(number, row);
+      parts.tables.catalog->put_bucket(txn, number, row);
+    }
+    txn.commit();
+  };
+  SUBCASE("none is left") {
+    lmdb::WriteTxn txn(parts.tables.env);
+    parts.tables.catalog->drop_buckets_below(txn, 99);
+    txn.commit();
+    first_bucket_may_live = true;
+  }
+  SUBCASE("the first one is lost") {
+    lmdb::WriteTxn txn(parts.tables.env);
+    parts.tables.catalog->drop_buckets_below(txn, 3);
+    txn.commit();
+    first_bucket_may_live = true;
+  }
+  SUBCASE("they count no ids") {
+    change_rows([](std::uint64_t, BucketRow& row) { row.entries = 0; });
+  }
+  SUBCASE("they count far too many") {
+    change_rows([](std::uint64_t, BucketRow& row) { row.entries = ~std::uint64_t{0}; });
+  }
+  SUBCASE("their newest records seem to be long past") {
+    change_rows([](std::uint64_t, BucketRow& row) { row.newest_us = 1; });
+  }
+  SUBCASE("their newest records seem to be to come") {
+    change_rows([](std::uint64_t, BucketRow& row) { row.newest_us = kMaxTimeUs; });
+  }
+  SUBCASE("one begins after the log's end") {
+    change_rows([](std::uint64_t number, BucketRow& row) {
+      if (number == 2) row.first_lsn = 1 << 30;
+    });
+    first_bucket_may_live = true;
+  }
+  SUBCASE("the last one begins between two words") {
+    change_rows([](std::uint64_t number, BucketRow& row) {
+      if (number == 3) row.first_lsn += 4;
+    });
+  }
+  SUBCASE("one begins within a record") {
+    change_rows([](std::uint64_t number, BucketRow& row) {
+      if (number == 3) row.first_lsn += 8;
+    });
+  }
+  SUBCASE("all begin at 0") {
+    change_rows([](std::uint64_t, BucketRow& row) { row.first_lsn = 0; });
+    first_bucket_may_live = true;
+  }
+  SUBCASE("they are in the wrong order") {
+    change_rows([&](std::uint64_t number, BucketRow& row) { row.first_lsn = end.value - number * 800; });
+    first_bucket_may_live = true;
+  }
+  parts.host.reboot();
+  for (int opened = 0; opened < 2; ++opened) {
+    parts.open();
+    const FileStamp stamp = stamp_of(parts);
+    for (int bucket = 1; bucket < 3; ++bucket) {
+      for (int i = 0; i < 900; ++i) REQUIRE(knows(parts, id(bucket, i)));
+    }
+    if (!first_bucket_may_live) CHECK_FALSE(knows(parts, id(0, 0)));
+    CHECK(parts.head() == end);
+    CHECK(parts.header().marks.last_time_us == newest_us);
+    parts.open();
+    CHECK(stamp_of(parts) == stamp);  // It is whole, and not rebuilt each time.
+    parts.host.reboot();
+  }
+  // Much more in one bucket than its row says: the tables and the filter grow while the log is read.
+  parts.open();
+  for (int i = 0; i < kEach; ++i) {
+    if (parts.views->newest()->buckets.back().newest_table().full()) {
+      Layout next = parts.layout();
+      next.spare_table_slots = next_table_slots(next.current().tables, next.current().slots[next.current().tables - 1]);
+      parts.views->make_index(next.current().number, next.current().tables, next.spare_table_slots);
+      grow_index(next, parts.head());
+      parts.header().layout.publish(next);
+    }
+    parts.append(id(9, i));
+    if (i % 500 == 0) parts.flush();
+  }
+  parts.flush();
+  change_rows([](std::uint64_t, BucketRow& row) { row.entries = 1; });
+  parts.host.reboot();
+  parts.open();
+  CHECK(parts.layout().current().tables > 1);
+  CHECK(parts.layout().generation_count > 1);
+  for (int i = 0; i < kEach; ++i) REQUIRE(knows(parts, id(9, i)));
+  for (int i = 0; i < 900; ++i) REQUIRE(knows(parts, id(2, i)));
 }
 
 TEST_CASE("a rebuild within the same boot goes on with the clock that a fault of the wall clock was measured by") {
@@ -256,7 +344,16 @@ TEST_CASE("a rebuild within the same boot keeps the claims that outlive their ow
 TEST_CASE("a rebuild within the same boot keeps the line below which a size cap has forgotten") {
   Parts parts;
   parts.header().known_since_us.store(12'345);
-  std::filesystem::remove(parts.live_dir / "filter-1");
+  const std::filesystem::path filter = parts.live_dir / "filter-1";
+  SUBCASE("") {
+    std::filesystem::remove(filter);
+  }
+  SUBCASE("and has it on disk once the ring is saved, for the next boot") {
+    parts.append("only in the ring");
+    std::filesystem::remove(filter);
+    parts.open();
+    parts.host.reboot();
+  }
   parts.open();
   CHECK(parts.header().known_since_us == 12'345);
 }

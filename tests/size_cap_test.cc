@@ -1,6 +1,9 @@
+#include <signal.h>
+
 #include <cstdint>
 #include <string>
 
+#include "shared.h"
 #include "store_files.h"
 #include "support.h"
 
@@ -116,4 +119,130 @@ TEST_CASE("without a cap a store remembers from the retention's edge on") {
   CHECK_FALSE(scope.contains("a"));
   CHECK(store.known_since() == processed + 1us);
   CHECK(scope.mark("a", {.sent_at = processed}) == Verdict::too_old);
+}
+
+TEST_CASE("what a cap made a store forget before it was ever flushed is known after a power failure") {
+  const TempDir dir;
+  const Shared<FakeHost> host;
+  Options options = capped(std::uint64_t{1} << 20);
+  options.flush_interval = 1h;
+  const Time sent{std::chrono::microseconds{host->wall_us()}};
+  REQUIRE(wait_for(spawn([&]() -> int {
+            const Store store = StoreAccess::open(dir / "store", options, *host);
+            const Scope scope = store.scope("orders");
+            for (std::uint64_t id = 0; scope.contains(id_of(0)) || id == 0; ++id) {
+              scope.mark(id_of(id));
+              host->advance(1ms);
+            }
+            store.transact([&](Transaction& tx) { tx.mark(scope, "with an effect"); });
+            ::raise(SIGKILL);
+            return 1;
+          })) == -SIGKILL);
+  host->reboot();
+  const Store store = StoreAccess::open(dir / "store", options, *host);
+  CHECK(store.scope("orders").contains("with an effect"));
+  CHECK(store.known_since() > sent);
+  CHECK(store.scope("orders").mark(id_of(0), {.sent_at = sent}) == Verdict::too_old);
+}
+
+TEST_CASE("a capped store with many small blocks to delete opens after a reboot, with every live id") {
+  const TempDir dir;
+  FakeHost host;
+  Options options = capped(std::uint64_t{1} << 20);
+  options.flush_interval = 1h;
+  std::uint64_t marked = 0;
+  std::uint64_t oldest = 0;
+  {
+    const Store store = StoreAccess::open(dir / "store", options, host);
+    const Scope scope = store.scope("orders");
+    for (; marked < 6'000; ++marked) {
+      scope.mark(id_of(marked));
+      if (marked % 10 == 9) store.sync();
+    }
+    // More at once than the cap allows: buckets are dropped that are only in the ring, others wait to be deleted.
+    for (; marked < 40'000; ++marked) scope.mark(id_of(marked));
+    REQUIRE(store.metrics().early_drops > 0);
+    store.expire();  // So that the flusher drops no more.
+    while (!scope.contains(id_of(oldest))) ++oldest;
+  }
+  host.reboot();
+  const Scope scope = StoreAccess::open(dir / "store", options, host).scope("orders");
+  for (std::uint64_t id = oldest; id < marked; ++id) REQUIRE(scope.contains(id_of(id)));
+}
+
+TEST_CASE("one mark under a clock that is a year ahead does not make all that comes later too old") {
+  const TempDir dir;
+  FakeHost host;
+  const Options options = capped(std::uint64_t{1} << 20);
+  std::uint64_t marked = 0;
+  std::uint64_t too_old = 0;
+  const auto now = [&] { return Time{std::chrono::microseconds{host.wall_us()}}; };
+  const auto mark_many = [&](const Store& store) {
+    const Scope scope = store.scope("orders");
+    for (int i = 0; i < 40'000; ++i, ++marked) {
+      host.advance(1ms);
+      too_old += scope.mark(id_of(marked), {.sent_at = now() + 1us}) == Verdict::too_old;
+      if (marked % 1'000 == 0) store.expire();
+    }
+    CHECK(store.known_since() <= now() + 1us);
+  };
+  {
+    const Store store = StoreAccess::open(dir / "store", options, host);
+    bool dropped_meanwhile = false;
+    SUBCASE("and its bucket is dropped when the clock is right again") {}
+    SUBCASE("and its bucket is dropped while it is ahead") {
+      dropped_meanwhile = true;
+    }
+    store.scope("orders").mark("before");
+    host.step_wall(365 * 24h);
+    store.scope("orders").mark("glitch");
+    if (dropped_meanwhile) mark_many(store);
+    CHECK(too_old == 0);
+    host.step_wall(-365 * 24h);
+    store.expire();
+    host.advance(1ms);
+    const Time edge = now();
+    mark_many(store);
+    CHECK(too_old == 0);
+    CHECK(store.scope("orders").mark("what may have been forgotten", {.sent_at = edge - 1h}) ==
+          (dropped_meanwhile || store.known_since() > edge - 1h ? Verdict::too_old : Verdict::fresh));
+  }
+  host.reboot();
+  host.advance(7 * 24h);
+  const Store store = StoreAccess::open(dir / "store", options, host);
+  mark_many(store);
+  CHECK(too_old == 0);
+}
+
+TEST_CASE("what a cap has forgotten stays known over a boot whose clock is not set yet") {
+  const TempDir dir;
+  FakeHost host;
+  const Options options = capped(std::uint64_t{1} << 20);
+  Time known_since;
+  {
+    const Store store = StoreAccess::open(dir / "store", options, host);
+    for (std::uint64_t id = 0; id < 40'000; ++id) {
+      store.scope("orders").mark(id_of(id));
+      host.advance(1ms);
+    }
+    store.expire();
+    known_since = store.known_since();
+  }
+  host.reboot();
+  host.step_wall(-300 * 24h);
+  const Store store = StoreAccess::open(dir / "store", options, host);
+  host.advance(50min);
+  store.expire();
+  CHECK(store.known_since() == known_since);
+  SUBCASE("when it is set within the hour") {
+    host.step_wall(300 * 24h);
+    host.advance(2h);
+    store.expire();
+    CHECK(store.known_since() == known_since);
+  }
+  SUBCASE("but not when it never is: the clock was wrong before") {
+    host.advance(11min);
+    store.expire();
+    CHECK(store.known_since() <= Time{std::chrono::microseconds{host.wall_us() + 1}});
+  }
 }

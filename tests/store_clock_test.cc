@@ -1,6 +1,7 @@
 #include <optional>
 #include <string>
 
+#include "shared.h"
 #include "support.h"
 
 using namespace oncelog;
@@ -142,4 +143,83 @@ TEST_CASE("when the lanes run out because the wall clock runs ahead, the current
   store.expire();
   mark();
   CHECK(store.metrics().live_buckets.size() == 1);
+}
+
+TEST_CASE("a store that was opened before the clock was set follows it after a retention, in every process") {
+  const TempDir dir;
+  const Shared<FakeHost> host;
+  const Options options{.retention = 24h, .expected_ids = 1, .flush_interval = 1h};
+  const std::uint64_t kPerHour = 10;
+  std::uint64_t marked = 0;
+  const auto hours = [&](const Store& store, int count) {
+    for (int hour = 0; hour < count; ++hour) {
+      for (std::uint64_t i = 0; i < kPerHour; ++i) {
+        REQUIRE(store.scope("s").mark(std::to_string(marked++)) == Verdict::fresh);
+      }
+      host->advance(1h);
+      store.expire();
+    }
+  };
+  {
+    const Store store = StoreAccess::open(dir / "store", options, *host);
+    hours(store, 1);
+    host->step_wall(30 * 24h);
+    store.scope("s").mark("a business key");
+    hours(store, 23);
+    CHECK(store.scope("s").contains("a business key"));
+    CHECK(store.metrics().clock_fault > 0us);
+    hours(store, 2);
+    CHECK_FALSE(store.scope("s").contains("a business key"));
+    CHECK_FALSE(store.scope("s").contains("0"));
+    CHECK(store.metrics().clock_fault == 0us);
+    hours(store, 24 * 3);
+    CHECK(store.metrics().ids <= (24 + 3 + 1) * kPerHour);
+    CHECK(store.known_since() == Time{std::chrono::microseconds{host->wall_us()}} - 24h + 1us);
+    for (std::uint64_t id = marked - 23 * kPerHour; id < marked; ++id)
+      REQUIRE(store.scope("s").contains(std::to_string(id)));
+    // Another process sees the same.
+    const auto newest = std::to_string(marked - 1);
+    const auto gone = std::to_string(marked - 25 * kPerHour);
+    CHECK(wait_for(spawn([&] {
+            const Store other = StoreAccess::open(dir / "store", options, *host);
+            return other.metrics().clock_fault == 0us && other.scope("s").contains(newest) &&
+                           !other.scope("s").contains(gone)
+                       ? 0
+                       : 1;
+          })) == 0);
+    // And what another one follows, this one follows.
+    host->step_wall(10 * 24h);
+    CHECK(wait_for(spawn([&] {
+            const Store other = StoreAccess::open(dir / "store", options, *host);
+            other.expire();
+            host->advance(24h);
+            other.expire();
+            return 0;
+          })) == 0);
+    CHECK(store.metrics().clock_fault == 0us);
+    CHECK_FALSE(store.scope("s").contains(newest));
+  }
+  // Opened again in the same boot, it goes on with the clock that it follows.
+  const Store store = StoreAccess::open(dir / "store", options, *host);
+  CHECK(store.metrics().clock_fault == 0us);
+}
+
+TEST_CASE("after the clock was set back for good, ids are remembered for a retention again once it has lasted") {
+  const TempDir dir;
+  FakeHost host;
+  const Store store = StoreAccess::open(dir / "store", {.retention = 24h, .flush_interval = 1h}, host);
+  const Scope scope = store.scope("s");
+  scope.mark("before");
+  host.step_wall(-48h);
+  store.expire();
+  for (int hour = 0; hour < 24 + 48; ++hour) {
+    host.advance(1h);
+    store.expire();
+  }
+  CHECK_FALSE(scope.contains("before"));
+  REQUIRE(scope.mark("after") == Verdict::fresh);
+  host.advance(24h - 1us);
+  CHECK(scope.contains("after"));
+  host.advance(1us);
+  CHECK_FALSE(scope.contains("after"));
 }

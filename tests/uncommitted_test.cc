@@ -46,7 +46,7 @@ struct TestUncommitted : Parts {
   /// The transaction's commit, without what comes after it.
   void commit() {
     lmdb::WriteTxn txn(tables.env);
-    write_log(txn, *tables.log, *tables.catalog, live->ring(), layout(), flushed(), end,
+    write_log(txn, *tables.log, *tables.catalog, header(), live->ring(), layout(), flushed(), end,
               [&](std::span<std::byte> block, Lsn lsn) { uncommitted->make_messages(block, lsn); });
     txn.commit();
   }

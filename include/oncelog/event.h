@@ -27,7 +27,8 @@ using DecisionHook = std::function<void(const Decision&)>;
 /// What can happen to a store that its operator should know of.
 enum class StoreEventKind : std::uint8_t {
   bucket_dropped_early,  ///< Options::max_bytes made the store forget before the retention was over.
-  clock_fault,           ///< The wall clock runs ahead of the boot clock; expiry follows the latter.
+  clock_fault,           ///< The wall clock runs ahead of the boot clock; expiry follows the latter until the
+                         ///< former has been ahead for the retention (an hour at least), and is believed.
   flush_failed,          ///< A group commit failed; marks are refused until one succeeds.
   flush_recovered,       ///< One did.
 };
