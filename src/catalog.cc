@@ -8,6 +8,7 @@ namespace oncelog::internal {
 namespace {
 
 constexpr std::string_view kIdentityKey = "identity";
+constexpr std::string_view kLiveDirKey = "live_dir";
 
 std::string_view key_of(Catalog::Number which) {
   return which == Catalog::Number::token_epoch ? "token_epoch" : "known_since_us";
@@ -73,6 +74,16 @@ std::uint64_t Catalog::number(const lmdb::Txn& txn, Number which) const {
 
 void Catalog::put_number(lmdb::WriteTxn& txn, Number which, std::uint64_t value) const {
   txn.put(meta_, text_val(key_of(which)), struct_bytes(value));
+}
+
+std::optional<std::string> Catalog::live_dir(const lmdb::Txn& txn) const {
+  const auto bytes = txn.get(meta_, text_val(kLiveDirKey));
+  if (!bytes) return std::nullopt;
+  return std::string(reinterpret_cast<const char*>(bytes->data()), bytes->size());
+}
+
+void Catalog::put_live_dir(lmdb::WriteTxn& txn, std::string_view live_dir) const {
+  txn.put(meta_, text_val(kLiveDirKey), lmdb::to_bytes(live_dir));
 }
 
 std::vector<std::pair<std::uint64_t, BucketRow>> Catalog::buckets(const lmdb::Txn& txn) const {

@@ -18,7 +18,7 @@ namespace oncelog::internal {
 /// The small tables of LMDB beside the log: who this store is (`meta`), which time buckets it has (`buckets`), and the
 /// numbers of its scopes (`scopes`). Values are fixed little-endian structs, checked for their size when read.
 
-inline constexpr std::uint32_t kFormatVersion = 2;
+inline constexpr std::uint32_t kFormatVersion = 3;
 
 /// Written once, when the store is created.
 struct StoreIdentity {
@@ -53,6 +53,11 @@ class Catalog {
   enum class Number { token_epoch, known_since_us };
   std::uint64_t number(const lmdb::Txn& txn, Number which) const;
   void put_number(lmdb::WriteTxn& txn, Number which, std::uint64_t value) const;
+
+  /// Where the store's shared memory is: a directory, or kOwnLiveDir for the store's own. Nothing until it was noted.
+  static constexpr std::string_view kOwnLiveDir = ".";
+  std::optional<std::string> live_dir(const lmdb::Txn& txn) const;
+  void put_live_dir(lmdb::WriteTxn& txn, std::string_view live_dir) const;
 
   /// By bucket number, ascending: (number, row).
   std::vector<std::pair<std::uint64_t, BucketRow>> buckets(const lmdb::Txn& txn) const;

@@ -78,10 +78,18 @@ void Engine::each_mortal_claim(Visit visit) {
 }
 
 void Engine::free_claims_of(std::span<const ProcessIdentity> owners) {
-  const LeaseTable leases = live_->leases();
   // What a dead transaction has left is free once it is settled, which a flush begins with. Within a transaction of
   // this thread there is nothing left to settle. Acquire: pairs with the release in Uncommitted::announce.
   if (live_->header().pending.begin.load(std::memory_order_acquire) != 0) flusher_->flush();
+  free_settled_claims_of(owners);
+}
+
+void Engine::free_own_claims() {
+  free_settled_claims_of({&self_, 1});
+}
+
+void Engine::free_settled_claims_of(std::span<const ProcessIdentity> owners) {
+  const LeaseTable leases = live_->leases();
   if (owners.empty() || !leases.any()) return;
   bool wake = false;
   each_mortal_claim([&](Lease& lease) {

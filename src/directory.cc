@@ -6,10 +6,13 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <vector>
 
+#include "descriptors.h"
 #include "message_hash.h"
 #include "shared_memory.h"
 
@@ -30,29 +33,60 @@ bool is_network_filesystem(const std::filesystem::path& directory) {
     case 0x0BD00BD0:  // Lustre
     case 0x01021997:  // 9p
     case 0x47504653:  // GPFS
+    case 0x65735546:  // FUSE, behind which there may be any of them
       return true;
     default:
       return false;
   }
 }
 
+struct Owner {
+  bool may_be_foreign;
+};
+
+/// Makes the names in a directory durable. One that may be foreign and must not be read is its owner's to sync.
+void sync_names(const std::filesystem::path& directory, Owner owner) {
+  const Descriptor file = open_descriptor(directory, O_RDONLY | O_DIRECTORY);
+  if (file && ::fsync(file.get()) == 0) return;
+  if (owner.may_be_foreign && errno == EACCES) return;
+  throw system_error(errno, "fsync", directory);
+}
+
+/// Makes a directory and those above it that are missing; their names are on disk when it returns.
+void make_directories(const std::filesystem::path& directory) {
+  std::vector<std::filesystem::path> missing;
+  std::error_code failed;
+  for (std::filesystem::path path = std::filesystem::absolute(directory); !std::filesystem::exists(path, failed);
+       path = path.parent_path()) {
+    if (failed) throw system_error(failed.value(), "looking at it", path);
+    // "a/" is a path to nothing within "a".
+    if (path.has_filename() && path.filename() != "." && path.filename() != "..") missing.push_back(path);
+    if (!path.has_relative_path()) break;
+  }
+  for (auto path = missing.rbegin(); path != missing.rend(); ++path) {
+    std::filesystem::create_directory(*path, failed);
+    if (failed) throw system_error(failed.value(), "creating it", *path);
+    sync_names(path->parent_path(), {.may_be_foreign = true});
+  }
+}
+
 }  // namespace
+
+Error no_store(const std::filesystem::path& directory) {
+  return Error(
+      ErrorCode::not_found,
+      fmt::format("{}: there is no oncelog store; correct the path, or let a first mark create it", directory.string()),
+      directory);
+}
 
 void check_directory(const std::filesystem::path& directory, const Options& options) {
   namespace fs = std::filesystem;
   std::error_code failed;
   const fs::file_status status = fs::status(directory, failed);
   const bool may_create = options.create && !options.read_only;
-  const auto no_store = [&] {
-    return Error(ErrorCode::not_found,
-                 fmt::format("{}: there is no oncelog store; correct the path, or let a first mark create it",
-                             directory.string()),
-                 directory);
-  };
   if (status.type() == fs::file_type::not_found) {
-    if (!may_create) throw no_store();
-    fs::create_directories(directory, failed);
-    if (failed) throw system_error(failed.value(), "creating it", directory);
+    if (!may_create) throw no_store(directory);
+    make_directories(directory);
   } else if (failed) {
     throw system_error(failed.value(), "looking at it", directory);
   } else if (status.type() != fs::file_type::directory) {
@@ -77,14 +111,14 @@ void check_directory(const std::filesystem::path& directory, const Options& opti
     if (failed) throw system_error(failed.value(), "reading it", directory);
     for (const auto& entry : entries) {
       const std::string name = entry.path().filename().string();
-      if (name == "oncelog.lock" || name == "lock.mdb") continue;
+      if (name == "oncelog.lock" || name == "lock.mdb" || name.starts_with(kNewDataPrefix)) continue;
       if (::stat(data.c_str(), &data_status) == 0) break;  // Another process creates the store at this moment.
       throw Error(ErrorCode::not_a_store,
                   fmt::format("{}: holds other files (\"{}\") and no oncelog store; name an empty or a new directory",
                               directory.string(), name),
                   directory);
     }
-    if (!may_create) throw no_store();
+    if (!may_create) throw no_store(directory);
     if (::stat(directory.c_str(), &data_status) != 0) throw system_error(errno, "stat", directory);
   }
   if (!options.allow_foreign_owner && data_status.st_uid != ::geteuid() && data_status.st_uid != 0) {
@@ -105,16 +139,6 @@ void make_live_directory(const std::filesystem::path& live_dir, const std::files
   struct stat data {};
   if (::stat((directory / "data.mdb").c_str(), &data) != 0) throw system_error(errno, "stat", directory);
   if (::lchown(live_dir.c_str(), data.st_uid, data.st_gid) != 0) throw system_error(errno, "lchown", live_dir);
-}
-
-void check_not_emptied(const std::filesystem::path& directory) {
-  struct stat status {};
-  const std::filesystem::path data = directory / "data.mdb";
-  if (::stat(data.c_str(), &status) != 0 || status.st_size != 0) return;
-  throw Error(
-      ErrorCode::corrupt,
-      fmt::format("{}: is empty; restore it from a backup, or delete the directory to begin anew", data.string()),
-      data);
 }
 
 Uuid home_of(const std::filesystem::path& directory, const Uuid& store_id) {
@@ -139,14 +163,31 @@ Uuid home_of(const std::filesystem::path& directory, const Uuid& store_id) {
 }
 
 void sync_directory(const std::filesystem::path& directory) {
-  for (const auto& path : {directory, std::filesystem::absolute(directory).parent_path()}) {
-    const int file = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    const bool synced = file >= 0 && ::fsync(file) == 0;
-    const int error_number = errno;
-    if (file >= 0) ::close(file);
-    // A parent that may not be read is another's to sync.
-    if (!synced && path == directory) throw system_error(error_number, "fsync", path);
+  sync_names(directory, {.may_be_foreign = false});
+  sync_names(std::filesystem::absolute(directory).parent_path(), {.may_be_foreign = true});
+}
+
+void prepare_lock_file(const std::filesystem::path& directory, unsigned max_readers) {
+  // LMDB's own: a header of at most four cache lines, and one for each reader. It takes what is larger as it is.
+  constexpr off_t kCacheLine = 64;
+  const off_t bytes = (off_t{max_readers} + 4) * kCacheLine;
+  const std::filesystem::path path = directory / "lock.mdb";
+  Descriptor file = open_descriptor(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0660);
+  if (file) {
+    give_to_owner_of_directory(file.get(), path);
+  } else if (errno == EEXIST) {
+    file = open_descriptor(path, O_RDWR | O_NOFOLLOW);
   }
+  if (!file) throw system_error(errno, "opening it", path);
+  struct stat status {};
+  if (::fstat(file.get(), &status) != 0) throw system_error(errno, "fstat", path);
+  // Without changing the size, from which LMDB derives the number of readers.
+  if (::fallocate(file.get(), FALLOC_FL_KEEP_SIZE, 0, std::max(bytes, status.st_size)) == 0) return;
+  int error_number = errno;
+  if (error_number == EOPNOTSUPP || error_number == ENOSYS) {
+    error_number = ::posix_fallocate(file.get(), 0, std::max(bytes, status.st_size));
+  }
+  if (error_number != 0) throw system_error(error_number, "allocating lock.mdb", path);
 }
 
 std::string external_name(const Uuid& home) {

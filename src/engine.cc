@@ -10,6 +10,7 @@
 #include "argument_checks.h"
 #include "directory.h"
 #include "fork_generation.h"
+#include "new_store.h"
 #include "recovery.h"
 
 namespace oncelog::internal {
@@ -17,7 +18,6 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr const char* kOwnDirectory = ".";  // As noted in the open lock's file.
 constexpr std::int64_t kReapIntervalUs = 10'000'000;
 constexpr unsigned kTables = 8;  // Named LMDB tables, and room for more in later versions.
 
@@ -27,10 +27,10 @@ Engine::Engine(const std::filesystem::path& directory, const Options& options, c
     : process_(fork_generation()), directory_(directory), options_(options), host_(host) {
   check_option_ranges(options_);
   check_directory(directory_, options_);
-  open_lock_.emplace(directory_);
-  const bool alone = open_lock_->join();
-  if (!open_lock_->noted_live_dir().empty()) check_not_emptied(directory_);
-  open_environment();
+  // From here on to the unlock below one process at a time. Only the one that is alone writes to data.mdb: nobody else
+  // ever waits for LMDB's write lock while others wait to open the store.
+  const bool alone = lock_store();
+  open_environment(alone);
   const std::filesystem::path former_dir = former_live_dir();
   choose_live_dir(former_dir, alone);
   check_live_dir_owner();
@@ -38,7 +38,7 @@ Engine::Engine(const std::filesystem::path& directory, const Options& options, c
   if (alone && log_to_verify_) recovery.verify_log();
   live_.emplace(recovery.open(live_dir_, former_dir, alone));
   join_pid_namespace(alone);
-  open_lock_->note_live_dir(live_dir_ == own_live_dir() ? kOwnDirectory : live_dir_);
+  if (alone) note_live_dir();
 
   LiveHeader& header = live_->header();
   clock_.emplace(host_, header.clock);
@@ -62,10 +62,10 @@ Engine::Engine(const std::filesystem::path& directory, const Options& options, c
                         reap_claims();
                       }
                     });
-    // Left by a program that this process ran before an exec: they would look like its own for ever.
-    free_claims_of({&self_, 1});
   }
   open_lock_->unlock();
+  // Left by a program that this process ran before an exec: they would look like its own for ever.
+  if (!options_.read_only) free_own_claims();
 }
 
 Engine::~Engine() {
@@ -88,57 +88,73 @@ Engine::~Engine() {
   }
 }
 
-void Engine::open_environment() {
-  constexpr std::uint64_t kGranule = std::uint64_t{64} << 10;  // A multiple of every page size.
-  struct stat status {};
-  const std::filesystem::path data = directory_ / "data.mdb";
-  const bool was_there = ::stat(data.c_str(), &status) == 0;
-  try {
-    env_.emplace(directory_, MDB_NOTLS | MDB_NORDAHEAD, options_.map_bytes / kGranule * kGranule, options_.max_readers,
-                 kTables);
-  } catch (const Error&) {
-    // Half a first page would be taken for garbage next time. The open lock keeps others from having begun to use it.
-    if (!was_there) ::unlink(data.c_str());
-    throw;
-  }
-  env_->reader_check();
-  lmdb::WriteTxn txn(*env_);
-  log_to_verify_ = env_->complete_file();
-  MDB_stat stat{};
-  env_->check(mdb_env_stat(env_->get(), &stat), "mdb_env_stat");
+/// Locks data.mdb, made first where there is none, and joins the store's users; returns whether there are no others.
+bool Engine::lock_store() {
   const bool may_create = options_.create && !options_.read_only;
-  if (stat.ms_entries == 0 && !may_create) {
-    throw Error(ErrorCode::not_found,
-                fmt::format("{}: there is no oncelog store; correct the path, or let a first mark create it",
-                            directory_.string()),
-                directory_);
-  }
-  const unsigned create = stat.ms_entries == 0 ? MDB_CREATE : 0;
-  catalog_.emplace(txn, create);
-  log_.emplace(txn, create);
-  user_tables_.emplace(txn);
-  const auto stored = catalog_->identity(txn);
-  if (stored) {
-    identity_ = *stored;
-    check_options(options_);
-    if (identity_.format_version < kFormatVersion && !options_.read_only) {
-      // The records of earlier formats are records of this one; a version that knows no more must not open it again.
-      identity_.format_version = kFormatVersion;
-      catalog_->put_identity(txn, identity_);
+  for (;;) {
+    open_lock_.emplace(directory_);
+    if (!open_lock_->acquire()) {
+      if (!may_create) throw no_store(directory_);
+      create_data_file(directory_, options_);
+      continue;
     }
-  } else if (create != 0) {
-    identity_.buckets = options_.buckets.value_or(kDefaultBuckets);
-    identity_.retention_us = std::chrono::microseconds(options_.retention.value_or(kDefaultRetention)).count();
-    identity_.store_id = random_uuid();
-    fill_random(&identity_.hash_seed, sizeof identity_.hash_seed);
-    catalog_->put_identity(txn, identity_);
+    const bool alone = open_lock_->join();
+    if (alone) {
+      if (is_unfinished(*open_lock_, directory_)) {
+        if (!may_create) throw no_store(directory_);
+        replace_data_file(directory_, options_);
+        continue;
+      }
+      remove_unfinished(directory_);
+      prepare_lock_file(directory_, options_.max_readers);
+    }
+    open_lock_->pair();
+    return alone;
+  }
+}
+
+/// Opens LMDB's environment and its tables, and reads the store's identity.
+void Engine::open_environment(bool alone) {
+  constexpr std::uint64_t kGranule = std::uint64_t{64} << 10;  // A multiple of every page size.
+  env_.emplace(directory_, MDB_NOTLS | MDB_NORDAHEAD, options_.map_bytes / kGranule * kGranule, options_.max_readers,
+               kTables);
+  env_->reader_check();
+  if (alone) {
+    lmdb::WriteTxn txn(*env_);
+    log_to_verify_ = env_->complete_file();
+    open_tables(txn, MDB_CREATE);
+    upgrade(txn);
+    txn.commit();
+    if (identity_.format_version == kFormatVersion) open_lock_->forget_earlier_version();
   } else {
+    lmdb::Txn txn(*env_, MDB_RDONLY);
+    open_tables(txn, 0);
+    txn.keep_tables();
+  }
+  home_ = home_of(directory_, identity_.store_id);
+}
+
+/// `create` is MDB_CREATE for a table that stores of the first format lack.
+void Engine::open_tables(lmdb::Txn& txn, unsigned create) {
+  catalog_.emplace(txn, 0);
+  log_.emplace(txn, 0);
+  const auto stored = catalog_->identity(txn);
+  if (!stored) {
     throw Error(ErrorCode::not_a_store,
                 fmt::format("{}: its LMDB file says nothing of an oncelog store", directory_.string()), directory_);
   }
-  txn.commit();
-  if (create != 0) sync_directory(directory_);
-  home_ = home_of(directory_, identity_.store_id);
+  user_tables_.emplace(txn, create);
+  identity_ = *stored;
+  check_options(options_);
+}
+
+/// The records of earlier formats are records of this one; a version that knows no more must not open it again.
+void Engine::upgrade(lmdb::WriteTxn& txn) {
+  if (identity_.format_version >= kFormatVersion || options_.read_only) return;
+  identity_.format_version = kFormatVersion;
+  catalog_->put_identity(txn, identity_);
+  const std::string noted = open_lock_->formerly_noted_live_dir().string();
+  if (!noted.empty()) catalog_->put_live_dir(txn, noted);
 }
 
 void Engine::check_options(const Options& options) const {
@@ -196,9 +212,19 @@ std::filesystem::path Engine::own_live_dir() const {
 /// Where this store's shared memory was last; empty when that is not known. What a copied store has noted is the
 /// original's.
 std::filesystem::path Engine::former_live_dir() const {
-  const std::filesystem::path noted = open_lock_->noted_live_dir();
-  if (noted == kOwnDirectory) return own_live_dir();
+  const auto noted_text = catalog_->live_dir(lmdb::Txn(*env_, MDB_RDONLY));
+  const std::filesystem::path noted = noted_text ? std::filesystem::path(*noted_text) : open_lock_->formerly_noted_live_dir();
+  if (noted == Catalog::kOwnLiveDir) return own_live_dir();
   return noted.filename() == external_name(home_) ? noted : std::filesystem::path();
+}
+
+/// Once the shared memory is there: until then what is left of it is where it was.
+void Engine::note_live_dir() {
+  const std::string note = live_dir_ == own_live_dir() ? std::string(Catalog::kOwnLiveDir) : live_dir_.string();
+  if (catalog_->live_dir(lmdb::Txn(*env_, MDB_RDONLY)) == note) return;
+  lmdb::WriteTxn txn(*env_);
+  catalog_->put_live_dir(txn, note);
+  txn.commit();
 }
 
 void Engine::choose_live_dir(const std::filesystem::path& former_dir, bool alone) {

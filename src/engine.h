@@ -96,6 +96,8 @@ class Engine {
   std::vector<ClaimInfo> claims();
   /// Frees what dead owners have left.
   void reap_claims();
+  /// Frees what an earlier program of this process has left. Waits for nobody's transaction.
+  void free_own_claims();
   /// Frees what these have left, who will not come back to it.
   void free_claims_of(std::span<const ProcessIdentity> owners);
 
@@ -149,11 +151,16 @@ class Engine {
 
   static constexpr std::size_t kChunk = 64;  // Ids decided under one hold of the store's mutex.
 
-  void open_environment();
+  // The steps of opening, in their order.
+  bool lock_store();
+  void open_environment(bool alone);
+  void open_tables(lmdb::Txn& txn, unsigned create);
+  void upgrade(lmdb::WriteTxn& txn);
   std::filesystem::path live_dir_for(const Options& options) const;
   std::filesystem::path own_live_dir() const;
   std::filesystem::path former_live_dir() const;
   void choose_live_dir(const std::filesystem::path& former_dir, bool alone);
+  void note_live_dir();
   void check_live_dir_owner() const;
   void join_pid_namespace(bool alone);
   void check_usable() const;
@@ -214,6 +221,7 @@ class Engine {
   bool when_free(const Probe& probe, std::chrono::milliseconds patience, std::optional<ClaimOwner>& owner, Take take);
   template <typename Visit>
   void each_mortal_claim(Visit visit);
+  void free_settled_claims_of(std::span<const ProcessIdentity> owners);
   void sleep_until_freed(const Probe& probe, std::chrono::steady_clock::time_point limit);
   void assign_token_epoch();
 

@@ -71,12 +71,22 @@ Error make_error(int code, const char* call, const std::filesystem::path& path) 
 Env::Env(const std::filesystem::path& directory, unsigned flags, std::uint64_t map_bytes, unsigned max_readers,
          unsigned max_dbs)
     : path_(directory) {
+  if ((flags & MDB_NOSUBDIR) == 0) {
+    directory_ = open_descriptor(directory, O_PATH | O_DIRECTORY);
+    if (!directory_) throw system_error(errno, "opening it", directory);
+  }
   check(mdb_env_create(&env_), "mdb_env_create");
   try {
     check(mdb_env_set_mapsize(env_, map_bytes), "mdb_env_set_mapsize");
     check(mdb_env_set_maxreaders(env_, max_readers), "mdb_env_set_maxreaders");
     check(mdb_env_set_maxdbs(env_, max_dbs), "mdb_env_set_maxdbs");
-    const int code = mdb_env_open(env_, directory.c_str(), flags, 0660);
+    const int code = [&] {
+      const StandardStreamsTaken taken;
+      return mdb_env_open(env_, directory.c_str(), flags, 0660);
+    }();
+    // LMDB's other descriptors are close-on-exec already; the read-write one it leaves to be inherited.
+    mdb_filehandle_t file = -1;
+    if (code == MDB_SUCCESS && mdb_env_get_fd(env_, &file) == MDB_SUCCESS) close_on_exec(file);
     if (code == ENOMEM) {
       throw Error(
           ErrorCode::unsupported,
@@ -97,6 +107,18 @@ Env::Env(const std::filesystem::path& directory, unsigned flags, std::uint64_t m
 
 Env::~Env() {
   if (env_ != nullptr) mdb_env_close(env_);
+}
+
+bool Env::has_its_file() const {
+  if (!directory_) return true;
+  mdb_filehandle_t file = -1;
+  struct stat opened {};
+  check(mdb_env_get_fd(env_, &file), "mdb_env_get_fd");
+  if (::fstat(file, &opened) != 0) throw system_error(errno, "fstat", path_);
+  if (opened.st_nlink == 0) return false;
+  struct stat named {};
+  if (::fstatat(directory_.get(), "data.mdb", &named, 0) != 0) return errno != ENOENT;  // Else nobody knows.
+  return named.st_dev == opened.st_dev && named.st_ino == opened.st_ino;
 }
 
 void Env::reader_check() const {
@@ -178,6 +200,12 @@ MDB_dbi Txn::open_table(const char* name, unsigned flags) {
   return dbi;
 }
 
+void Txn::keep_tables() {
+  const int code = mdb_txn_commit(txn_);
+  txn_ = nullptr;  // Freed by the call whatever it returns.
+  env_.check(code, "mdb_txn_commit");
+}
+
 MDB_stat Txn::stat(MDB_dbi dbi) const {
   MDB_stat stat{};
   env_.check(mdb_stat(txn_, dbi, &stat), "mdb_stat");
@@ -185,6 +213,13 @@ MDB_stat Txn::stat(MDB_dbi dbi) const {
 }
 
 void WriteTxn::commit() {
+  if (!env_.has_its_file()) {
+    throw Error(ErrorCode::io,
+                fmt::format("{}: data.mdb was deleted or replaced while the store is open, and what is written to it now "
+                            "would be lost; close the store in every process, and restore data.mdb from a backup",
+                            env_.path().string()),
+                env_.path());
+  }
   int code = mdb_txn_commit(txn_);
   txn_ = nullptr;  // Freed by the call whatever it returns.
   if (code == EIO && no_room_for_a_page(env_)) code = ENOSPC;

@@ -11,6 +11,8 @@
 
 #include <oncelog/error.h>
 
+#include "descriptors.h"
+
 namespace oncelog::internal::lmdb {
 
 /// LMDB's handles as owners, with its names kept. A failed call is an oncelog::Error that names the call and the path;
@@ -65,11 +67,15 @@ class Env {
   /// Error::corrupt. Reads the free list, by descriptor, only when the file is short.
   bool complete_file() const;
 
+  /// Whether data.mdb is still in its directory, and not deleted or replaced since it was opened. Two system calls.
+  bool has_its_file() const;
+
   /// Leaks the environment: in a child of the process that opened it nothing may be closed.
   void abandon() { env_ = nullptr; }
 
  private:
   std::filesystem::path path_;
+  Descriptor directory_;  // Empty with MDB_NOSUBDIR. Its path may be relative, and the process goes elsewhere.
   MDB_env* env_ = nullptr;
   std::size_t page_bytes_ = 0;
 };
@@ -93,6 +99,9 @@ class Txn {
   MDB_dbi open_table(const char* name, unsigned flags);
   MDB_stat stat(MDB_dbi dbi) const;
 
+  /// Ends a transaction that only reads; the tables that it has opened stay open, which else are closed with it.
+  void keep_tables();
+
  protected:
   const Env& env_;
   MDB_txn* txn_ = nullptr;
@@ -104,7 +113,8 @@ class WriteTxn : public Txn {
   explicit WriteTxn(const Env& env) : Txn(env, 0) {}
   /// Leaks it: in a child of the process that began it nothing may be ended.
   void abandon() { txn_ = nullptr; }
-  /// Error::full also when LMDB reports a short write as EIO and the disk turns out to have no room.
+  /// Error::io, and nothing is written, when data.mdb was deleted or replaced: nobody could ever read it. Error::full also
+  /// when LMDB reports a short write as EIO and the disk turns out to have no room.
   void commit();
 };
 

@@ -15,6 +15,8 @@
 
 #include <oncelog/error.h>
 
+#include "descriptors.h"
+
 namespace oncelog::internal {
 namespace {
 
@@ -27,11 +29,10 @@ struct Status {
 /// What /proc/PID/stat says (proc(5)); nothing where it cannot be read, which does not mean that there is no process.
 std::optional<Status> read_status(std::int32_t pid) {
   const std::string path = fmt::format("/proc/{}/stat", pid);
-  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (file < 0) return std::nullopt;
+  const Descriptor file = open_descriptor(path, O_RDONLY);
+  if (!file) return std::nullopt;
   std::array<char, 1024> text;
-  const ssize_t size = ::read(file, text.data(), text.size());
-  ::close(file);
+  const ssize_t size = ::read(file.get(), text.data(), text.size());
   if (size < 0) return std::nullopt;
   // The second field is the program's name in parentheses, which may hold anything, parentheses too.
   std::string_view rest(text.data(), static_cast<std::size_t>(size));

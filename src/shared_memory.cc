@@ -14,6 +14,8 @@
 #include <cstring>
 #include <utility>
 
+#include "descriptors.h"
+
 namespace oncelog::internal {
 namespace {
 
@@ -22,21 +24,6 @@ namespace {
 // it could say that there are more; those then sleep although the mutex is free. Nothing in user space can tell, so
 // that they have to look.
 constexpr long kMaxSleepNs = 10'000'000;
-
-/// A descriptor that closes itself.
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
 
 std::byte* map_shared(int fd, std::size_t size, const std::filesystem::path& path) {
   void* at = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -67,16 +54,19 @@ Error system_error(int error_number, const char* what, const std::filesystem::pa
   }
 }
 
-MappedFile MappedFile::create(const std::filesystem::path& path, std::size_t size) {
-  if (::unlink(path.c_str()) != 0 && errno != ENOENT) throw system_error(errno, "unlink", path);
-  const Descriptor file(::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0660));
-  if (file.get() < 0) throw system_error(errno, "creating it", path);
-  // Root must not lock the store's owner out of files that root happens to be the first to make.
+void give_to_owner_of_directory(int fd, const std::filesystem::path& path) {
   struct stat directory {};
   if (::geteuid() == 0 && ::stat(path.parent_path().c_str(), &directory) == 0 &&
-      ::fchown(file.get(), directory.st_uid, directory.st_gid) != 0) {
+      ::fchown(fd, directory.st_uid, directory.st_gid) != 0) {
     throw system_error(errno, "fchown", path);
   }
+}
+
+MappedFile MappedFile::create(const std::filesystem::path& path, std::size_t size) {
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) throw system_error(errno, "unlink", path);
+  const Descriptor file = open_descriptor(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0660);
+  if (!file) throw system_error(errno, "creating it", path);
+  give_to_owner_of_directory(file.get(), path);
   int error_number = 0;
   do {
     error_number = ::posix_fallocate(file.get(), 0, static_cast<off_t>(size));
@@ -89,8 +79,8 @@ MappedFile MappedFile::create(const std::filesystem::path& path, std::size_t siz
 }
 
 std::optional<MappedFile> MappedFile::open(const std::filesystem::path& path, std::size_t min_size) {
-  const Descriptor file(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
-  if (file.get() < 0) {
+  const Descriptor file = open_descriptor(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK);
+  if (!file) {
     if (errno == ENOENT) return std::nullopt;
     throw system_error(errno, "opening it", path);
   }

@@ -25,6 +25,10 @@ static_assert(std::atomic<std::uint32_t>::is_always_lock_free && sizeof(std::ato
 /// EROFS no_permission, everything else io.
 Error system_error(int error_number, const char* what, const std::filesystem::path& path);
 
+/// Root must not lock a store's owner out by being the first to make a file: what root makes belongs to the owner of its
+/// directory.
+void give_to_owner_of_directory(int fd, const std::filesystem::path& path);
+
 /// A file mapped shared, readable and writable. Its blocks are allocated before anyone stores into it, so that a full
 /// disk is an Error at creation and never a SIGBUS later. Movable; unmaps when it goes.
 class MappedFile {

@@ -16,8 +16,8 @@ namespace oncelog::internal {
 ///   key: table's name, NUL, the user's key
 class UserTables {
  public:
-  /// Opens the table, creating it: stores made before there were user tables have none.
-  explicit UserTables(lmdb::Txn& txn) : dbi_(txn.open_table("user", MDB_CREATE)) {}
+  /// Opens the table, creating it in a write transaction with MDB_CREATE in `flags`.
+  UserTables(lmdb::Txn& txn, unsigned flags) : dbi_(txn.open_table("user", flags)) {}
 
   /// Errors of all: invalid_argument for a name or key out of its limits.
   std::optional<std::string_view> get(const lmdb::Txn& txn, std::string_view table, std::string_view key) const;

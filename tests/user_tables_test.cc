@@ -19,7 +19,7 @@ using Entries = std::vector<std::pair<std::string, std::string>>;
 /// User tables within one write transaction.
 struct TestTables : Tables {
   lmdb::WriteTxn txn{env};
-  UserTables users{txn};
+  UserTables users{txn, MDB_CREATE};
 
   void put(std::string_view table, std::string_view key, std::string_view value) { users.put(txn, table, key, value); }
   std::optional<std::string> get(std::string_view table, std::string_view key) {
@@ -58,7 +58,7 @@ TEST_CASE("entries are what was committed, to readers that come after") {
   std::optional<UserTables> users;
   {
     lmdb::WriteTxn txn(tables.env);
-    users.emplace(txn);
+    users.emplace(txn, MDB_CREATE);
     users->put(txn, "t", "k", "kept");
     txn.commit();
   }

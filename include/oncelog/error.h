@@ -17,7 +17,8 @@ enum class ErrorCode {
   newer_format,       ///< The store was written by a later format version.
   options_mismatch,   ///< An option contradicts what the store was created with.
   live_dir_mismatch,  ///< Another process has the store open with another live_dir.
-  in_use,             ///< A derived file is unusable while other processes have the store open.
+  in_use,             ///< A file of the store is unusable, deleted or replaced while processes have the store open; or
+                      ///< this process opens it by a second copy of the library; or an earlier version has it open.
   no_permission,      ///< The directory or a file in it cannot be written, or has a foreign owner.
   unsupported,        ///< A file system or a pid namespace on which the promises cannot be kept.
   read_only,          ///< A write was asked of a store opened with Options::read_only.
