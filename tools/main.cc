@@ -19,6 +19,7 @@
 #include <oncelog/oncelog.h>
 
 #include "arguments.h"
+#include "backup.h"
 #include "check.h"
 #include "claims.h"
 #include "dump.h"
@@ -29,9 +30,12 @@
 #include "output.h"
 #include "printable.h"
 #include "release.h"
+#include "repair.h"
+#include "restore.h"
 #include "stat.h"
 #include "stop_signal.h"
 #include "topics.h"
+#include "verify.h"
 
 namespace oncelog::tool {
 namespace {
@@ -50,6 +54,10 @@ struct CommandLine {
   IdsOptions release;
   LockOptions lock;
   TopicsLintOptions topics_lint;
+  VerifyArguments verify;
+  RepairArguments repair;
+  BackupArguments backup;
+  RestoreArguments restore;
 
   std::vector<unsigned> fields;
   std::string delimiter;
@@ -293,6 +301,64 @@ void add_topics(CLI::App& app, CommandLine& line) {
   command.callback([&line] { line.run = [&line] { return run_topics_lint(line.topics_lint); }; });
 }
 
+void add_verify(CLI::App& app, CommandLine& line) {
+  CLI::App& command = *app.add_subcommand("verify",
+                                          "say whether what the store holds is sound, while it is used; exit 0 when it "
+                                          "is, 1 when not, 2 when that cannot be found out");
+  add_store(command, line.verify.store);
+  command.add_flag("--deep", line.verify.deep, "also look every live record up in filter and index");
+  command.add_flag("--json", line.verify.json, "one JSON object");
+  command.footer(
+      "Reads only. Takes 2 bits of memory for each page of data.mdb and some MB, whatever the store's size. Values of\n"
+      "user tables bear no checksum; only the structure around them is checked.");
+  command.callback([&line] { line.run = [&line] { return run_verify(line.verify); }; });
+}
+
+void add_repair(CLI::App& app, CommandLine& line) {
+  CLI::App& command = *app.add_subcommand("repair",
+                                          "save all that is whole in a damaged store into a new one; exit 0 when "
+                                          "nothing was lost, 1 when something was, 2 on error");
+  RepairArguments& arguments = line.repair;
+  add_store(command, arguments.store);
+  CLI::Option* const into =
+      command.add_option("--into", arguments.into, "a new or empty directory for the new store")->type_name("DIR");
+  command.add_flag("--hints", arguments.hints, "have filter and index of this store made again, and nothing else")
+      ->excludes(into);
+  add_duration(command, "--retention", arguments.store.retention,
+               "of the new store, where the damaged one's is lost; 24h");
+  command.add_option("--buckets", arguments.store.buckets, "the same for its time slices; 8");
+  command.add_flag("--json", arguments.json, "one JSON object");
+  command.footer(
+      "No process may have the store open. The damaged store is only read. Where records are lost their ids are fresh\n"
+      "again, or too_old for messages that say when they were sent. Afterwards put the new directory in the place of\n"
+      "the old one; do not use both.");
+  command.callback([&line] { line.run = [&line] { return run_repair(line.repair); }; });
+}
+
+void add_backup(CLI::App& app, CommandLine& line) {
+  CLI::App& command = *app.add_subcommand("backup", "copy the store, while it is used, into a new or empty directory");
+  add_store(command, line.backup.store);
+  command.add_option("directory", line.backup.into, "for the copy")->required()->type_name("DIR");
+  command.add_flag("--json", line.backup.json, "one JSON object");
+  command.footer(
+      "Everything marked before is in it. It is complete and on disk when its name appears. To go on with it, restore\n"
+      "it; opened as it is, it gives the fencing tokens since then again and calls what was processed since then "
+      "fresh.");
+  command.callback([&line] { line.run = [&line] { return run_backup(line.backup); }; });
+}
+
+void add_restore(CLI::App& app, CommandLine& line) {
+  CLI::App& command = *app.add_subcommand("restore", "make a store of a backup in a new or empty directory");
+  command.add_option("backup", line.restore.backup, "the backup")->required()->type_name("BACKUP");
+  command.add_option("directory", line.restore.into, "for the store")->required()->type_name("DIR");
+  command.add_flag("--json", line.restore.json, "one JSON object");
+  command.footer(
+      "The backup is checked, every record of it, and left as it is. What was processed after it is forgotten: such "
+      "ids\n"
+      "are fresh, or too_old for messages that say when they were sent. Fencing tokens go on above all earlier ones.");
+  command.callback([&line] { line.run = [&line] { return run_restore(line.restore); }; });
+}
+
 int fail(std::string sentence) {
   std::ranges::replace(sentence, '\n', ' ');
   fmt::print(stderr, "oncelog: {}\n", sentence);
@@ -314,6 +380,10 @@ int run(int argc, const char* const* argv) {
   add_release(app, line);
   add_lock(app, line);
   add_topics(app, line);
+  add_verify(app, line);
+  add_repair(app, line);
+  add_backup(app, line);
+  add_restore(app, line);
   if (argc > 1 && argv[1] == std::string_view("lock")) {
     // What comes after -- is the command's own to the byte; CLI11 would make a list of an argument in brackets.
     const auto* const end = std::find(argv, argv + argc, std::string_view("--"));

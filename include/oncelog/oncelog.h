@@ -9,6 +9,7 @@
 #include <oncelog/metrics.h>
 #include <oncelog/options.h>
 #include <oncelog/record.h>
+#include <oncelog/repair.h>
 #include <oncelog/scope.h>
 #include <oncelog/store.h>
 #include <oncelog/topic.h>
