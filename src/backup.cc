@@ -174,16 +174,9 @@ RestoreReport restore(const std::filesystem::path& backup, const std::filesystem
   reading.read_only = true;
   check_directory(backup, reading);
   const std::filesystem::path data = backup / kData;
-  // A backup that was never opened has no lock, and makes none here: it may lie where nothing can be written.
+  // A backup that was never opened needs no lock, and gets none: it may lie where nothing can be written.
   std::optional<OpenLock> lock;
-  if (std::filesystem::exists(backup / "oncelog.lock")) {
-    lock.emplace(backup);
-    if (!lock->join()) {
-      throw Error(ErrorCode::in_use,
-                  fmt::format("{}: a process has it open as a store; copy that with oncelog backup", backup.string()),
-                  backup);
-    }
-  }
+  lock_alone(lock, backup);
   StagedDirectory staged(directory);
   RestoreReport report;
   {

@@ -23,6 +23,7 @@ enum : std::uint16_t { kBranch = 0x01, kLeaf = 0x02, kOverflow = 0x04, kMeta = 0
 enum : std::uint16_t { kBigData = 0x01, kSubData = 0x02, kDupData = 0x04 };
 
 constexpr std::size_t kNodeHeaderBytes = 8;
+constexpr std::uint16_t kNoSubDirectory = 0x4000;
 
 /// What a meta page holds behind its header.
 struct StoredMeta {
@@ -160,6 +161,8 @@ std::string fault_of(const TreeInfo& tree, PageNumber last_page) {
   const bool empty = tree.root == kNoPage;
   if (!empty && (tree.root < 2 || tree.root > last_page)) return fmt::format("its root is page {}", tree.root);
   if (empty != (tree.depth == 0) || tree.depth > Pages::kMaxDepth) return fmt::format("its depth is {}", tree.depth);
+  // LMDB's other kinds of tables, for whose entries it looks elsewhere in the page.
+  if ((tree.flags & ~TreeInfo::kIntegerKey) != 0) return fmt::format("its flags are {:#x}", tree.flags);
   return {};
 }
 
@@ -392,7 +395,8 @@ Meta Pages::meta(unsigned which) const {
   meta.map_bytes = stored.map_bytes;
   meta.last_page = stored.last_page;
   meta.free = stored.free;
-  meta.free.flags |= TreeInfo::kIntegerKey;
+  // Beside the table's flags LMDB keeps those of the environment there.
+  meta.free.flags &= static_cast<std::uint16_t>(~kNoSubDirectory);
   meta.main = stored.main;
   if (header.number != which || header.flags != kMeta || stored.magic != kMagic) {
     meta.fault = "it is no meta page of LMDB's";
@@ -404,7 +408,9 @@ Meta Pages::meta(unsigned which) const {
     meta.fault = fmt::format("it says that the last page is {}, but the file has {}", stored.last_page, pages());
   } else if (stored.transaction != 0 && stored.transaction % 2 != which) {
     meta.fault = fmt::format("it is of transaction {}, which writes the other one", stored.transaction);
-  } else if (std::string free = fault_of(stored.free, stored.last_page); !free.empty()) {
+  } else if (meta.free.flags != TreeInfo::kIntegerKey || stored.main.flags != 0) {
+    meta.fault = fmt::format("its tables' flags are {:#x} and {:#x}", stored.free.flags, stored.main.flags);
+  } else if (std::string free = fault_of(meta.free, stored.last_page); !free.empty()) {
     meta.fault = "the free list is damaged: " + free;
   } else if (std::string main = fault_of(stored.main, stored.last_page); !main.empty()) {
     meta.fault = "the table of tables is damaged: " + main;
@@ -440,12 +446,21 @@ void Pages::free_records(const Meta& meta, const std::function<void(PageNumber)>
                                                    entry.bytes / sizeof length - 1, length)});
                     return true;
                   }
+                  if (entry.number().value_or(0) > meta.transaction) {
+                    fault({entry.page, fmt::format("an entry of the free list is of transaction {}, after the newest",
+                                                   entry.number().value_or(0))});
+                  }
+                  PageNumber above = kNoPage;  // LMDB relies on their order.
                   std::array<PageNumber, kNumbersAtOnce> numbers;
                   for (std::uint64_t done = 0; done < length;) {
                     const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(length - done, numbers.size()));
                     const auto some = std::span(numbers).first(count);
                     if (!read(entry, (1 + done) * sizeof length, std::as_writable_bytes(some), fault)) return true;
-                    for (const PageNumber page : some) visit(page);
+                    for (const PageNumber page : some) {
+                      if (page >= above) fault({entry.page, "an entry of the free list is not in order"});
+                      above = page;
+                      visit(page);
+                    }
                     done += count;
                   }
                   return true;

@@ -1,7 +1,6 @@
 #include <oncelog/repair.h>
 
 #include <fmt/format.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -21,7 +20,6 @@
 #include "live.h"
 #include "log.h"
 #include "open_lock.h"
-#include "registry.h"
 #include "salvage.h"
 #include "staged_directory.h"
 #include "user_tables.h"
@@ -33,31 +31,14 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kData = "data.mdb";
-constexpr const char* kOwnDirectory = ".";  // As noted in the open lock's file.
 constexpr std::uint64_t kMaxEpoch = (std::uint64_t{1} << (64 - LeaseTable::kEpochShift)) - 1;
 constexpr std::uint64_t kEpochOfLost = std::uint64_t{1} << 22;  // No host has booted that often.
 constexpr std::uint64_t kBytesPerCommit = std::uint64_t{16} << 20;
 
-Error in_use(const fs::path& directory) {
-  return Error(ErrorCode::in_use,
-               fmt::format("{}: a process has the store open; close it in every process first", directory.string()),
-               directory);
-}
-
-/// Takes the open lock of a store that nobody may have open meanwhile. None where the file system cannot be written:
-/// then nobody can have it open either.
-void lock_alone(std::optional<OpenLock>& lock, const fs::path& directory) {
-  struct statvfs status {};
-  if (::statvfs(directory.c_str(), &status) == 0 && (status.f_flag & ST_RDONLY) != 0) return;
-  lock.emplace(directory);
-  if (!lock->join()) throw in_use(directory);
-}
-
 /// Where the shared memory of the store is, as far as is known.
-fs::path live_dir_of(const fs::path& directory, const OpenLock* lock, const fs::path& wanted, const Uuid& home) {
+fs::path live_dir_of(const fs::path& directory, const fs::path& noted, const fs::path& wanted, const Uuid& home) {
   if (!wanted.empty()) return wanted / external_name(home);
-  const fs::path noted = lock != nullptr ? lock->noted_live_dir() : fs::path();
-  const bool elsewhere = !noted.empty() && noted != kOwnDirectory && noted.filename() == external_name(home);
+  const bool elsewhere = noted != fs::path(Catalog::kOwnLiveDir) && noted.filename() == external_name(home);
   return elsewhere ? noted : directory;
 }
 
@@ -260,7 +241,6 @@ RepairReport repair(const std::filesystem::path& directory, const std::filesyste
   reading.allow_foreign_owner = options.allow_foreign_owner;
   reading.allow_network_filesystem = true;
   check_directory(directory, reading);
-  if (engine_of(directory)) throw in_use(directory);
   std::optional<OpenLock> lock;
   lock_alone(lock, directory);
 
@@ -307,8 +287,10 @@ RepairReport repair(const std::filesystem::path& directory, const std::filesyste
         if (progress) progress({"records", bytes_done, pages.file_bytes()});
       });
       const std::uint64_t from_log = store.records();
+      fs::path noted = numbers.live_dir;
+      if (noted.empty() && lock) noted = lock->formerly_noted_live_dir();
       const Uuid home = home_of(directory, identity->store_id);
-      const fs::path live_dir = live_dir_of(directory, lock ? &*lock : nullptr, options.live_dir, home);
+      const fs::path live_dir = live_dir_of(directory, noted, options.live_dir, home);
       const auto live = Live::open(live_dir / "live", Host::system().boot_id(), home);
       bool complete_by_ring = false;
       if (live) {
@@ -391,15 +373,19 @@ void rebuild_hints(const std::filesystem::path& directory, const RepairOptions& 
   opening.live_dir = options.live_dir;
   opening.allow_foreign_owner = options.allow_foreign_owner;
   check_directory(directory, opening);
-  if (engine_of(directory)) throw in_use(directory);
   {
     // Where one is missing, the next to open the store saves the ring and makes all of them again; also when this
     // process dies now.
-    OpenLock lock(directory);
-    if (!lock.join()) throw in_use(directory);
+    std::optional<OpenLock> lock;
+    lock_alone(lock, directory);
     std::vector<fs::path> places{directory};
-    const fs::path noted = lock.noted_live_dir();
-    if (!noted.empty() && noted != kOwnDirectory && noted.filename().string().starts_with("oncelog-")) {
+    const DataFile file(directory / kData);
+    const lmdb::Pages pages(file.fd(), directory / kData);
+    VerifyReport ignored;
+    Problems problems(ignored, 0);
+    fs::path noted = Salvage(pages, problems).numbers().live_dir;
+    if (noted.empty() && lock) noted = lock->formerly_noted_live_dir();
+    if (noted.filename().string().starts_with("oncelog-")) {
       places.push_back(noted);
       if (opening.live_dir.empty()) opening.live_dir = noted.parent_path();
     }

@@ -166,6 +166,8 @@ Salvage::Numbers Salvage::numbers() {
               numbers.token_epoch = std::max(numbers.token_epoch.value_or(0), *number);
             } else if (entry.text() == "known_since_us" && number) {
               numbers.known_since_us = std::max(numbers.known_since_us.value_or(0), *number);
+            } else if (entry.text() == "live_dir" && numbers.live_dir.empty()) {
+              numbers.live_dir.assign(reinterpret_cast<const char*>(entry.value.data()), entry.value.size());
             } else if (entry.text() == kGapsKey && numbers.gaps.empty()) {
               const auto bytes = value_of(pages_, entry, kMostGapBytes, fault);
               for (std::size_t at = 0; bytes && at + 16 <= bytes->size(); at += 16) {

@@ -35,6 +35,7 @@ class Salvage {
     std::optional<std::uint64_t> token_epoch;
     std::optional<std::uint64_t> known_since_us;
     Gaps gaps;
+    std::string live_dir;   // As Catalog::live_dir.
     bool doubtful = false;  // The newest of them may be lost.
   };
   Numbers numbers();

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "buckets.h"
+#include "directory.h"
 #include "leases.h"
 #include "log.h"
 #include "shared_memory.h"
@@ -76,6 +77,20 @@ DataFile::DataFile(const std::filesystem::path& path) : fd_(::open(path.c_str(),
 
 DataFile::~DataFile() {
   ::close(fd_);
+}
+
+void lock_alone(std::optional<OpenLock>& lock, const std::filesystem::path& directory) {
+  std::error_code failed;
+  if (std::filesystem::symlink_status(directory / "lock.mdb", failed).type() == std::filesystem::file_type::not_found) {
+    return;
+  }
+  lock.emplace(directory);
+  if (!lock->acquire()) throw no_store(directory);
+  if (!lock->join()) {
+    throw Error(ErrorCode::in_use,
+                fmt::format("{}: a process has the store open; close it in every process first", directory.string()),
+                directory);
+  }
 }
 
 void Problems::add(ProblemKind kind, std::string where, std::string sentence, std::string meaning, std::string remedy) {
@@ -149,9 +164,26 @@ bool StoreCheck::structure(const lmdb::Pages& pages, const lmdb::Meta& meta) {
     problems_.add(ProblemKind::meta, page_name(which), one.fault,
                   "LMDB does not open the file, or falls back on the commit before the last one", kRestoreOrRepair);
   }
+  // One commit writes the one, the next the other. Read until neither has moved meanwhile.
+  lmdb::Meta first = pages.meta(0);
+  lmdb::Meta second = pages.meta(1);
+  for (unsigned tries = 0; tries < 1000 && pages.meta(0).transaction != first.transaction; ++tries) {
+    first = pages.meta(0);
+    second = pages.meta(1);
+  }
+  const std::uint64_t apart = first.transaction < second.transaction ? second.transaction - first.transaction
+                                                                     : first.transaction - second.transaction;
+  if (first.usable() && second.usable() && apart > 1) {
+    sound = false;
+    problems_.add(
+        ProblemKind::meta, page_name(first.transaction < second.transaction ? 0 : 1),
+        fmt::format("the two meta pages are of transactions {} and {}", first.transaction, second.transaction),
+        "one of them is damaged, or of another file: commits may be lost", kRestoreOrRepair);
+  }
   const auto step = [&](std::uint64_t done) {
     if (progress_) progress_({"pages", done, meta.last_page + 1});
   };
+  if (!meta.usable()) return false;
   const lmdb::PageCensus census = pages.census(
       meta, [&](const lmdb::Fault& fault) { page_fault(fault); }, step);
   report_.pages = census.pages;
@@ -180,6 +212,14 @@ void StoreCheck::tables(const lmdb::Pages& pages, const lmdb::Meta& meta) {
     if (all.contains(name)) continue;
     problems_.add(ProblemKind::page, "data.mdb", fmt::format("there is no table \"{}\"", name),
                   "the store does not open", kRestoreOrRepair);
+  }
+
+  for (const auto& [name, tree] : all) {
+    const bool by_number = name == "log" || name == "buckets";
+    const bool ours = by_number || name == "meta" || name == "scopes" || name == "user";
+    if (!ours || tree.integer_key() == by_number) continue;
+    problems_.add(ProblemKind::page, "data.mdb", fmt::format("table \"{}\" has the flags {:#x}", name, tree.flags),
+                  "its entries are not found", kRestoreOrRepair);
   }
 
   if (const auto table = all.find("meta"); table != all.end()) {

@@ -13,9 +13,14 @@
 #include "catalog.h"
 #include "lmdb_pages.h"
 #include "message_hash.h"
+#include "open_lock.h"
 #include "record_codec.h"
 
 namespace oncelog::internal {
+
+/// Locks a store that nobody may have open while the lock is held. None is needed where there is no lock.mdb: nobody
+/// can have the store open then, and none is made. Throws Error::in_use.
+void lock_alone(std::optional<OpenLock>& lock, const std::filesystem::path& directory);
 
 /// Collects problems, up to a number, and counts the rest.
 class Problems {
@@ -107,7 +112,7 @@ class StoreCheck {
 
   VerifyReport& report_;
   Problems problems_;
-  const VerifyProgressHook& progress_;
+  const VerifyProgressHook progress_;
   const std::function<std::int64_t()> clock_;
   std::int64_t now_us_;  // When the newest snapshot was there: what it no longer has had expired by then.
   std::size_t page_bytes_ = 0;

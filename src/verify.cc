@@ -123,6 +123,7 @@ VerifyReport verify(const std::filesystem::path& directory, const VerifyOptions&
   StoreCheck check(report, options, progress, wall_us);
   {
     OpenLock lock(directory);
+    if (!lock.acquire()) throw no_store(directory);
     bool sound = true;
     if (lock.join()) {
       const DataFile file(data);
@@ -132,6 +133,7 @@ VerifyReport verify(const std::filesystem::path& directory, const VerifyOptions&
       if (!sound && meta) check.rest(pages, *meta);
     } else {
       // Another process has it open, and may write: a reader slot keeps the pages. LMDB itself looks at none of them.
+      lock.pair();
       const lmdb::Env env(directory, MDB_NOTLS | MDB_NORDAHEAD, reading.map_bytes, reading.max_readers, 1);
       lmdb::with_snapshot(env, data, [&](const lmdb::Pages& pages, const lmdb::Meta& meta) {
         sound = check.structure(pages, meta);
@@ -151,7 +153,7 @@ VerifyReport verify(const std::filesystem::path& directory, const VerifyOptions&
     }
     report = {};
     OpenLock lock(directory);
-    if (lock.join()) {
+    if (lock.acquire() && lock.join()) {
       const DataFile file(data);
       const lmdb::Pages pages(file.fd(), data);
       if (const auto meta = pages.newest()) check.rest(pages, *meta);
