@@ -11,8 +11,9 @@ namespace {
 
 constexpr LaneMask kAllLanes = (LaneMask{1} << kLanes) - 1;
 
-void push_spare_generation(Layout& layout, LaneMask lanes) {
-  layout.generations[layout.generation_count++] = {layout.next_generation++, layout.spare_generation_lines, lanes};
+void push_spare_generation(Layout& layout, Lsn head, LaneMask lanes) {
+  layout.generations[layout.generation_count++] = {layout.next_generation++, layout.spare_generation_lines, head,
+                                                   lanes};
   layout.spare_generation_lines = 0;
 }
 
@@ -110,7 +111,7 @@ void open_bucket(Layout& layout, const BucketRules& rules, Lsn head, std::int64_
   const bool too_small = FilterGeneration::capacity_of(lines) < IndexTable::planned_of(bucket.slots[0]);
   if (layout.spare_generation_lines != 0 && layout.generation_count < kMaxGenerations &&
       (too_small || layout.spare_generation_lines < lines)) {
-    push_spare_generation(layout, 0);
+    push_spare_generation(layout, head, 0);
   }
   layout.newest_generation().lanes |= LaneMask{1} << lane;
 }
@@ -123,9 +124,9 @@ void grow_index(Layout& layout, Lsn head) {
   layout.spare_table_slots = 0;
 }
 
-void grow_filter(Layout& layout) {
+void grow_filter(Layout& layout, Lsn head) {
   assert(layout.spare_generation_lines != 0 && layout.generation_count < kMaxGenerations);
-  push_spare_generation(layout, LaneMask{1} << layout.current().lane);
+  push_spare_generation(layout, head, LaneMask{1} << layout.current().lane);
 }
 
 void drop_oldest(Layout& layout) {

@@ -75,8 +75,8 @@ void open_bucket(Layout& layout, const BucketRules& rules, Lsn head, std::int64_
 /// kMaxTables in the chain.
 void grow_index(Layout& layout, Lsn head);
 
-/// Makes the spare generation, a larger one, the one written to.
-void grow_filter(Layout& layout);
+/// Makes the spare generation, a larger one, the one written to from `head` on.
+void grow_filter(Layout& layout, Lsn head);
 
 /// Removes the oldest bucket: its lane leaves the live ones and waits to be swept, generations only it had written to
 /// die.

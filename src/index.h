@@ -3,6 +3,8 @@
 #include <atomic>
 #include <cstdint>
 
+#include <oncelog/record.h>
+
 #include "derived_file.h"
 #include "message_hash.h"
 #include "shared_memory.h"
@@ -46,6 +48,7 @@ class IndexTable {
         slots_(slots),
         count_(reinterpret_cast<std::atomic<std::uint64_t>*>(file_.data() + kCountOffset)),
         records_(count_ + 1),
+        reached_(count_ + 2),
         words_(reinterpret_cast<std::atomic<std::uint64_t>*>(file_.data() + kFileHeaderBytes)) {}
 
   std::uint64_t slots() const { return slots_; }
@@ -67,6 +70,12 @@ class IndexTable {
   /// Records that have their entries here, for people. Under the store's mutex, as insert.
   std::uint64_t records() const { return records_->load(std::memory_order_relaxed); }
   void count_record() { records_->store(records() + 1, std::memory_order_relaxed); }
+
+  /// Every record of this table that ends at or below is in it. Noted when the record is accepted, under the store's
+  /// mutex and on the line that insert writes; read by whoever opens the store alone, to find out whether this file is
+  /// older than `live`. Relaxed: that one has seen the others' end.
+  Lsn reached() const { return {reached_->load(std::memory_order_relaxed)}; }
+  void reach(Lsn end) { reached_->store(end.value, std::memory_order_relaxed); }
 
   void prefetch(const MessageHash& hash) const {
     const std::atomic<std::uint64_t>* home = &words_[hash.home(slots_)];
@@ -130,6 +139,7 @@ class IndexTable {
   std::uint64_t slots_;
   std::atomic<std::uint64_t>* count_;
   std::atomic<std::uint64_t>* records_;
+  std::atomic<std::uint64_t>* reached_;
   std::atomic<std::uint64_t>* words_;
 };
 

@@ -34,6 +34,7 @@ struct BucketInfo {
 struct GenerationInfo {
   std::uint64_t number = 0;
   std::uint64_t lines = 0;
+  Lsn first_lsn;       // Records from here on are in it, up to the next one's.
   LaneMask lanes = 0;  // That were ever written here and not swept since.
   std::uint32_t reserved = 0;
 };

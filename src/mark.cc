@@ -171,7 +171,7 @@ Engine::Need Engine::prepare(const View& view, std::int64_t time_us, std::size_t
   const FilterGeneration& filter = *view.generations.back();
   if (layout.spare_generation_lines > filter.lines() && layout.generation_count < kMaxGenerations &&
       filter.count(layout.current().lane) >= FilterGeneration::capacity_of(filter.lines())) {
-    return change([](Layout& next) { grow_filter(next); });
+    return change([&](Layout& next) { grow_filter(next, Lsn{head}); });
   }
   return Need::none;
 }
@@ -222,8 +222,12 @@ Lsn Engine::append(Reader& reader, const View& view, const RecordDraft& draft, c
   HostCounters::add(live.counters.records, 1);
   live.marks.last_time_us.store(time_us, std::memory_order_release);  // Pairs with the acquire in Upkeep.
   // Release: pairs with the acquires of head by readers, producers and the flusher.
-  live.marks.head.store(lsn.value + record.size_bytes(), std::memory_order_release);
+  const Lsn end{lsn.value + record.size_bytes()};
+  live.marks.head.store(end.value, std::memory_order_release);
   failpoint();
+  // Last: a death before them costs a rebuild, a hint that says too much would cost an id.
+  table.reach(end);
+  filter.reach(bucket.info.lane, end);
   return lsn;
 }
 

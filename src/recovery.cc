@@ -168,12 +168,31 @@ bool Recovery::usable(const Live& live, const std::filesystem::path& live_dir) c
   if (newest && newest->time_us() > header.marks.last_time_us.load(std::memory_order_acquire)) return false;
   try {
     ViewCache files(live, live_dir);
-    files.check_spares(files.newest()->layout);
-    return true;
+    const auto view = files.newest();
+    files.check_spares(view->layout);
+    // Files that are older than `live` were put back from a copy, and lack what has come since.
+    return view->reaches(head) && whole_until(live.ring(), log_end, head) == head;
   } catch (const Error& error) {
     if (error.code() != ErrorCode::in_use) throw;
     return false;  // A file is missing or foreign.
   }
+}
+
+/// Up to where the ring, from `from` on, holds records that match their checksums: `head` unless it is damaged.
+Lsn Recovery::whole_until(const Ring& ring, Lsn from, Lsn head) const {
+  std::vector<std::byte> bytes;
+  while (from < head) {
+    const RecordHeader header = ring.stable_header(from);
+    if (!header.well_formed() || header.bytes() > head.value - from.value) return from;
+    bytes.resize(header.bytes());
+    ring.copy_stable(from, bytes);
+    const auto record = decode_record(bytes);
+    if (!record) return from;
+    const MessageHash hash(MessageHash::scope_seed(identity.hash_seed, record->header.scope), record->id);
+    if (!record->all_intact(from, hash.digest())) return from;
+    from.value += header.bytes();
+  }
+  return from;
 }
 
 void Recovery::save_ring(const Live& live) const {
@@ -187,7 +206,9 @@ void Recovery::save_ring(const Live& live) const {
   const Ring ring = live.ring();
   if (from >= head || head.value - from.value > ring.bytes()) return;
   std::uint64_t epoch = 0;
-  write_log(txn, log, catalog, header, ring, header.layout.read(epoch), from, head);
+  const Lsn end = whole_until(ring, from, head);
+  if (from >= end) return;
+  write_log(txn, log, catalog, header, ring, header.layout.read(epoch), from, end);
   txn.commit();
 }
 
@@ -270,7 +291,7 @@ Live Recovery::rebuild(const std::filesystem::path& live_dir, const Live* former
     files.make_index(bucket.number, 0, bucket.slots[0]);
   }
   layout.generation_count = 1;
-  layout.generations[0] = {layout.next_generation++, FilterGeneration::lines_for(largest), layout.live_lanes()};
+  layout.generations[0] = {layout.next_generation++, FilterGeneration::lines_for(largest), Lsn{}, layout.live_lanes()};
   files.make_filter(layout.generations[0].number, layout.generations[0].lines);
   layout.spare_bucket_slots = IndexTable::slots_for(rules.planned_ids);
   files.make_index(layout.next_bucket, 0, layout.spare_bucket_slots);
@@ -353,7 +374,7 @@ void Recovery::fill(const Live& live, ViewCache& files, Layout& layout) const {
     const std::uint64_t lines = view->generations.back()->lines();
     if (view->generations.back()->count(info.lane) >= FilterGeneration::capacity_of(lines) &&
         layout.generation_count < kMaxGenerations && lines < FilterGeneration::kMaxLines) {
-      const GenerationInfo next{layout.next_generation++, next_generation_lines(layout.generation_count, lines),
+      const GenerationInfo next{layout.next_generation++, next_generation_lines(layout.generation_count, lines), lsn,
                                 layout.live_lanes(), 0};
       files.make_filter(next.number, next.lines);
       layout.generations[layout.generation_count++] = next;
@@ -405,6 +426,10 @@ void Recovery::fill(const Live& live, ViewCache& files, Layout& layout) const {
     }
   }
   insert_batch();
+  view->each_end(
+      Lsn{live.header().marks.head.load(std::memory_order_relaxed)},
+      View::Overloaded{[](IndexTable& table, unsigned, Lsn end) { table.reach(end); },
+                       [](FilterGeneration& generation, unsigned lane, Lsn end) { generation.reach(lane, end); }});
   live.header().marks.last_time_us.store(newest_us, std::memory_order_relaxed);  // Published by `ready`.
 }
 

@@ -39,6 +39,7 @@ struct Recovery {
  private:
   std::pair<RecordView, MessageHash> intact_record(lmdb::Bytes bytes, Lsn lsn) const;
   bool usable(const Live& live, const std::filesystem::path& live_dir) const;
+  Lsn whole_until(const Ring& ring, Lsn from, Lsn head) const;
   void save_ring(const Live& live) const;
   Live rebuild(const std::filesystem::path& live_dir, const Live* former) const;
   void fill(const Live& live, ViewCache& files, Layout& layout) const;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <filesystem>
 #include <memory>
@@ -19,6 +20,13 @@ namespace oncelog::internal {
 /// does not end, keeps their space: holes can't be punched into them, because a reader that falls into one on a full
 /// tmpfs, where even a page of zeros takes space, dies of SIGBUS.
 struct View {
+  template <typename... Calls>
+  struct Overloaded : Calls... {
+    using Calls::operator()...;
+  };
+  template <typename... Calls>
+  Overloaded(Calls...) -> Overloaded<Calls...>;
+
   struct Bucket {
     BucketInfo info;
     std::vector<std::shared_ptr<IndexTable>> tables;  // Oldest first; the last one is written to.
@@ -35,6 +43,35 @@ struct View {
 
   void prefetch(const MessageHash& hash) const {
     for (const auto& generation : generations) generation->prefetch(hash);
+  }
+
+  /// Calls visit(hints, lane, end) for each table and generation up to where it must reach, which is an IndexTable and
+  /// a lane of no meaning, or a FilterGeneration: those that hold any record below `head`.
+  template <typename Visit>
+  void each_end(Lsn head, Visit visit) const {
+    for (std::size_t i = 0; i < buckets.size(); ++i) {
+      const BucketInfo& info = buckets[i].info;
+      const Lsn end = i + 1 < buckets.size() ? buckets[i + 1].info.first_lsn : head;
+      for (std::size_t t = 0; t < buckets[i].tables.size(); ++t) {
+        const Lsn table_end = t + 1 < info.tables ? info.table_lsn[t + 1] : end;
+        if (info.table_lsn[t] < table_end) visit(*buckets[i].tables[t], info.lane, table_end);
+      }
+      for (std::size_t g = 0; g < generations.size(); ++g) {
+        const Lsn begin = std::max(info.first_lsn, layout.generations[g].first_lsn);
+        const Lsn last = g + 1 < generations.size() ? std::min(end, layout.generations[g + 1].first_lsn) : end;
+        if (begin < last) visit(*generations[g], info.lane, last);
+      }
+    }
+  }
+
+  /// Every table and generation has the records below `head` that belong into it: none is older than `live`.
+  bool reaches(Lsn head) const {
+    bool all = true;
+    each_end(head, Overloaded{[&](const IndexTable& table, unsigned, Lsn end) { all &= table.reached() >= end; },
+                              [&](const FilterGeneration& generation, unsigned lane, Lsn end) {
+                                all &= generation.reached(lane) >= end;
+                              }});
+    return all;
   }
 
   /// The live lanes that may hold the id; 0 means that none does.

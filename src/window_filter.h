@@ -5,6 +5,8 @@
 #include <atomic>
 #include <cstdint>
 
+#include <oncelog/record.h>
+
 #include "derived_file.h"
 #include "message_hash.h"
 #include "shared_memory.h"
@@ -46,13 +48,17 @@ class FilterGeneration {
   FilterGeneration(MappedFile file, std::uint64_t lines)
       : file_(std::move(file)),
         lines_(lines),
-        counts_(reinterpret_cast<std::atomic<std::uint64_t>*>(file_.data() + kCountsOffset)),
+        counts_(reinterpret_cast<LaneCount*>(file_.data() + kCountsOffset)),
         words_(reinterpret_cast<std::atomic<std::uint64_t>*>(file_.data() + kFileHeaderBytes)) {}
 
   std::uint64_t lines() const { return lines_; }
 
   /// Ids added in this lane. Relaxed: it only plans growth.
-  std::uint64_t count(unsigned lane) const { return counts_[lane].load(std::memory_order_relaxed); }
+  std::uint64_t count(unsigned lane) const { return counts_[lane].ids.load(std::memory_order_relaxed); }
+
+  /// As IndexTable::reached, of the records of this lane's bucket that are in this generation.
+  Lsn reached(unsigned lane) const { return {counts_[lane].reached.load(std::memory_order_relaxed)}; }
+  void reach(unsigned lane, Lsn end) { counts_[lane].reached.store(end.value, std::memory_order_relaxed); }
 
   void prefetch(const MessageHash& hash) const { __builtin_prefetch(line_of(hash)); }
 
@@ -69,7 +75,7 @@ class FilterGeneration {
   }
 
   void add(const MessageHash& hash, unsigned lane) {
-    counts_[lane].store(count(lane) + 1, std::memory_order_relaxed);
+    counts_[lane].ids.store(count(lane) + 1, std::memory_order_relaxed);
     std::atomic<std::uint64_t>* line = line_of(hash);
     for (unsigned i = 0; i < MessageHash::kRows; ++i) {
       const unsigned row = hash.row(i);
@@ -97,14 +103,20 @@ class FilterGeneration {
   /// After the last step of a sweep.
   void reset_counts(LaneMask lanes) {
     for (unsigned lane = 0; lane < kLanes; ++lane) {
-      if ((lanes >> lane & 1) != 0) counts_[lane].store(0, std::memory_order_relaxed);
+      if ((lanes >> lane & 1) == 0) continue;
+      counts_[lane].ids.store(0, std::memory_order_relaxed);
+      counts_[lane].reached.store(0, std::memory_order_relaxed);
     }
   }
 
  private:
   static constexpr std::size_t kCountsOffset = 128;
   static constexpr LaneMask kAllLanes = (LaneMask{1} << kLanes) - 1;
-  static_assert(kCountsOffset >= sizeof(FileStamp) && kCountsOffset + kLanes * 8 <= kFileHeaderBytes);
+  struct LaneCount {
+    std::atomic<std::uint64_t> ids;
+    std::atomic<std::uint64_t> reached;
+  };
+  static_assert(kCountsOffset >= sizeof(FileStamp) && kCountsOffset + kLanes * sizeof(LaneCount) <= kFileHeaderBytes);
 
   std::atomic<std::uint64_t>* line_of(const MessageHash& hash) const {
     return words_ + hash.line(lines_) * kWordsPerLine;
@@ -112,7 +124,7 @@ class FilterGeneration {
 
   MappedFile file_;
   std::uint64_t lines_;
-  std::atomic<std::uint64_t>* counts_;
+  LaneCount* counts_;
   std::atomic<std::uint64_t>* words_;
 };
 

@@ -21,7 +21,7 @@ BucketRules rules() {
 Layout first_layout() {
   Layout layout;
   layout.generation_count = 1;
-  layout.generations[0] = {layout.next_generation++, 512, 0};
+  layout.generations[0] = {layout.next_generation++, 512, Lsn{}, 0};
   return layout;
 }
 
@@ -116,7 +116,7 @@ TEST_CASE("a generation dies with the last bucket that wrote to it, and the newe
   Layout layout = first_layout();
   open_next(layout, 8, kSecond, 0);
   layout.spare_generation_lines = 1024;
-  grow_filter(layout);
+  grow_filter(layout, Lsn{8});
   CHECK(layout.generation_count == 2);
   CHECK(layout.newest_generation().lines == 1024);
   CHECK(layout.newest_generation().lanes == 1);
@@ -208,7 +208,7 @@ TEST_CASE("whatever happens in whatever order, buckets stay ordered and a lane i
         break;
       case 4:
         layout.spare_generation_lines = 256 + random() % 1024;
-        if (!layout.empty() && layout.generation_count < kMaxGenerations) grow_filter(layout);
+        if (!layout.empty() && layout.generation_count < kMaxGenerations) grow_filter(layout, Lsn{head});
         break;
       default:
         if (layout.empty() || layout.current().tables == kMaxTables) break;

@@ -84,7 +84,10 @@ Lsn Parts::append(std::string_view id, std::uint32_t flags, const Attributes* at
   REQUIRE(bucket.newest_table().insert(one.hash, one.of, (lsn.value - bucket.info.first_lsn.value) / kRecordUnit));
   bucket.newest_table().count_record();
   header().marks.last_time_us.store(time_us, std::memory_order_release);
-  header().marks.head.store(lsn.value + record.size_bytes(), std::memory_order_release);
+  const Lsn end{lsn.value + record.size_bytes()};
+  header().marks.head.store(end.value, std::memory_order_release);
+  bucket.newest_table().reach(end);
+  view->generations.back()->reach(bucket.info.lane, end);
   return lsn;
 }
 

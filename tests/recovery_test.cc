@@ -357,3 +357,61 @@ TEST_CASE("a rebuild within the same boot keeps the line below which a size cap 
   parts.open();
   CHECK(parts.header().known_since_us == 12'345);
 }
+
+TEST_CASE("hints that are older than the shared memory beside them, put back from a copy, are rebuilt") {
+  enum class Since { nothing, marked, closed, outgrown };
+  for (const char* copied : {"index-1-0", "filter-1"}) {
+    for (const Since since : {Since::nothing, Since::marked, Since::closed, Since::outgrown}) {
+      CAPTURE(copied);
+      CAPTURE(static_cast<int>(since));
+      Parts parts({.expected_ids = 1, .ring_bytes = std::uint64_t{64} << 10});
+      const std::filesystem::path kept = parts.tables.dir / "kept";
+      parts.append("early");
+      if (since != Since::nothing) std::filesystem::copy_file(parts.live_dir / copied, kept);
+      parts.append("late");
+      if (since == Since::nothing) std::filesystem::copy_file(parts.live_dir / copied, kept);
+      if (since == Since::closed) {
+        parts.host.advance(10s);
+        parts.open_bucket();
+        parts.append("in the next bucket");
+      }
+      if (since == Since::outgrown) {
+        Layout next = parts.layout();
+        next.spare_table_slots = next_table_slots(1, next.current().slots[0]);
+        parts.views->make_index(1, 1, next.spare_table_slots);
+        grow_index(next, parts.head());
+        next.spare_generation_lines = 2 * next.newest_generation().lines;
+        parts.views->make_filter(next.next_generation, next.spare_generation_lines);
+        grow_filter(next, parts.head());
+        parts.header().layout.publish(next);
+        parts.append("in the larger ones");
+      }
+      const FileStamp before = stamp_of(parts);
+      // Over the same file, as cp does.
+      std::filesystem::copy_file(kept, parts.live_dir / copied, std::filesystem::copy_options::overwrite_existing);
+      parts.open();
+      CHECK((stamp_of(parts) == before) == (since == Since::nothing));
+      CHECK(knows(parts, "early"));
+      CHECK(knows(parts, "late"));
+    }
+  }
+}
+
+TEST_CASE("a record in the ring that does not match its checksum is not believed, and those before it are saved") {
+  Parts parts;
+  parts.append("a");
+  parts.flush();
+  parts.append("b");
+  const Lsn damaged = parts.append("c");
+  parts.append("d");
+  const auto first = parts.live->ring().stable_header(damaged);
+  parts.live->ring().put_first_word(damaged, RecordHeader::first_word(first.checksum ^ 1, first.units_flags));
+  const FileStamp before = stamp_of(parts);
+  parts.open();
+  CHECK(stamp_of(parts) != before);
+  CHECK(knows(parts, "a"));
+  CHECK(knows(parts, "b"));
+  CHECK_FALSE(knows(parts, "c"));
+  CHECK_FALSE(knows(parts, "d"));
+  CHECK(parts.head() == damaged);
+}
