@@ -114,7 +114,7 @@ class ONCELOG_API Store {
 
   /// Compares what is on disk and, by VerifyOptions::deep, in shared memory with what it should be; see verify.h. Reads
   /// only, from the data.mdb that LMDB has mapped here already: to look at a store that may be damaged badly enough to
-  /// crash LMDB, call oncelog::verify on its directory before it is opened. Some 3 million records a second.
+  /// crash LMDB, call oncelog::verify on its directory before it is opened. Some 10 million records a second.
   VerifyReport verify(const VerifyOptions& options = {}, const VerifyProgressHook& progress = {}) const;
 
   /// Copies the store into the new or empty directory `directory` while it is used, all of one moment: everything that
