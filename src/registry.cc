@@ -8,6 +8,8 @@
 #include <mutex>
 #include <utility>
 
+#include "argument_checks.h"
+#include "directory.h"
 #include "engine.h"
 #include "fork_generation.h"
 #include "shared_memory.h"
@@ -15,16 +17,30 @@
 namespace oncelog::internal {
 namespace {
 
+/// The mutex is held for moments, never while a store is opened or closed: neither fork() nor the opening of one
+/// directory waits for that of another.
 struct Registry {
   using Key = std::pair<dev_t, ino_t>;
-  struct Entry {
+
+  /// Of one process. A child of fork() makes one of its own: the parent's engines are not its own, and the parent's
+  /// threads may be waiting for that condition.
+  struct Process {
     std::uint64_t generation = 0;
-    std::weak_ptr<Engine> engine;
+    /// An entry without an engine: a thread is opening or closing it, and others wait until it has.
+    std::map<Key, std::weak_ptr<Engine>> engines;
+    std::condition_variable changed;
   };
 
   std::mutex mutex;
-  std::condition_variable closed;
-  std::map<Key, Entry> engines;
+  Process* process = new Process;  // Never destroyed.
+
+  Process& mine() {
+    if (process->generation != fork_generation()) {
+      process = new Process;
+      process->generation = fork_generation();
+    }
+    return *process;
+  }
 };
 
 /// Never destroyed: engines may outlive static objects.
@@ -39,13 +55,53 @@ Registry& registry() {
   return *instance;
 }
 
+void remove_entry(Registry::Key key) {
+  Registry& all = registry();
+  const std::lock_guard guard(all.mutex);
+  all.mine().engines.erase(key);
+  all.mine().changed.notify_all();
+}
+
+/// The entry of an engine that is being opened; removes it unless that is done.
+class Reservation {
+ public:
+  explicit Reservation(Registry::Key key) : key_(key) {}
+  Reservation(const Reservation&) = delete;
+  Reservation& operator=(const Reservation&) = delete;
+  ~Reservation() {
+    if (!done_) remove_entry(key_);
+  }
+
+  void fill(const std::shared_ptr<Engine>& engine) {
+    Registry& all = registry();
+    const std::lock_guard guard(all.mutex);
+    all.mine().engines[key_] = engine;
+    all.mine().changed.notify_all();
+    done_ = true;
+  }
+
+ private:
+  Registry::Key key_;
+  bool done_ = false;
+};
+
+/// The engine of that directory. Null when there is none: then the entry is reserved for the caller.
+std::shared_ptr<Engine> engine_or_reservation(Registry::Key key) {
+  Registry& all = registry();
+  std::unique_lock lock(all.mutex);
+  for (;;) {
+    Registry::Process& mine = all.mine();
+    const auto [at, reserved] = mine.engines.try_emplace(key);
+    if (reserved) return nullptr;
+    if (auto engine = at->second.lock()) return engine;
+    mine.changed.wait(lock);
+  }
+}
+
 void close_engine(Registry::Key key, Engine* engine) {
   if (engine->forked()) return;  // All of it is the parent's; leaked here.
   delete engine;
-  Registry& all = registry();
-  const std::lock_guard guard(all.mutex);
-  all.engines.erase(key);
-  all.closed.notify_all();
+  remove_entry(key);
 }
 
 Registry::Key key_of(const std::filesystem::path& directory) {
@@ -57,38 +113,31 @@ Registry::Key key_of(const std::filesystem::path& directory) {
 }  // namespace
 
 std::shared_ptr<Engine> open_engine(const std::filesystem::path& directory, const Options& options, const Host& host) {
-  Registry& all = registry();
-  // Before the lock, and so gone after it: the last handle of an engine must not go under the registry's mutex.
-  std::shared_ptr<Engine> engine;
-  std::unique_lock lock(all.mutex);
   std::error_code failed;
-  if (std::filesystem::is_directory(directory, failed)) {
-    const Registry::Key key = key_of(directory);
-    for (auto at = all.engines.find(key); at != all.engines.end(); at = all.engines.find(key)) {
-      if (at->second.generation != fork_generation()) {
-        all.engines.erase(at);
-      } else if ((engine = at->second.engine.lock())) {
-        engine->check_options(options);
-        return engine;
-      } else {
-        all.closed.wait(lock);
-      }
-    }
+  if (!std::filesystem::is_directory(directory, failed)) {
+    check_option_ranges(options);
+    check_directory(directory, options);  // Makes it.
   }
-  auto opened = std::make_unique<Engine>(directory, options, host);  // Makes the directory.
   const Registry::Key key = key_of(directory);
-  engine = std::shared_ptr<Engine>(opened.release(), [key](Engine* last) { close_engine(key, last); });
-  all.engines[key] = {fork_generation(), engine};
+  if (auto engine = engine_or_reservation(key)) {
+    engine->check_options(options);
+    return engine;
+  }
+  Reservation reservation(key);
+  const std::shared_ptr<Engine> engine(new Engine(directory, options, host),
+                                       [key](Engine* last) { close_engine(key, last); });
+  reservation.fill(engine);
   return engine;
 }
 
 std::shared_ptr<Engine> engine_of(const std::filesystem::path& directory) {
+  const Registry::Key key = key_of(directory);
   Registry& all = registry();
-  // Before the lock, and so released after it, as in open_engine.
+  // Before the lock, and so released after it: the last handle of an engine must not be destroyed under the mutex.
   std::shared_ptr<Engine> engine;
   const std::lock_guard lock(all.mutex);
-  const auto at = all.engines.find(key_of(directory));
-  if (at != all.engines.end() && at->second.generation == fork_generation()) engine = at->second.engine.lock();
+  const auto at = all.mine().engines.find(key);
+  if (at != all.mine().engines.end()) engine = at->second.lock();
   return engine;
 }
 

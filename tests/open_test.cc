@@ -1,5 +1,10 @@
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <fstream>
 #include <string>
+#include <vector>
 
 #include "fork_generation.h"
 #include "registry.h"
@@ -149,4 +154,126 @@ TEST_CASE("a child opens its parent's store anew, beside its parent") {
   });
   CHECK(wait_for(child) == 0);
   CHECK(scope.contains("child's"));
+}
+
+TEST_CASE("a process that is stopped within a transaction keeps nobody from opening, checking and reading figures") {
+  const TempDir dir;
+  { CHECK(Store::open(dir / "store").scope("s").mark("a", Ack::disk) == Verdict::fresh); }
+  const pid_t stopped = spawn([&] {
+    const Store store = Store::open(dir / "store");
+    store.transact([](Transaction& tx) {
+      tx.put("t", "k", "v");
+      ::raise(SIGSTOP);
+    });
+    return 0;
+  });
+  int status = 0;
+  REQUIRE(::waitpid(stopped, &status, WUNTRACED) == stopped);
+  REQUIRE(WIFSTOPPED(status));
+  for (const bool read_only : {true, false}) {
+    CAPTURE(read_only);
+    CHECK(wait_for(spawn([&]() -> int {
+            ::alarm(60);  // Ends it should it wait for the stopped one.
+            const Store store = Store::open(dir / "store", {.read_only = read_only});
+            const bool known = store.scope("s").contains("a");
+            store.metrics();
+            ::_exit(known ? 0 : 1);  // A writer's orderly close flushes, and that is what the stopped one keeps it from.
+          })) == 0);
+  }
+  REQUIRE(::kill(stopped, SIGCONT) == 0);
+  CHECK(wait_for(stopped) == 0);
+  CHECK(Store::open(dir / "store").get("t", "k") == "v");
+}
+
+TEST_CASE("every new store is whole or not there, however many processes make it at once") {
+  const TempDir dir;
+  std::vector<pid_t> children;
+  for (int child = 0; child < 8; ++child) {
+    children.push_back(spawn([&, child] {
+      const Store store = Store::open(dir / "a" / "b" / "store");
+      return store.scope("s").mark(std::to_string(child), Ack::disk) == Verdict::fresh ? 0 : 1;
+    }));
+  }
+  for (const pid_t child : children) CHECK(wait_for(child) == 0);
+  const Scope scope = Store::open(dir / "a" / "b" / "store").scope("s");
+  for (int child = 0; child < 8; ++child) CHECK(scope.contains(std::to_string(child)));
+  for (const auto& entry : std::filesystem::directory_iterator(dir / "a" / "b" / "store")) {
+    CHECK_FALSE(entry.path().filename().string().starts_with("data.mdb."));
+    CHECK(entry.path().filename() != "oncelog.lock");
+  }
+}
+
+TEST_CASE("what a creator that died has left is no obstacle, and is deleted by the next user who is alone") {
+  const TempDir dir;
+  std::filesystem::create_directory(dir / "store");
+  std::ofstream(dir / "store" / "data.mdb.new-0123456789abcdef") << "half a file";
+  CHECK(Store::open(dir / "store").scope("s").mark("a") == Verdict::fresh);
+  CHECK_FALSE(std::filesystem::exists(dir / "store" / "data.mdb.new-0123456789abcdef"));
+}
+
+TEST_CASE("what an earlier version's creation left when the power failed becomes a store; what was complete does not") {
+  const TempDir dir;
+  const auto data = dir / "store" / "data.mdb";
+  const auto note = dir / "store" / "oncelog.lock";
+  std::filesystem::create_directory(dir / "store");
+  std::string content;
+  SUBCASE("an empty file") {}
+  SUBCASE("zeros") {
+    content.assign(8192, '\0');
+  }
+  SUBCASE("half a page") {
+    content.assign(2000, '\0');
+  }
+  std::ofstream(data) << content;
+  SUBCASE("never complete") {
+    std::ofstream(note).flush();
+    CHECK(Store::open(dir / "store").scope("s").mark("a") == Verdict::fresh);
+    CHECK_FALSE(std::filesystem::exists(note));
+    CHECK(Store::open(dir / "store").scope("s").contains("a"));
+  }
+  SUBCASE("complete once") {
+    std::ofstream(note) << ".";
+    CHECK_THROWS_AS(Store::open(dir / "store"), Error);
+    CHECK(std::filesystem::file_size(data) == content.size());
+  }
+  SUBCASE("of this version, which never leaves such a file") {
+    CHECK_THROWS_AS(Store::open(dir / "store"), Error);
+    CHECK(std::filesystem::file_size(data) == content.size());
+  }
+}
+
+TEST_CASE("a data.mdb that is deleted or replaced while it is in use is an error of what would write to it") {
+  const TempDir dir;
+  const auto data = dir / "store" / "data.mdb";
+  std::string elsewhere;
+  {
+    const Store store = Store::open(dir / "store", {.flush_interval = 1h});
+    const Scope scope = store.scope("s");
+    CHECK(scope.mark("a", Ack::disk) == Verdict::fresh);
+    std::filesystem::rename(data, dir / "kept");
+    SUBCASE("deleted") {}
+    SUBCASE("replaced") {
+      std::ofstream(data) << "another file";
+    }
+    CHECK(error_text_of([&] { scope.mark("b", Ack::disk); }).find("deleted or replaced") != std::string::npos);
+    CHECK_THROWS_AS(store.transact([](Transaction& tx) { tx.put("t", "k", "v"); }), Error);
+    CHECK(scope.contains("a"));
+    std::filesystem::rename(dir / "kept", data);
+    store.sync();
+  }
+  CHECK(Store::open(dir / "store").scope("s").contains("a"));
+}
+
+TEST_CASE("the directory of a store may be renamed while it is in use, and the process may change its own") {
+  const TempDir dir;
+  CHECK(wait_for(spawn([&] {
+          std::filesystem::current_path(dir.path());
+          const Store store = Store::open("store");
+          std::filesystem::create_directory("elsewhere");
+          std::filesystem::current_path("elsewhere");
+          if (store.scope("s").mark("a", Ack::disk) != Verdict::fresh) return 1;
+          std::filesystem::rename(dir / "store", dir / "renamed");
+          return store.scope("s").mark("b", Ack::disk) == Verdict::fresh ? 0 : 2;
+        })) == 0);
+  CHECK(Store::open(dir / "renamed").scope("s").contains("b"));
 }

@@ -1,14 +1,18 @@
 #include "registry.h"
 
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <chrono>
+#include <fstream>
 #include <thread>
 #include <vector>
 
 #include "engine.h"
 #include "fork_generation.h"
+#include "open_lock.h"
+#include "shared.h"
 #include "support.h"
 
 using namespace oncelog;
@@ -79,6 +83,67 @@ TEST_CASE(
   ::close(pipe_ends[0]);
   ::close(pipe_ends[1]);
   CHECK(wait_for(sleeper) == 0);
+}
+
+TEST_CASE("while one directory is slow to open, others open, the process forks, and the child opens what it likes") {
+  const TempDir dir;
+  { const Store store = Store::open(dir / "slow"); }
+  // Another process is in the middle of opening it.
+  int pipe_ends[2];
+  REQUIRE(::pipe(pipe_ends) == 0);
+  const Shared<std::atomic<bool>> locked;
+  const pid_t opening = spawn([&]() -> int {
+    ::close(pipe_ends[1]);
+    OpenLock lock(dir / "slow");
+    if (!lock.acquire()) return 1;
+    locked->store(true);
+    char byte = 0;
+    return ::read(pipe_ends[0], &byte, 1) == 0 ? 0 : 1;  // Until the test closes the pipe.
+  });
+  wait_until([&] { return locked->load(); });
+  std::atomic<pid_t> thread{0};
+  std::atomic<bool> opened{false};
+  std::thread slow([&] {
+    thread.store(::gettid());
+    const Store store = Store::open(dir / "slow");
+    opened.store(true);
+  });
+  // It sleeps in fcntl.
+  wait_until([&] {
+    std::ifstream state("/proc/self/task/" + std::to_string(thread.load()) + "/syscall");
+    long call = -1;
+    return state >> call && call == SYS_fcntl;
+  });
+  CHECK(Store::open(dir / "other").scope("s").mark("a") == Verdict::fresh);
+  const pid_t child = spawn([&]() -> int {
+    ::alarm(60);  // Ends it should it wait for what its parent's thread does.
+    ::close(pipe_ends[0]);
+    ::close(pipe_ends[1]);
+    return Store::open(dir / "other").scope("s").mark("a") == Verdict::duplicate ? 0 : 1;
+  });
+  CHECK(wait_for(child) == 0);
+  CHECK_FALSE(opened.load());
+  const pid_t patient = spawn([&]() -> int {
+    ::close(pipe_ends[0]);
+    ::close(pipe_ends[1]);
+    ::alarm(60);
+    return Store::open(dir / "slow").scope("s").contains("a") ? 1 : 0;  // Waits for the opener, not for the thread.
+  });
+  ::close(pipe_ends[0]);
+  ::close(pipe_ends[1]);
+  CHECK(wait_for(opening) == 0);
+  slow.join();
+  CHECK(opened.load());
+  CHECK(wait_for(patient) == 0);
+}
+
+TEST_CASE("an open that fails leaves its directory to the next one") {
+  const TempDir dir;
+  for (int i = 0; i < 3; ++i) {
+    CHECK(error_code_of([&] { Store::open(dir / "store", {.create = false}); }) == ErrorCode::not_found);
+    std::filesystem::create_directory(dir / "store");
+  }
+  CHECK(Store::open(dir / "store").scope("s").mark("a") == Verdict::fresh);
 }
 
 TEST_CASE("opening with contradicting options while the last handle goes elsewhere is an error and not a deadlock") {
