@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <fstream>
@@ -25,8 +26,9 @@ struct Files {
   }
   void make(const char* name) const { std::ofstream(dir / name).flush(); }
   void replace(const char* name) const {
-    std::filesystem::rename(dir / name, dir / (std::string(name) + ".old"));
-    make(name);
+    // In one step: what is missing for a moment is no store for that moment.
+    make("new");
+    std::filesystem::rename(dir / "new", dir / name);
   }
   TempDir dir;
 };
@@ -169,13 +171,11 @@ TEST_CASE("a data.mdb that is replaced while it is in use keeps others from open
 TEST_CASE("whoever waited for a data.mdb that was replaced meanwhile locks the new one") {
   const Files files;
   Opening first(files.dir.path());
-  const Shared<std::atomic<bool>> begun;
   const pid_t waiting = spawn([&] {
-    begun->store(true);
     OpenLock lock(files.dir.path());
     return lock.acquire() && lock.is_current() && lock.join() ? 0 : 1;
   });
-  wait_until([&] { return begun->load(); });
+  wait_until([&] { return is_in_call(waiting, SYS_fcntl); });
   files.replace("data.mdb");
   first.lock.unlock();
   CHECK(wait_for(waiting) == 0);

@@ -5,7 +5,6 @@
 
 #include <atomic>
 #include <chrono>
-#include <fstream>
 #include <thread>
 #include <vector>
 
@@ -108,12 +107,7 @@ TEST_CASE("while one directory is slow to open, others open, the process forks, 
     const Store store = Store::open(dir / "slow");
     opened.store(true);
   });
-  // It sleeps in fcntl.
-  wait_until([&] {
-    std::ifstream state("/proc/self/task/" + std::to_string(thread.load()) + "/syscall");
-    long call = -1;
-    return state >> call && call == SYS_fcntl;
-  });
+  wait_until([&] { return is_in_call(thread.load(), SYS_fcntl); });  // For the lock.
   CHECK(Store::open(dir / "other").scope("s").mark("a") == Verdict::fresh);
   const pid_t child = spawn([&]() -> int {
     ::alarm(60);  // Ends it should it wait for what its parent's thread does.

@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 
 #include <chrono>
+#include <fstream>
 #include <new>
 #include <stdexcept>
 #include <string>
@@ -50,6 +51,13 @@ bool holds_soon(Condition condition) {
     ::sched_yield();
   }
   return true;
+}
+
+/// Whether a thread, of any process of the test, is asleep in that system call (SYS_...).
+inline bool is_in_call(pid_t thread, long call) {
+  std::ifstream state("/proc/" + std::to_string(thread) + "/syscall");
+  long current = -1;
+  return state >> current && current == call;
 }
 
 }  // namespace oncelog::testing
