@@ -166,12 +166,15 @@ BackupReport Store::backup(const std::filesystem::path& directory) const {
   return engine_->backup(directory);
 }
 
-RestoreReport restore(const std::filesystem::path& backup, const std::filesystem::path& directory) {
+RestoreReport restore(const std::filesystem::path& backup, const std::filesystem::path& directory,
+                      const RestoreOptions& options) {
   using namespace internal;
   constexpr const char* kWayOut = "take another backup, or save what can be saved: oncelog repair";
   Options reading;
   reading.create = false;
   reading.read_only = true;
+  reading.allow_foreign_owner = options.allow_foreign_owner;
+  reading.allow_network_filesystem = true;
   check_directory(backup, reading);
   const std::filesystem::path data = backup / kData;
   // A backup that was never opened needs no lock, and gets none: it may lie where nothing can be written.
@@ -183,8 +186,8 @@ RestoreReport restore(const std::filesystem::path& backup, const std::filesystem
     const DataFile file(data);
     const lmdb::Pages pages(file.fd(), data);
     VerifyReport found;
-    const VerifyOptions options;
-    StoreCheck check(found, options, {}, [] { return Host::system().wall_us(); });
+    const VerifyOptions every_record;
+    StoreCheck check(found, every_record, {}, [] { return Host::system().wall_us(); });
     const auto meta = pages.newest();
     if (check.structure(pages, meta ? *meta : pages.meta(0)) && meta) check.rest(pages, *meta);
     for (const Problem& problem : found.problems) {

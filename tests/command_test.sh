@@ -826,7 +826,7 @@ if [[ $EUID -eq 0 ]]; then
   chmod 755 "$folder"
   mkdir -m 1777 service
   setpriv --reuid=12345 --regid=12346 --clear-groups "$oncelog" mark --store service/seen --quiet a
-  for command in stat dump claims "check a" "mark b" "forget b" "release b"; do
+  for command in stat dump claims verify "verify --deep" "repair --hints" "check a" "mark b" "forget b" "release b"; do
     read -ra words <<<"$command"
     code=0
     [[ $command != "release b" ]] || code=1
@@ -836,6 +836,14 @@ if [[ $EUID -eq 0 ]]; then
   refuses "a lock, whose command has root's rights" "belongs to user 12345, .* insist with --allow-foreign-owner" \
     "$oncelog" lock --store service/seen name -- true
   exits "--allow-foreign-owner" 0 "$oncelog" lock --store service/seen --allow-foreign-owner name -- true
+  # What these make may be where only root can write.
+  mkdir -m 700 root
+  for command in "backup --store service/seen root/backup" "restore root/backup root/restored" \
+    "repair --store service/seen --into root/repaired"; do
+    read -ra words <<<"$command"
+    refuses "$command of another's" "belongs to user 12345, .* insist with --allow-foreign-owner" "$oncelog" "${words[@]}"
+    exits "$command of another's" 0 "$oncelog" "${words[@]}" --allow-foreign-owner
+  done
 else
   echo "NOT CHECKED: a service's store, because this is not root"
 fi

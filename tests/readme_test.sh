@@ -14,7 +14,37 @@ awk '/^```cpp$/ { inside = 1; next } /^```$/ { if (inside) exit } inside' "$sour
 "$compiler" "$@" -std=c++20 -Wall -Wextra -Werror -I"$source/include" "$work/consumer.cc" "$library" \
   $(pkg-config --libs lmdb libxxhash fmt) -pthread -o "$work/consumer"
 
+cat >"$work/holder.cc" <<'CPP'
+#include <oncelog/oncelog.h>
+
+#include <cstdio>
+
+int main(int, char** argv) {
+  const auto orders = oncelog::Store::open("seen").scope("order-service");
+  const auto claim = orders.begin(argv[1], std::chrono::hours{1});
+  std::puts(claim ? "claimed" : "not claimed");
+  std::fflush(stdout);
+  std::getchar();
+}
+CPP
+"$compiler" "$@" -std=c++20 -I"$source/include" "$work/holder.cc" "$library" $(pkg-config --libs lmdb libxxhash fmt) \
+  -pthread -o "$work/holder"
+
 cd "$work"
-[[ $(./consumer m-1 m-2 m-1) == $'processing m-1\nprocessing m-2' ]] || { echo "the first run is wrong" >&2; exit 1; }
-[[ $(./consumer m-2 m-3) == "processing m-3" ]] || { echo "the second run is wrong" >&2; exit 1; }
-echo "the example compiles and processes each message once"
+# consumes WHAT WANTED ID...
+consumes() {
+  local what=$1 wanted=$2
+  shift 2
+  [[ $(./consumer "$@" | paste -sd,) == "$wanted" ]] || { echo "$what is wrong: $(./consumer "$@")" >&2; exit 1; }
+}
+consumes "the first run" "process m-1,acknowledge m-1,process m-2,acknowledge m-2,acknowledge m-1" m-1 m-2 m-1
+consumes "the second run" "acknowledge m-2,process m-3,acknowledge m-3" m-2 m-3
+coproc ./holder m-4
+holder=$COPROC_PID # The shell forgets it once it has seen the end.
+read -r line <&"${COPROC[0]}"
+[[ $line == claimed ]] || { echo "the holder has no claim" >&2; exit 1; }
+consumes "a message that another has in hand" "return m-4,acknowledge m-3" m-4 m-3
+kill -9 "$holder"
+wait "$holder" 2>/dev/null || true
+consumes "a message whose owner was killed" "process m-4,acknowledge m-4" m-4
+echo "the example compiles, processes each message once, and acknowledges what is on disk"

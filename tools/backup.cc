@@ -8,7 +8,7 @@
 namespace oncelog::tool {
 
 int run_backup(const BackupArguments& arguments) {
-  const BackupReport report = open_existing(arguments.store).backup(arguments.into);
+  const BackupReport report = open_existing_as_this_user(arguments.store).backup(arguments.into);
   const nlohmann::ordered_json json{{"below", report.below.value}, {"bytes", report.bytes}};
   standard_output().write(
       arguments.json ? json.dump() + '\n'

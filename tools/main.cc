@@ -352,6 +352,7 @@ void add_restore(CLI::App& app, CommandLine& line) {
   command.add_option("backup", line.restore.backup, "the backup")->required()->type_name("BACKUP");
   command.add_option("directory", line.restore.into, "for the store")->required()->type_name("DIR");
   command.add_flag("--json", line.restore.json, "one JSON object");
+  command.add_flag("--allow-foreign-owner", line.restore.allow_foreign_owner, "restore a backup of another user");
   command.footer(
       "The backup is checked, every record of it, and left as it is. What was processed after it is forgotten: such "
       "ids\n"

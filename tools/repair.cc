@@ -54,7 +54,9 @@ int run_repair(const RepairArguments& arguments) {
   options.live_dir = arguments.store.live_dir;
   options.retention = arguments.store.retention;
   options.buckets = arguments.store.buckets;
+  options.allow_foreign_owner = arguments.store.allow_foreign_owner;
   if (arguments.hints) {
+    act_as_owner(arguments.store);
     rebuild_hints(arguments.store.directory, options);
     return 0;
   }

@@ -11,7 +11,8 @@
 namespace oncelog::tool {
 
 int run_restore(const RestoreArguments& arguments) {
-  const RestoreReport report = restore(arguments.backup, arguments.into);
+  const RestoreReport report =
+      restore(arguments.backup, arguments.into, {.allow_foreign_owner = arguments.allow_foreign_owner});
   const nlohmann::ordered_json json{{"below", report.below.value},
                                     {"bytes", report.bytes},
                                     {"known_since", format_time(report.known_since)},

@@ -7,6 +7,7 @@ namespace oncelog::tool {
 struct RestoreArguments {
   std::filesystem::path backup;
   std::filesystem::path into;
+  bool allow_foreign_owner = false;
   bool json = false;
 };
 

@@ -38,7 +38,8 @@ Options common_options(const StoreArguments& arguments) {
   return options;
 }
 
-/// Goes on with the rights of the store's owner, when this is root and the store is another user's.
+}  // namespace
+
 void act_as_owner(const StoreArguments& arguments) {
   struct stat data = {};
   if (::geteuid() != 0 || arguments.allow_foreign_owner) return;
@@ -55,8 +56,6 @@ void act_as_owner(const StoreArguments& arguments) {
               arguments.directory);
 }
 
-}  // namespace
-
 Store open_as_this_user(const StoreArguments& arguments) {
   Options options = common_options(arguments);
   options.ack = arguments.ack;
@@ -70,6 +69,10 @@ Store open_for_marks(const StoreArguments& arguments) {
 
 Store open_existing(const StoreArguments& arguments) {
   act_as_owner(arguments);
+  return open_existing_as_this_user(arguments);
+}
+
+Store open_existing_as_this_user(const StoreArguments& arguments) {
   Options options = common_options(arguments);
   options.create = false;
   return Store::open(arguments.directory, options);

@@ -32,20 +32,26 @@ struct StoreArguments {
   bool allow_network_filesystem = false;
 };
 
-// How stores are opened by root: a store of another user can crash whoever reads it, and what root makes in it that
-// user may not write to. So root's commands give up their rights first and go on as that user, for good, in user and
-// groups, which makes them as safe as they are for that user. Not with allow_foreign_owner. What has to be opened with
-// root's own rights (outputs) is opened before.
+/// Goes on as the store's owner, for good, in user and groups, when this is root, the store is another user's, and
+/// allow_foreign_owner is not given. A store can crash whoever reads it, and what root makes in it its owner may not
+/// write to: without root's rights a command is as safe as it is for the owner. What has to be opened with those rights
+/// (outputs) is opened before. Error: no_permission.
+void act_as_owner(const StoreArguments& arguments);
+
+// Each of these acts as the owner, but for those for commands that need their own rights for more than the store.
 
 /// Opens the store, creating it where there is none. Errors: those of Store::open.
 Store open_for_marks(const StoreArguments& arguments);
 
-/// The same, but never as another user: for commands that start others. Errors: those of Store::open.
+/// The same as this user. Errors: those of Store::open.
 Store open_as_this_user(const StoreArguments& arguments);
 
 /// Opens the store to change what is in it: where there is none, there is nothing to change. Errors: those of
 /// Store::open.
 Store open_existing(const StoreArguments& arguments);
+
+/// The same as this user. Errors: those of Store::open.
+Store open_existing_as_this_user(const StoreArguments& arguments);
 
 /// Opens the store to look at it: whatever others do with it goes on, and nothing is ever created. Errors: those of
 /// Store::open.

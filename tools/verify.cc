@@ -86,6 +86,10 @@ int run_verify(const VerifyArguments& arguments) {
   VerifyOptions options;
   options.deep = arguments.deep;
   options.live_dir = arguments.store.live_dir;
+  options.allow_foreign_owner = arguments.store.allow_foreign_owner;
+  options.allow_network_filesystem = arguments.store.allow_network_filesystem;
+  Output output = standard_output();
+  act_as_owner(arguments.store);
   VerifyReport report;
   {
     ProgressLine progress("verify");
@@ -93,8 +97,7 @@ int run_verify(const VerifyArguments& arguments) {
   }
   const auto& directory = arguments.store.directory;
   // Names in the store may be any bytes.
-  standard_output().write(arguments.json
-                              ? to_json(report, directory).dump(-1, ' ', false, Json::error_handler_t::replace) + '\n'
+  output.write(arguments.json ? to_json(report, directory).dump(-1, ' ', false, Json::error_handler_t::replace) + '\n'
                               : to_text(report, directory));
   return report.sound() ? 0 : 1;
 }

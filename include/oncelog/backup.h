@@ -27,6 +27,11 @@ struct BackupReport {
   std::uint64_t bytes = 0;  ///< Of the data.mdb in it.
 };
 
+struct RestoreOptions {
+  /// As Options::allow_foreign_owner, of the backup.
+  bool allow_foreign_owner = false;
+};
+
 /// What restore() has made.
 struct RestoreReport {
   Lsn below;                ///< As in BackupReport.
@@ -52,7 +57,8 @@ inline constexpr std::uint64_t kRestoreEpochs = 4096;
 ///
 /// Errors: not_found and not_a_store when there is no store in `backup`; in_use when a process has it open; corrupt
 /// when it is damaged, or its tokens have no epoch left; invalid_argument when there is anything in `directory`; full,
-/// no_permission, io.
-ONCELOG_API RestoreReport restore(const std::filesystem::path& backup, const std::filesystem::path& directory);
+/// no_permission, io. The backup may lie on a network file system.
+ONCELOG_API RestoreReport restore(const std::filesystem::path& backup, const std::filesystem::path& directory,
+                                  const RestoreOptions& options = {});
 
 }  // namespace oncelog
