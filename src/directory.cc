@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "descriptors.h"
+#include "in_place.h"
 #include "message_hash.h"
 #include "shared_memory.h"
 
@@ -72,6 +73,20 @@ void make_directories(const std::filesystem::path& directory) {
 
 }  // namespace
 
+namespace {
+
+/// Whether a program has lock.mdb open by LMDB; one that is no user of the store, such as mdb_copy.
+bool locked_by_lmdb(int fd, const std::filesystem::path& path) {
+  struct flock lock {};
+  lock.l_type = F_WRLCK;
+  lock.l_whence = SEEK_SET;
+  lock.l_len = 1;
+  if (::fcntl(fd, F_OFD_GETLK, &lock) != 0) throw system_error(errno, "asking for its locks", path);
+  return lock.l_type != F_UNLCK;
+}
+
+}  // namespace
+
 Error no_store(const std::filesystem::path& directory) {
   return Error(
       ErrorCode::not_found,
@@ -97,8 +112,8 @@ void check_directory(const std::filesystem::path& directory, const Options& opti
     throw Error(
         ErrorCode::unsupported,
         fmt::format(
-            "{}: is on a network file system, where a store's promises cannot be kept; use a local one, or insist "
-            "with allow_network_filesystem",
+            "{}: is on a network file system (or on FUSE, behind which may be one), where a store's promises cannot be "
+            "kept; use a local one, or insist with allow_network_filesystem",
             directory.string()),
         directory);
   }
@@ -172,13 +187,16 @@ void prepare_lock_file(const std::filesystem::path& directory, unsigned max_read
   constexpr off_t kCacheLine = 64;
   const off_t bytes = (off_t{max_readers} + 4) * kCacheLine;
   const std::filesystem::path path = directory / "lock.mdb";
-  Descriptor file = open_descriptor(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0660);
-  if (file) {
-    give_to_owner_of_directory(file.get(), path);
-  } else if (errno == EEXIST) {
-    file = open_descriptor(path, O_RDWR | O_NOFOLLOW);
-  }
+  Descriptor file = open_descriptor(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0660);
   if (!file) throw system_error(errno, "opening it", path);
+  if (request_in_place(file.get(), path) == WritesInPlace::not_now && !locked_by_lmdb(file.get(), path)) {
+    // An earlier version's, which nobody uses.
+    if (::unlink(path.c_str()) != 0) throw system_error(errno, "unlink", path);
+    file = open_descriptor(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0660);
+    if (!file) throw system_error(errno, "creating it", path);
+    request_in_place(file.get(), path);
+  }
+  give_to_owner_of_directory(file.get(), path);
   struct stat status {};
   if (::fstat(file.get(), &status) != 0) throw system_error(errno, "fstat", path);
   // Without changing the size, from which LMDB derives the number of readers.

@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "descriptors.h"
+#include "in_place.h"
 
 namespace oncelog::internal {
 namespace {
@@ -67,6 +68,12 @@ MappedFile MappedFile::create(const std::filesystem::path& path, std::size_t siz
   const Descriptor file = open_descriptor(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0660);
   if (!file) throw system_error(errno, "creating it", path);
   give_to_owner_of_directory(file.get(), path);
+  try {
+    require_in_place(file.get(), path);
+  } catch (const Error&) {
+    ::unlink(path.c_str());
+    throw;
+  }
   int error_number = 0;
   do {
     error_number = ::posix_fallocate(file.get(), 0, static_cast<off_t>(size));

@@ -34,7 +34,7 @@ void give_to_owner_of_directory(int fd, const std::filesystem::path& path);
 class MappedFile {
  public:
   /// Makes a new file of `size` zero bytes, in place of any of that name (which stays mapped where it is). Error: full,
-  /// no_permission, io.
+  /// no_permission, io; unsupported on a file system where allocated blocks are no room (see in_place.h).
   static MappedFile create(const std::filesystem::path& path, std::size_t size);
 
   /// Maps an existing regular file of at least `min_size` bytes whole; nothing when there is none, or a smaller one.

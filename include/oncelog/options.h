@@ -61,7 +61,7 @@ struct Options {
   /// Open a store whose files belong to neither this user nor root. A hostile data.mdb can crash its reader.
   bool allow_foreign_owner = false;
 
-  /// Open a store on NFS, SMB and the like, where neither mmap nor locks are what LMDB needs.
+  /// Open a store on NFS, SMB, FUSE and the like, where neither mmap nor locks are what LMDB needs.
   bool allow_network_filesystem = false;
 
   /// Called for each decision on an id, and for what happens to the store. See event.h. A process's first handle on a
@@ -80,7 +80,11 @@ struct Options {
 
   /// Where the shared-memory files go; empty means the store's own directory. A tmpfs (/dev/shm) keeps the kernel's
   /// write-back away from the marks and makes their longest stall several times shorter. All processes of a store must
-  /// agree.
+  /// agree. On a copy-on-write file system that cannot write in place (ZFS, bcachefs, NILFS2) it must be elsewhere
+  /// (ErrorCode::unsupported); LMDB's small lock.mdb stays in the store, so that there a full disk may still end a
+  /// process when a thread looks something up for the first time. On Btrfs the files are made to be written in place,
+  /// which a snapshot of their subvolume undoes until each block was written once: leave them out of snapshots by a
+  /// live_dir elsewhere.
   std::filesystem::path live_dir = {};
 
   /// Ids expected per retention: sizes the first filter and index. The store follows the traffic after that.
