@@ -7,6 +7,8 @@
 
 #include <cerrno>
 #include <cstring>
+#include <mutex>
+#include <utility>
 
 #include "lmdb_pages.h"
 #include "shared_memory.h"
@@ -14,6 +16,19 @@
 namespace oncelog::internal::lmdb {
 
 namespace {
+
+constexpr unsigned kMostAttempts = 4;  // Of a beginning whose failures are mended.
+
+/// Keeps a transaction whose reader slot is lost, a few hundred bytes, for ever: LMDB would free the slot with it.
+void keep_abandoned(MDB_txn* txn) {
+  struct Abandoned {
+    std::mutex mutex;
+    std::vector<MDB_txn*> all;
+  };
+  static auto* const abandoned = new Abandoned;  // Never destroyed: reachable to the end.
+  const std::lock_guard guard(abandoned->mutex);
+  abandoned->all.push_back(txn);
+}
 
 /// LMDB calls it EIO when a full disk cuts a write short (only a write of nothing is ENOSPC). Whether there is no room
 /// for one more page at the end of data.mdb tells that from a broken disk.
@@ -34,132 +49,30 @@ bool no_room_for_a_page(const Env& env) {
 
 }  // namespace
 
-Error make_error(int code, const char* call, const std::filesystem::path& path) {
-  const char* reason = mdb_strerror(code);
-  switch (code) {
-    case MDB_MAP_FULL:
-      return Error(
-          ErrorCode::full,
-          fmt::format("{}: data.mdb has filled its map; open the store with a larger map_bytes", path.string()), path);
-    case MDB_MAP_RESIZED:
-      return Error(
-          ErrorCode::full,
-          fmt::format("{}: data.mdb has outgrown this process's map_bytes; open the store with the same as others",
-                      path.string()),
-          path);
-    case MDB_READERS_FULL:
-      return Error(
-          ErrorCode::too_many_readers,
-          fmt::format("{}: more threads read at once than max_readers; open the store with more", path.string()), path);
-    case MDB_INVALID:
-      return Error(ErrorCode::not_a_store,
-                   fmt::format("{}: data.mdb is not an LMDB file of this format", path.string()), path);
-    case MDB_VERSION_MISMATCH:
-      return Error(ErrorCode::newer_format,
-                   fmt::format("{}: data.mdb has another LMDB version's format", path.string()), path);
-    case MDB_CORRUPTED:
-    case MDB_PAGE_NOTFOUND:
-    case MDB_PANIC:
-      return Error(ErrorCode::corrupt, fmt::format("{}: data.mdb is damaged ({}: {})", path.string(), call, reason),
-                   path);
-    default:
-      if (code > 0) return system_error(code, call, path);
-      return Error(ErrorCode::io, fmt::format("{}: {} failed: {}", path.string(), call, reason), path);
-  }
-}
-
-Env::Env(const std::filesystem::path& directory, unsigned flags, std::uint64_t map_bytes, unsigned max_readers,
-         unsigned max_dbs)
-    : path_(directory) {
-  if ((flags & MDB_NOSUBDIR) == 0) {
-    directory_ = open_descriptor(directory, O_PATH | O_DIRECTORY);
-    if (!directory_) throw system_error(errno, "opening it", directory);
-  }
-  check(mdb_env_create(&env_), "mdb_env_create");
-  try {
-    check(mdb_env_set_mapsize(env_, map_bytes), "mdb_env_set_mapsize");
-    check(mdb_env_set_maxreaders(env_, max_readers), "mdb_env_set_maxreaders");
-    check(mdb_env_set_maxdbs(env_, max_dbs), "mdb_env_set_maxdbs");
-    const int code = [&] {
-      const StandardStreamsTaken taken;
-      return mdb_env_open(env_, directory.c_str(), flags, 0660);
-    }();
-    // LMDB's other descriptors are close-on-exec already; the read-write one it leaves to be inherited.
-    mdb_filehandle_t file = -1;
-    if (code == MDB_SUCCESS && mdb_env_get_fd(env_, &file) == MDB_SUCCESS) close_on_exec(file);
-    if (code == ENOMEM) {
-      throw Error(
-          ErrorCode::unsupported,
-          fmt::format(
-              "{}: the system refuses {} bytes of address space for data.mdb; open the store with a smaller map_bytes",
-              path_.string(), map_bytes),
-          path_);
+void Txn::begin(unsigned flags) {
+  for (unsigned attempt = 1;; ++attempt) {
+    env_.pin();
+    const std::uint64_t life = env_.life();
+    const int code = mdb_txn_begin(env_.get(), nullptr, flags, &txn_);
+    if (code == MDB_SUCCESS) {
+      pins_ = true;
+      return;
     }
-    check(code, "mdb_env_open");
-    MDB_stat stat{};
-    check(mdb_env_stat(env_, &stat), "mdb_env_stat");
-    page_bytes_ = stat.ms_psize;
-  } catch (const Error&) {
-    mdb_env_close(env_);
-    throw;
+    env_.unpin();
+    if (attempt == kMostAttempts) env_.check(code, "mdb_txn_begin");
+    env_.recover(code, life, "mdb_txn_begin");
   }
-}
-
-Env::~Env() {
-  if (env_ != nullptr) mdb_env_close(env_);
-}
-
-bool Env::has_its_file() const {
-  if (!directory_) return true;
-  mdb_filehandle_t file = -1;
-  struct stat opened {};
-  check(mdb_env_get_fd(env_, &file), "mdb_env_get_fd");
-  if (::fstat(file, &opened) != 0) throw system_error(errno, "fstat", path_);
-  if (opened.st_nlink == 0) return false;
-  struct stat named {};
-  if (::fstatat(directory_.get(), "data.mdb", &named, 0) != 0) return errno != ENOENT;  // Else nobody knows.
-  return named.st_dev == opened.st_dev && named.st_ino == opened.st_ino;
-}
-
-void Env::reader_check() const {
-  int dead = 0;
-  check(mdb_reader_check(env_, &dead), "mdb_reader_check");
-}
-
-std::uint64_t Env::used_bytes() const {
-  MDB_envinfo info{};
-  check(mdb_env_info(env_, &info), "mdb_env_info");
-  return (std::uint64_t{info.me_last_pgno} + 1) * page_bytes_;
-}
-
-bool Env::complete_file() const {
-  // By LMDB's own descriptor: closing any other one would drop this process's locks.
-  mdb_filehandle_t file = -1;
-  check(mdb_env_get_fd(env_, &file), "mdb_env_get_fd");
-  struct stat status {};
-  if (::fstat(file, &status) != 0) throw system_error(errno, "fstat", path_);
-  const std::uint64_t used = used_bytes();
-  const auto size = static_cast<std::uint64_t>(status.st_size);
-  if (size >= used) return false;
-  const Pages pages(file, path_);
-  const auto meta = pages.newest();
-  if (!meta || !pages.lacks_only_free_pages(*meta)) {
-    throw Error(ErrorCode::corrupt,
-                fmt::format("{}: data.mdb is cut short: {} of {} bytes are there, and what is missing is in use; restore "
-                            "it from a backup",
-                            path_.string(), size, used),
-                path_);
-  }
-  if (::ftruncate(file, static_cast<off_t>(used)) != 0) throw system_error(errno, "extending data.mdb", path_);
-  return true;
-}
-
-Txn::Txn(const Env& env, unsigned flags) : env_(env) {
-  env.check(mdb_txn_begin(env.get(), nullptr, flags, &txn_), "mdb_txn_begin");
 }
 
 Txn::~Txn() {
+  if (!pins_ || env_.is_of_parent()) return;
   if (txn_ != nullptr) mdb_txn_abort(txn_);
+  let_go();
+}
+
+void Txn::let_go() {
+  env_.unpin();
+  pins_ = false;
 }
 
 std::optional<Bytes> Txn::get(MDB_dbi dbi, MDB_val key) const {
@@ -197,19 +110,28 @@ MDB_dbi Txn::open_table(const char* name, unsigned flags) {
                 env_.path());
   }
   env_.check(code, "mdb_dbi_open");
+  opened_.push_back({name, flags & ~unsigned{MDB_CREATE}, dbi});
   return dbi;
 }
 
 void Txn::keep_tables() {
   const int code = mdb_txn_commit(txn_);
   txn_ = nullptr;  // Freed by the call whatever it returns.
+  let_go();
   env_.check(code, "mdb_txn_commit");
+  env_.note_tables(opened_);
 }
 
 MDB_stat Txn::stat(MDB_dbi dbi) const {
   MDB_stat stat{};
   env_.check(mdb_stat(txn_, dbi, &stat), "mdb_stat");
   return stat;
+}
+
+WriteTxn::WriteTxn(const Env& env) : Txn(env) {
+  env.prepare_to_write();
+  begin(0);
+  env.mend_meta(*this);
 }
 
 void WriteTxn::commit() {
@@ -223,22 +145,137 @@ void WriteTxn::commit() {
   int code = mdb_txn_commit(txn_);
   txn_ = nullptr;  // Freed by the call whatever it returns.
   if (code == EIO && no_room_for_a_page(env_)) code = ENOSPC;
+  if (code == MDB_SUCCESS) {
+    env_.assert_alive();
+    let_go();
+    env_.note_tables(opened_);
+    return;
+  }
+  let_go();
+  if (code > 0) {
+    try {
+      // The environment may be given up now. It is opened again, and mended, while the caller still keeps other
+      // processes from writing.
+      const WriteTxn mended(env_);
+    } catch (const Error&) {
+      // Then the next transaction does it, or says why it cannot.
+    }
+  }
+  if (code == EIO) {
+    throw Error(ErrorCode::io,
+                fmt::format("{}: writing to data.mdb failed: {}. Nothing of this commit is kept, and nothing that was "
+                            "acknowledged is lost; marks that wait for the disk are tried again",
+                            env_.path().string(), mdb_strerror(code)),
+                env_.path());
+  }
   env_.check(code, "mdb_txn_commit");
 }
 
-ReadTxn::ReadTxn(const Env& env, MDB_dbi dbi) : Txn(env, MDB_RDONLY) {
-  // A constructor that throws runs no destructor of its own class, but Txn's: the transaction is aborted.
-  env.check(mdb_cursor_open(txn_, dbi, &cursor_), "mdb_cursor_open");
-  park();
+ReadTxn::ReadTxn(const Env& env, MDB_dbi dbi) : Txn(env), dbi_(dbi) {
+  {
+    const Env::Lock lock(env.mutex_);
+    env.readers_.push_back(this);
+  }
+  try {
+    make();
+  } catch (const Error&) {
+    const Env::Lock lock(env.mutex_);
+    std::erase(env.readers_, this);
+    throw;
+  }
 }
 
 ReadTxn::~ReadTxn() {
-  mdb_cursor_close(cursor_);
+  if (env_.is_of_parent()) return;
+  // Under the mutex: nobody closes the environment meanwhile.
+  const Env::Lock lock(env_.mutex_);
+  std::erase(env_.readers_, this);
+  drop();
+}
+
+/// Begins the transaction, and parks it.
+void ReadTxn::make() {
+  Txn fresh(env_, MDB_RDONLY);
+  MDB_cursor* cursor = nullptr;
+  env_.check(mdb_cursor_open(fresh.get(), dbi_, &cursor), "mdb_cursor_open");
+  mdb_txn_reset(fresh.get());
+  // Under the mutex, and before the pin is let go of: who quiesces finds the transaction of the environment's life.
+  const Env::Lock lock(env_.mutex_);
+  txn_ = fresh.release();
+  cursor_ = cursor;
+  life_ = env_.life();
+}
+
+/// Ends the parked transaction, if there is one. A slot that was lost may be another process's by now, and LMDB would
+/// free it: then the transaction is left as it is.
+void ReadTxn::drop() {
+  if (cursor_ != nullptr) mdb_cursor_close(cursor_);
+  cursor_ = nullptr;
+  if (txn_ != nullptr && mdb_txn_renew(txn_) == MDB_BAD_RSLOT) {
+    keep_abandoned(txn_);
+  } else if (txn_ != nullptr) {
+    mdb_txn_abort(txn_);
+  }
+  txn_ = nullptr;
+}
+
+void ReadTxn::deactivate() {
+  // Release: pairs with the load in Env::is_quiet.
+  active_.store(false, std::memory_order_release);
+  env_.wake_quiescer();
 }
 
 void ReadTxn::renew() {
-  env_.check(mdb_txn_renew(txn_), "mdb_txn_renew");
-  env_.check(mdb_cursor_renew(txn_, cursor_), "mdb_cursor_renew");
+  // Sequentially consistent, with the load that follows; pairs with Env::is_quiet.
+  active_.store(true, std::memory_order_seq_cst);
+  if (env_.may_read() && life_ == env_.life()) [[likely]] {
+    const int code = mdb_txn_renew(txn_);
+    if (code == MDB_SUCCESS) [[likely]] {
+      mdb_cursor_renew(txn_, cursor_);  // Fails for transactions of other kinds only.
+      return;
+    }
+  }
+  deactivate();
+  renew_slowly();
+}
+
+void ReadTxn::renew_slowly() {
+  for (unsigned attempt = 1;; ++attempt) {
+    env_.await_reading();
+    active_.store(true, std::memory_order_seq_cst);
+    // A thread that holds another pin need not wait: the environment stays as it is until that is gone.
+    bool inside = env_.may_read();
+    if (!inside) {
+      const Env::Lock lock(env_.mutex_);
+      inside = env_.holds_pin();
+    }
+    if (!inside) {
+      deactivate();
+      continue;
+    }
+    const std::uint64_t life = env_.life();
+    int code = MDB_BAD_RSLOT;
+    if (txn_ != nullptr && life_ == life) {
+      code = mdb_txn_renew(txn_);
+      if (code == MDB_SUCCESS) {
+        mdb_cursor_renew(txn_, cursor_);
+        return;
+      }
+    }
+    deactivate();
+    if (attempt == kMostAttempts) env_.check(code, "mdb_txn_renew");
+    if (code != MDB_BAD_RSLOT) {
+      env_.recover(code, life, "mdb_txn_renew");
+      continue;
+    }
+    // It was ended when the environment was closed, or its slot is lost: another process has taken this one for dead.
+    env_.assert_alive();
+    {
+      const Env::Lock lock(env_.mutex_);
+      drop();
+    }
+    make();
+  }
 }
 
 Cursor::Cursor(const Txn& txn, MDB_dbi dbi) : env_(txn.env()) {

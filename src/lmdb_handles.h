@@ -2,16 +2,15 @@
 
 #include <lmdb.h>
 
+#include <atomic>
 #include <cstdint>
-#include <filesystem>
-#include <memory>
 #include <optional>
 #include <span>
 #include <string_view>
+#include <utility>
+#include <vector>
 
-#include <oncelog/error.h>
-
-#include "descriptors.h"
+#include "lmdb_env.h"
 
 namespace oncelog::internal::lmdb {
 
@@ -34,56 +33,10 @@ inline Bytes to_bytes(std::string_view text) {
   return std::as_bytes(std::span(text));
 }
 
-/// MAP_FULL and ENOSPC become ErrorCode::full, READERS_FULL too_many_readers, damage corrupt, the rest io.
-Error make_error(int code, const char* call, const std::filesystem::path& path);
-
-class Env {
- public:
-  /// `flags` are mdb_env_open's. The directory exists; data.mdb and lock.mdb are created in it.
-  Env(const std::filesystem::path& directory, unsigned flags, std::uint64_t map_bytes, unsigned max_readers,
-      unsigned max_dbs);
-  Env(const Env&) = delete;
-  Env& operator=(const Env&) = delete;
-  ~Env();
-
-  MDB_env* get() const { return env_; }
-  const std::filesystem::path& path() const { return path_; }
-  std::size_t page_bytes() const { return page_bytes_; }
-
-  /// Throws unless `code` is MDB_SUCCESS.
-  void check(int code, const char* call) const {
-    if (code != MDB_SUCCESS) throw make_error(code, call, path_);
-  }
-
-  /// Frees the reader slots of processes that died.
-  void reader_check() const;
-
-  /// Bytes of data.mdb up to its last used page.
-  std::uint64_t used_bytes() const;
-
-  /// Extends a data.mdb that ends before its last used page, with zeros, so that reading there is no SIGBUS; returns
-  /// whether it did. The caller holds the write lock. LMDB never writes pages that one transaction takes and gives back,
-  /// so a sound file may lack any number there, each of them in the free list; a file that lacks another page is
-  /// Error::corrupt. Reads the free list, by descriptor, only when the file is short.
-  bool complete_file() const;
-
-  /// Whether data.mdb is still in its directory, and not deleted or replaced since it was opened. Two system calls.
-  bool has_its_file() const;
-
-  /// Leaks the environment: in a child of the process that opened it nothing may be closed.
-  void abandon() { env_ = nullptr; }
-
- private:
-  std::filesystem::path path_;
-  Descriptor directory_;  // Empty with MDB_NOSUBDIR. Its path may be relative, and the process goes elsewhere.
-  MDB_env* env_ = nullptr;
-  std::size_t page_bytes_ = 0;
-};
-
-/// One transaction; aborts unless committed.
+/// One transaction; aborts unless committed. Pins the environment for as long as it lives.
 class Txn {
  public:
-  Txn(const Env& env, unsigned flags);
+  Txn(const Env& env, unsigned flags) : Txn(env) { begin(flags); }
   Txn(const Txn&) = delete;
   Txn& operator=(const Txn&) = delete;
   ~Txn();
@@ -96,6 +49,7 @@ class Txn {
   /// Room for a value, to be filled before anything else is written.
   std::span<std::byte> reserve(MDB_dbi dbi, MDB_val key, std::size_t size, unsigned flags);
   bool del(MDB_dbi dbi, MDB_val key);
+  /// The handle is for the life of the environment once the transaction, a WriteTxn, is committed.
   MDB_dbi open_table(const char* name, unsigned flags);
   MDB_stat stat(MDB_dbi dbi) const;
 
@@ -103,25 +57,36 @@ class Txn {
   void keep_tables();
 
  protected:
+  friend class ReadTxn;
+  explicit Txn(const Env& env) : env_(env) {}
+  void begin(unsigned flags);
+  void let_go();
+  /// Leaves the transaction to the caller, and keeps the pin.
+  MDB_txn* release() { return std::exchange(txn_, nullptr); }
+
   const Env& env_;
   MDB_txn* txn_ = nullptr;
+  bool pins_ = false;
+  std::vector<Env::Table> opened_;
 };
 
 class WriteTxn : public Txn {
  public:
   /// Waits for LMDB's one write lock.
-  explicit WriteTxn(const Env& env) : Txn(env, 0) {}
+  explicit WriteTxn(const Env& env);
   /// Leaks it: in a child of the process that began it nothing may be ended.
   void abandon() { txn_ = nullptr; }
   /// Error::io, and nothing is written, when data.mdb was deleted or replaced: nobody could ever read it. Error::full also
-  /// when LMDB reports a short write as EIO and the disk turns out to have no room.
+  /// when LMDB reports a short write as EIO and the disk turns out to have no room. After an error the environment is
+  /// ready for the next transaction, where that is possible.
   void commit();
 };
 
 /// A read transaction and a cursor in it. Parked (reset) it pins no page and keeps its reader slot, so that renewing it
 /// takes no lock and 20 ns. Making one takes LMDB's reader lock, which cannot be waited for with a time limit and so
 /// could lose a wake-up for good when a waiter is killed (see RobustMutex::lock): once for each thread, not for each
-/// use.
+/// use. Parked it does not pin the environment either: when that was opened again, or the reader slot was lost, the
+/// transaction is made again when it is next used.
 class ReadTxn : public Txn {
  public:
   ReadTxn(const Env& env, MDB_dbi dbi);
@@ -129,7 +94,8 @@ class ReadTxn : public Txn {
 
   MDB_cursor* cursor() const { return cursor_; }
 
-  /// While one of these lives the transaction sees the newest commit, and pins its pages.
+  /// While one of these lives the transaction sees the newest commit, and pins its pages and the environment. No other
+  /// transaction is begun meanwhile by the same thread.
   class Active {
    public:
     explicit Active(ReadTxn& txn) : txn_(txn) { txn.renew(); }
@@ -142,10 +108,23 @@ class ReadTxn : public Txn {
   };
 
  private:
-  void renew();
-  void park() { mdb_txn_reset(txn_); }
+  friend class Env;
 
+  void renew();
+  void renew_slowly();
+  void make();
+  void drop();
+  void deactivate();
+  void park() {
+    mdb_txn_reset(txn_);
+    deactivate();
+  }
+
+  const MDB_dbi dbi_;
   MDB_cursor* cursor_ = nullptr;
+  std::uint64_t life_ = 0;
+  // The pin, written by the thread that uses the transaction, read by a thread that quiesces.
+  alignas(64) std::atomic<bool> active_{false};
 };
 
 /// A cursor in a write transaction; must go before it.

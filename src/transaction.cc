@@ -234,8 +234,12 @@ void TransactionBody::commit(Lsn flushed) {
     txn.commit();
     failpoint();
   } catch (const std::exception&) {
-    const lmdb::Txn read(*engine.env_, MDB_RDONLY);
-    settle(engine.log_->end(read).value_or(Lsn{}));
+    try {
+      const lmdb::Txn read(*engine.env_, MDB_RDONLY);
+      settle(engine.log_->end(read).value_or(Lsn{}));
+    } catch (const Error&) {
+      // Nothing can be read at present either: the next holder of LMDB's write lock settles what is announced.
+    }
     throw;
   }
   try {

@@ -152,7 +152,7 @@ TEST_CASE("LMDB's failures become the codes that callers act on") {
   CHECK(code(MDB_VERSION_MISMATCH) == ErrorCode::newer_format);
   CHECK(code(MDB_CORRUPTED) == ErrorCode::corrupt);
   CHECK(code(MDB_PAGE_NOTFOUND) == ErrorCode::corrupt);
-  CHECK(code(MDB_PANIC) == ErrorCode::corrupt);
+  CHECK(code(MDB_PANIC) == ErrorCode::io);
   CHECK(code(EACCES) == ErrorCode::no_permission);
   CHECK(code(MDB_BAD_TXN) == ErrorCode::io);
 }
