@@ -51,7 +51,7 @@ Completed Claim::complete(const Attributes& attributes, Ack ack) {
   const Lsn lsn = engine_->complete(std::span(&lease, 1), std::span(&all, 1));
   const bool in_time = lease.token != 0;
   lease_.reset();
-  if (in_time && ack == Ack::disk) engine_->wait(lsn);
+  if (in_time && ack == Ack::disk) engine_->wait_for_standing(lsn);
   return {in_time, lsn};
 }
 

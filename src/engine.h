@@ -121,6 +121,8 @@ class Engine {
     return {live_->header().marks.flushed.load(std::memory_order_acquire)};
   }
   void wait(Lsn lsn);
+  /// wait() for a record that stands whatever comes; the Error says so.
+  void wait_for_standing(Lsn lsn);
   /// Throws Error::invalid_argument when what is about to be accepted could not be waited for.
   void check_may_wait(Ack ack) const {
     if (ack == Ack::disk) check_not_in_transaction("waiting for the disk");
@@ -235,7 +237,11 @@ class Engine {
             MessageHash(scope_seed(MessageHash::kCorrelationScope), correlation), MessageHash::Of::correlation};
   }
 
-  /// `reserved`: for a transaction, which may use the ring's reserve.
+  /// Takes the fresh marks of a refused call back. `probes` are those of its ids, `out` what became of them. Returns how
+  /// many of them stand nevertheless.
+  std::size_t take_back(std::span<const Probe> probes, std::span<const Marked> out);
+  bool take_back(const Probe& probe, Lsn lsn);
+  /// `reserved`: for a transaction, or a mark that is taken back, which may use the ring's reserve.
   Need prepare(const View& view, std::int64_t time_us, std::size_t bytes, std::uint64_t records = 1,
                bool reserved = false);
   Lsn append(Reader& reader, const View& view, const RecordDraft& draft, const MessageHash& hash, std::int64_t time_us,

@@ -8,6 +8,14 @@
 #include "failpoint.h"
 
 namespace oncelog::internal {
+namespace {
+
+/// The Error of a wait for the disk, with what became of the ids that were waited for.
+Error with_outcome(const Error& error, const std::string& outcome) {
+  return Error(error.code(), fmt::format("{}. {}", error.what(), outcome), error.path());
+}
+
+}  // namespace
 
 Marked Engine::mark(ScopeKey scope, std::string_view id, const Attributes& attributes, Ack ack) {
   check_writable();
@@ -22,7 +30,18 @@ Marked Engine::mark(ScopeKey scope, std::string_view id, const Attributes& attri
   MarkPolicy policy{*this, mine, std::span(&probe, 1), given, nullptr};
   const Marked marked = decide_one(mine, probe, with_attributes ? &attributes : nullptr, policy);
   mine.counters.count(scope.number, event_of(marked.verdict));
-  if (ack == Ack::disk && marked.lsn.value != 0) wait(marked.lsn);
+  if (ack != Ack::disk || marked.lsn.value == 0) return marked;
+  try {
+    wait(marked.lsn);
+  } catch (const Error& error) {
+    if (durable() > marked.lsn) return marked;  // By another process's flush.
+    const bool taken_back = marked.verdict == Verdict::fresh && take_back({&probe, 1}, {&marked, 1}) == 0;
+    if (!taken_back && durable() > marked.lsn) return marked;
+    if (marked.verdict != Verdict::fresh) throw;
+    throw with_outcome(error, taken_back ? "The id is not marked"
+                                         : "The id stands as marked nevertheless, as contains() shows; it is on disk "
+                                           "once a later commit succeeds");
+  }
   return marked;
 }
 
@@ -35,21 +54,89 @@ void Engine::mark(ScopeKey scope, std::span<const std::string_view> ids, std::sp
   Reader& mine = reader();
   std::array<Probe, kChunk> probes;
   std::array<std::optional<Found>, kChunk> found;
+  std::ranges::fill(out.first(ids.size()), Marked{});
   Lsn last;
-  for (std::size_t begin = 0; begin < ids.size(); begin += kChunk) {
-    const std::size_t count = std::min(kChunk, ids.size() - begin);
-    make_probes(mine, scope, ids.subspan(begin, count), probes);
-    const Chunk chunk{std::span(probes).first(count),
-                      attributes.empty() ? attributes : attributes.subspan(begin, count), std::span(found).first(count),
-                      out.subspan(begin, count)};
-    MarkPolicy policy{*this, mine, chunk.probes, chunk.attributes, chunk.out.data()};
-    decide(mine, chunk, policy);
-    for (const Marked& marked : chunk.out) {
-      mine.counters.count(scope.number, event_of(marked.verdict));
-      last = std::max(last, marked.lsn);
+  bool decided = false;
+  try {
+    for (std::size_t begin = 0; begin < ids.size(); begin += kChunk) {
+      const std::size_t count = std::min(kChunk, ids.size() - begin);
+      make_probes(mine, scope, ids.subspan(begin, count), probes);
+      const Chunk chunk{std::span(probes).first(count),
+                        attributes.empty() ? attributes : attributes.subspan(begin, count),
+                        std::span(found).first(count), out.subspan(begin, count)};
+      MarkPolicy policy{*this, mine, chunk.probes, chunk.attributes, chunk.out.data()};
+      decide(mine, chunk, policy);
+      for (const Marked& marked : chunk.out) {
+        mine.counters.count(scope.number, event_of(marked.verdict));
+        last = std::max(last, marked.lsn);
+      }
+    }
+    decided = true;
+    if (ack == Ack::disk && last.value != 0) wait(last);
+  } catch (const Error& error) {
+    // What was to be on disk is not marked. Marks of other kinds stand, those of the first ids.
+    if (ack != Ack::disk) throw;
+    if (decided && durable() > last) return;  // By another process's flush.
+    std::size_t standing = 0;
+    for (std::size_t begin = 0; begin < ids.size(); begin += kChunk) {
+      const std::size_t count = std::min(kChunk, ids.size() - begin);
+      make_probes(mine, scope, ids.subspan(begin, count), probes);
+      standing += take_back(std::span(probes).first(count), out.subspan(begin, count));
+    }
+    throw with_outcome(error, standing == 0
+                                  ? std::string("None of the ids is marked that was not before")
+                                  : fmt::format("{} of the ids stand as marked nevertheless, as contains() shows",
+                                                standing));
+  }
+}
+
+void Engine::wait_for_standing(Lsn lsn) {
+  try {
+    wait(lsn);
+  } catch (const Error& error) {
+    if (durable() > lsn) return;
+    throw with_outcome(error, "What was done stands nevertheless; it is on disk once a later commit succeeds");
+  }
+}
+
+std::size_t Engine::take_back(std::span<const Probe> probes, std::span<const Marked> out) {
+  std::size_t standing = 0;
+  for (std::size_t i = 0; i < probes.size(); ++i) {
+    if (out[i].verdict != Verdict::fresh || out[i].lsn.value == 0) continue;  // Nothing was accepted.
+    try {
+      if (!take_back(probes[i], out[i].lsn)) ++standing;
+    } catch (const Error&) {  // The caller throws what made it ask.
+      ++standing;
     }
   }
-  if (ack == Ack::disk && last.value != 0) wait(last);
+  return standing;
+}
+
+/// Notes that the id is forgotten, if the record at `lsn` is the newest word on it; false when that cannot
+/// be noted. Whoever forgot the id meanwhile has done it already. The disk is what fails: nothing is waited for,
+/// and where room has to be made for the note there is none.
+bool Engine::take_back(const Probe& probe, Lsn lsn) {
+  LiveHeader& live = live_->header();
+  Reader& mine = reader();
+  for (;;) {
+    const View& view = mine.view();
+    const std::int64_t now_us = clock_->stamp_us();
+    const LiveLock lock(live);
+    live_->leases().mend_if_suspect(head());
+    if (live.layout.epoch() != view.epoch) continue;
+    bool passed = false;
+    const auto newest = mine.look_again(view, probe, lsn, passed);
+    if (passed) return false;  // On disk meanwhile, and gone from the ring.
+    if (!newest || newest->lsn != lsn) return true;
+    const std::int64_t time_us =
+        std::clamp(now_us, live.marks.last_time_us.load(std::memory_order_relaxed), kMaxTimeUs);
+    const RecordDraft draft{probe.scope, probe.id, probe.hash.digest(), kForgotten};
+    const Need need = prepare(view, time_us, draft.bytes(), 1, true);
+    if (need == Need::newer_view) continue;
+    if (need != Need::none) return false;
+    append(mine, view, draft, probe.hash, time_us, nullptr);
+    return true;
+  }
 }
 
 /// The duplicates of a chunk again: those with another payload are conflicts, those from the same source redeliveries.
@@ -122,7 +209,7 @@ bool Engine::forget(ScopeKey scope, std::string_view id, Ack ack) {
     if (bell) flusher_->ring_bell();
     meet(need, owners);
   }
-  if (ack == Ack::disk) wait(noted);
+  if (ack == Ack::disk) wait_for_standing(noted);
   return true;
 }
 

@@ -11,6 +11,7 @@
 
 #include "lmdb_handles.h"
 #include "shared.h"
+#include "store_files.h"
 #include "support.h"
 
 // Writes that fail in a process that goes on: the calls with which LMDB writes are this executable's own.
@@ -283,6 +284,67 @@ TEST_CASE("a scan that goes on meanwhile ends as it began, and its thread is tol
   wait_until([&] { return syncs(store); });
   CHECK(known(scope) == kKnown);
   CHECK(scope.contains("accepted"));
+}
+
+TEST_CASE("a mark that was refused because of the disk is no mark, and never becomes one") {
+  const TempDir dir;
+  std::vector<std::string> names;
+  {
+    Attacked attacked(dir / "store");
+    const Store& store = *attacked.store;
+    const Scope& scope = *attacked.scope;
+    std::string sentence;
+    SUBCASE("one") {
+      names = {"refused"};
+      data_sync.arm(kAlways);
+      sentence = error_text_of([&] { scope.mark("refused", Ack::disk); });
+    }
+    SUBCASE("a batch, of which one was known before") {
+      std::vector<std::string_view> ids;
+      const std::string first = id_of(1);
+      for (int i = 0; i < 200; ++i) names.push_back("refused-" + std::to_string(i));
+      ids.assign(names.begin(), names.end());
+      ids.push_back(first);
+      std::vector<Marked> out(ids.size());
+      data_sync.arm(kAlways);
+      sentence = error_text_of([&] { scope.mark(ids, out, Ack::disk); });
+    }
+    CAPTURE(sentence);
+    CHECK((sentence.find("not marked") != std::string::npos || sentence.find("None of the ids") != std::string::npos));
+    for (const std::string& name : names) CHECK_FALSE(scope.contains(name));
+    CHECK(known(scope) == kKnown);
+    data_sync.arm(0);
+    wait_until([&] { return syncs(store); });
+    for (const std::string& name : names) CHECK_FALSE(scope.contains(name));
+  }
+  remove_derived(dir / "store");
+  const Scope again = Store::open(dir / "store", kOptions).scope("orders");
+  CHECK(known(again) == kKnown);
+  for (const std::string& name : names) CHECK(again.mark(name, Ack::disk) == Verdict::fresh);
+}
+
+TEST_CASE("what cannot be taken back when the disk fails stands, and the sentence says so") {
+  const TempDir dir;
+  Attacked attacked(dir / "store");
+  const Store& store = *attacked.store;
+  const Scope& scope = *attacked.scope;
+  std::string sentence;
+  SUBCASE("a completed claim") {
+    Claim claim = scope.begin("claimed", 1h);
+    data_sync.arm(kAlways);
+    sentence = error_text_of([&] { claim.complete({}, Ack::disk); });
+    CHECK(scope.contains("claimed"));
+    CHECK_FALSE(claim);
+  }
+  SUBCASE("a forgotten id") {
+    data_sync.arm(kAlways);
+    sentence = error_text_of([&] { scope.forget(id_of(7), Ack::disk); });
+    CHECK_FALSE(scope.contains(id_of(7)));
+  }
+  CAPTURE(sentence);
+  CHECK(sentence.find("stands nevertheless") != std::string::npos);
+  data_sync.arm(0);
+  wait_until([&] { return syncs(store); });
 }
 
 TEST_CASE("a commit that fails undoes what it may have left in the meta page before anything else is written") {

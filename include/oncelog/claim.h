@@ -68,7 +68,8 @@ class ONCELOG_API Claim {
 
   /// Marks the id as processed and ends the claim, in one step for all others. What an attribute does not say is taken
   /// from those given to begin(). A lease that is over is no obstacle unless someone else has taken the id meanwhile.
-  /// Errors: those of Scope::mark; the claim is still held then. invalid_argument when it is not held.
+  /// Errors: those of Scope::mark; the claim is still held then, unless only the wait for the disk has failed: the id
+  /// stands as processed then, and the Error says so. invalid_argument when it is not held.
   Completed complete(const Attributes& attributes = {}) { return complete(attributes, ack_); }
   Completed complete(const Attributes& attributes, Ack ack);
 

@@ -56,15 +56,18 @@ class ONCELOG_API Scope {
   ///
   /// An id that someone else has claimed is in_progress, and not marked.
   ///
-  /// Errors: full, io, read_only; invalid_argument for attributes beyond their limits. After an error from the wait for
-  /// the disk, the mark may stand nevertheless.
+  /// Errors: full, io, read_only; invalid_argument for attributes beyond their limits. When the wait for the disk fails
+  /// (full, io) a fresh mark is taken back: the id is not marked, as if the call had not been made, but for others that
+  /// asked meanwhile and were told duplicate. Where it cannot be taken back, for want of room in the ring or the index,
+  /// the Error's sentence says that the id stands as marked; contains() shows it.
   Marked mark(std::string_view id) const { return mark(id, ack_); }
   Marked mark(std::string_view id, Ack ack) const { return mark(id, Attributes{}, ack); }
   Marked mark(std::string_view id, const Attributes& attributes) const { return mark(id, attributes, ack_); }
   Marked mark(std::string_view id, const Attributes& attributes, Ack ack) const;
 
   /// mark() for many ids at once, in order: a second occurrence of an id within the batch is a duplicate. `out` must be
-  /// as long as `ids`. Each id is marked atomically, the batch is not: after an error its first ids may be marked.
+  /// as long as `ids`. Each id is marked atomically, the batch is not: after an error its first ids may be marked. With
+  /// Ack::disk all fresh ones are taken back then, as a single mark is.
   void mark(std::span<const std::string_view> ids, std::span<Marked> out) const { mark(ids, out, ack_); }
   void mark(std::span<const std::string_view> ids, std::span<Marked> out, Ack ack) const { mark(ids, {}, out, ack); }
   /// With attributes[i] for ids[i]; none when `attributes` is empty.
@@ -85,7 +88,8 @@ class ONCELOG_API Scope {
   bool wait_free(std::string_view id, std::chrono::milliseconds patience) const;
 
   /// For operators: makes a processed id fresh again. The log notes that it was done (Record::forgotten). Returns
-  /// whether the id was a duplicate. As safe as a mark; on disk as `ack` says. A claim on the id is not touched.
+  /// whether the id was a duplicate. As safe as a mark; on disk as `ack` says. A claim on the id is not touched. When the
+  /// wait for the disk fails the id is forgotten all the same, and the Error says so.
   bool forget(std::string_view id, Ack ack = Ack::disk) const;
 
   /// For operators: frees a claimed id, whoever has it, alive or not. Returns whether there was a claim.
