@@ -121,8 +121,9 @@ Env::Env(const std::filesystem::path& directory, unsigned flags, std::uint64_t m
 Env::~Env() {
   if (is_of_parent()) return;
   if (env_ != nullptr) mdb_env_close(env_);
-  // By name: a child that was made without fork()'s handlers shares the open file, and would keep the lock for as long as
-  // it lives. And after LMDB has closed it: any closing drops this process's locks. A failure leaves it to the close.
+  // By name: a child that was made without fork()'s handlers shares the open file, and would keep the lock for as long
+  // as it lives. And after LMDB has closed it: any closing drops this process's locks. A failure leaves it to the
+  // close.
   if (lock_file_) set_lock(lock_file_.get(), F_OFD_SETLK, F_UNLCK, kInUseByte);
 }
 
@@ -255,11 +256,12 @@ bool Env::complete_file() const {
   const Pages pages(file, path_);
   const auto meta = pages.newest();
   if (!meta || !pages.lacks_only_free_pages(*meta)) {
-    throw Error(ErrorCode::corrupt,
-                fmt::format("{}: data.mdb is cut short: {} of {} bytes are there, and what is missing is in use; restore "
-                            "it from a backup",
-                            path_.string(), size, used),
-                path_);
+    throw Error(
+        ErrorCode::corrupt,
+        fmt::format("{}: data.mdb is cut short: {} of {} bytes are there, and what is missing is in use; restore "
+                    "it from a backup",
+                    path_.string(), size, used),
+        path_);
   }
   if (::ftruncate(file, static_cast<off_t>(used)) != 0) throw system_error(errno, "extending data.mdb", path_);
   return true;
@@ -363,12 +365,13 @@ void Env::reopen(Lock& lock) const {
     open_again();
   });
   if (done) return;
-  const Error waits(ErrorCode::io,
-                    fmt::format("{}: a write of data.mdb has failed, and it has to be opened again, which it cannot while "
-                                "a transaction or a scan of this process goes on; it is tried again at the next call. "
-                                "Nothing that was acknowledged is lost",
-                                path_.string()),
-                    path_);
+  const Error waits(
+      ErrorCode::io,
+      fmt::format("{}: a write of data.mdb has failed, and it has to be opened again, which it cannot while "
+                  "a transaction or a scan of this process goes on; it is tried again at the next call. "
+                  "Nothing that was acknowledged is lost",
+                  path_.string()),
+      path_);
   // What stands in this thread's own way does not stand in others'.
   if (!holds_pin()) {
     down_.emplace(waits);
@@ -394,11 +397,12 @@ void Env::open_again() const {
     env_ = open(reserve_);
     down_.reset();
   } catch (const Error& error) {
-    down_.emplace(error.code(),
-                  fmt::format("{} (a write of data.mdb had failed, and it could not be opened again; it is tried again at "
-                              "the next call, and nothing that was acknowledged is lost)",
-                              error.what()),
-                  error.path());
+    down_.emplace(
+        error.code(),
+        fmt::format("{} (a write of data.mdb had failed, and it could not be opened again; it is tried again at "
+                    "the next call, and nothing that was acknowledged is lost)",
+                    error.what()),
+        error.path());
     next_try_ = Clock::now() + kRetryInterval;
     throw Error(*down_);
   }
@@ -425,8 +429,8 @@ void Env::check_same_files() const {
 
 /// The write of a meta page has failed: the page cache may hold the old one or the new one, and the disk either. LMDB
 /// goes on from the commit before, over pages of the one that failed; should the new meta page be on disk, a power
-/// failure in the midst of that would leave a file that is damaged. So the old one is written and synced before anything
-/// else.
+/// failure in the midst of that would leave a file that is damaged. So the old one is written and synced before
+/// anything else.
 void Env::mend_meta(const WriteTxn& txn) const {
   if (!meta_suspect_.load(std::memory_order_relaxed)) [[likely]]
     return;
@@ -491,7 +495,8 @@ void Env::prepare_to_write() const {
 bool Env::map(std::uint64_t reserve) const {
   // LMDB unmaps the file first, and where it cannot be mapped again it is at an end.
   if (reserve > reserve_) {
-    void* const room = ::mmap(nullptr, reserve - reserve_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* const room =
+        ::mmap(nullptr, reserve - reserve_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (room == MAP_FAILED) return false;
     ::munmap(room, reserve - reserve_);
   }

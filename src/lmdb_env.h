@@ -31,8 +31,8 @@ Error make_error(int code, const char* call, const std::filesystem::path& path);
 
 /// LMDB's environment, which may be closed and opened again, or mapped at another size, while its users go on.
 ///
-/// LMDB gives an environment up for good after one failed write of its meta page (MDB_PANIC), wants it mapped again when
-/// another process has made the file larger than the map (MDB_MAP_RESIZED), and must never be open twice in one
+/// LMDB gives an environment up for good after one failed write of its meta page (MDB_PANIC), wants it mapped again
+/// when another process has made the file larger than the map (MDB_MAP_RESIZED), and must never be open twice in one
 /// process. So everything that uses it pins it: a transaction from its beginning to its end, a parked ReadTxn while it
 /// is active. Who has to change it quiesces it: new pins wait, pins that are there are waited for, for a bounded time,
 /// and the change is made when none is left. A thread that holds a pin gets further ones at once, so nobody waits for
@@ -41,11 +41,11 @@ Error make_error(int code, const char* call, const std::filesystem::path& path);
 ///
 /// Also takes care of lock.mdb. LMDB's locks on it belong to the process: anything in it that closes a descriptor of
 /// that file drops them, and then another process takes the reader table for abandoned and makes it again. Here the
-/// byte that stands for "in use" is locked by an open file description as well, which nothing else can drop, and the one
-/// that stands for this process's life is locked again after each commit.
+/// byte that stands for "in use" is locked by an open file description as well, which nothing else can drop, and the
+/// one that stands for this process's life is locked again after each commit.
 ///
-/// Thread safety: all of it. Cost: a pin of a transaction is a mutex, one of a parked ReadTxn two stores to a cache line
-/// of its own and a load of one that is never written.
+/// Thread safety: all of it. Cost: a pin of a transaction is a mutex, one of a parked ReadTxn two stores to a cache
+/// line of its own and a load of one that is never written.
 class Env {
  public:
   static constexpr std::uint64_t kFirstReserve = std::uint64_t{16} << 30;
@@ -80,8 +80,8 @@ class Env {
   std::uint64_t reserved_bytes() const;
 
   /// Extends a data.mdb that ends before its last used page, with zeros, so that reading there is no SIGBUS; returns
-  /// whether it did. The caller holds the write lock. LMDB never writes pages that one transaction takes and gives back,
-  /// so a sound file may lack any number there, each of them in the free list; a file that lacks another page is
+  /// whether it did. The caller holds the write lock. LMDB never writes pages that one transaction takes and gives
+  /// back, so a sound file may lack any number there, each of them in the free list; a file that lacks another page is
   /// Error::corrupt. Reads the free list, by descriptor, only when the file is short.
   bool complete_file() const;
 
@@ -115,7 +115,8 @@ class Env {
   // --- Pins
   void pin() const;
   void unpin() const;
-  /// Waits until nobody quiesces, unless the calling thread holds a pin; opens the environment again where it is closed.
+  /// Waits until nobody quiesces, unless the calling thread holds a pin; opens the environment again where it is
+  /// closed.
   void await_open(Lock& lock) const;
   bool holds_pin() const;
   bool is_quiet() const;

@@ -136,11 +136,12 @@ WriteTxn::WriteTxn(const Env& env) : Txn(env) {
 
 void WriteTxn::commit() {
   if (!env_.has_its_file()) {
-    throw Error(ErrorCode::io,
-                fmt::format("{}: data.mdb was deleted or replaced while the store is open, and what is written to it now "
-                            "would be lost; close the store in every process, and restore data.mdb from a backup",
-                            env_.path().string()),
-                env_.path());
+    throw Error(
+        ErrorCode::io,
+        fmt::format("{}: data.mdb was deleted or replaced while the store is open, and what is written to it now "
+                    "would be lost; close the store in every process, and restore data.mdb from a backup",
+                    env_.path().string()),
+        env_.path());
   }
   int code = mdb_txn_commit(txn_);
   txn_ = nullptr;  // Freed by the call whatever it returns.

@@ -76,9 +76,9 @@ class WriteTxn : public Txn {
   explicit WriteTxn(const Env& env);
   /// Leaks it: in a child of the process that began it nothing may be ended.
   void abandon() { txn_ = nullptr; }
-  /// Error::io, and nothing is written, when data.mdb was deleted or replaced: nobody could ever read it. Error::full also
-  /// when LMDB reports a short write as EIO and the disk turns out to have no room. After an error the environment is
-  /// ready for the next transaction, where that is possible.
+  /// Error::io, and nothing is written, when data.mdb was deleted or replaced: nobody could ever read it. Error::full
+  /// also when LMDB reports a short write as EIO and the disk turns out to have no room. After an error the environment
+  /// is ready for the next transaction, where that is possible.
   void commit();
 };
 

@@ -83,10 +83,10 @@ void Engine::mark(ScopeKey scope, std::span<const std::string_view> ids, std::sp
       make_probes(mine, scope, ids.subspan(begin, count), probes);
       standing += take_back(std::span(probes).first(count), out.subspan(begin, count));
     }
-    throw with_outcome(error, standing == 0
-                                  ? std::string("None of the ids is marked that was not before")
-                                  : fmt::format("{} of the ids stand as marked nevertheless, as contains() shows",
-                                                standing));
+    throw with_outcome(error,
+                       standing == 0
+                           ? std::string("None of the ids is marked that was not before")
+                           : fmt::format("{} of the ids stand as marked nevertheless, as contains() shows", standing));
   }
 }
 

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <fstream>
 #include <string>
 #include <vector>
@@ -323,6 +324,56 @@ TEST_CASE("a directory that this user may not write is an error") {
     CHECK(end == 0);
   }
   CHECK(Store::open(dir / "store").scope("orders").contains("a"));
+}
+
+TEST_CASE(
+    "a disk that fails below its file system is an error while it does, known ids are answered, and all goes on "
+    "after") {
+  const TempDir dir;
+  in_mount_namespace([&] {
+    // A thin disk: a file system of 200 MiB in a pool of 24.
+    const auto pool = dir / "pool";
+    const auto disk = dir / "disk";
+    const auto memory = dir / "memory";
+    if (::geteuid() != 0 || !mount_tmpfs(pool, 24 << 20) || !mount_tmpfs(memory, 64 << 20)) return kNotPermitted;
+    const auto image = pool / "image";
+    std::ofstream{image};
+    std::filesystem::resize_file(image, 200 << 20);
+    std::filesystem::create_directories(disk);
+    const std::string make = "mkfs.ext4 -q -F -O ^has_journal -E lazy_itable_init=0,nodiscard '" + image.string() + "'";
+    const std::string mount = "mount -o loop '" + image.string() + "' '" + disk.string() + "'";
+    if (std::system((make + " 2> /dev/null && " + mount + " 2> /dev/null").c_str()) != 0) return kNotPermitted;
+    const auto marked = [&](const Scope& scope, int begin, int end) {
+      int id = begin;
+      // The ring takes them all, unless the background flush has failed already.
+      failure_of([&] {
+        for (; id < end; ++id) scope.mark(id_of(id));
+      });
+      return id;
+    };
+    {
+      const Store store = Store::open(
+          disk / "store", {.live_dir = memory, .expected_ids = 1, .flush_interval = 1h, .ring_bytes = 16 << 20});
+      const Scope scope = store.scope("orders");
+      int accepted = marked(scope, 0, 2000);
+      store.sync();
+      {
+        std::ofstream filler(pool / "filler");
+        const std::string some(4096, 'x');
+        while (filler << some << std::flush) {
+        }
+      }
+      accepted = marked(scope, accepted, 12'000);
+      expect(failure_of([&] { store.sync(); }).has_value(), "the disk fails");
+      expect_known(scope, accepted);
+      std::filesystem::remove(pool / "filler");
+      expect(holds_soon([&] { return !failure_of([&] { store.sync(); }); }), "it goes on when the disk is well again");
+      expect_known(scope, accepted);
+      expect(scope.mark("later", Ack::disk) == Verdict::fresh, "and takes marks");
+    }
+    ::umount2(disk.c_str(), MNT_DETACH);
+    return 0;
+  });
 }
 
 TEST_CASE("root that is the first to look after a reboot does not lock the owner out of the shared memory") {

@@ -189,9 +189,9 @@ TEST_CASE("a commit takes back the lock that says that the process lives") {
     lock.l_start = ::getpid();
     lock.l_len = 1;
     return wait_for(spawn([&] {
-      const int file = ::open((dir / "lock.mdb").c_str(), O_RDWR | O_CLOEXEC);
-      return ::fcntl(file, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK ? 1 : 0;
-    })) == 1;
+             const int file = ::open((dir / "lock.mdb").c_str(), O_RDWR | O_CLOEXEC);
+             return ::fcntl(file, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK ? 1 : 0;
+           })) == 1;
   };
   drop_locks(dir.path());
   CHECK_FALSE(lives());

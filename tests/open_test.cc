@@ -51,6 +51,20 @@ TEST_CASE("options outside their bounds are refused before anything is made") {
   refused({.max_readers = 0});
 }
 
+TEST_CASE("a store reserves so little address space that thousands can be open in a process") {
+  const TempDir dir;
+  const auto reserved = [] {
+    std::uint64_t pages = 0;
+    std::ifstream("/proc/self/statm") >> pages;
+    return pages * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+  };
+  const Options options{.expected_ids = 1, .ring_bytes = 64 << 10};
+  std::vector<Store> stores{Store::open(dir / "first", options)};
+  const std::uint64_t before = reserved();
+  for (int i = 0; i < 4; ++i) stores.push_back(Store::open(dir / std::to_string(i), options));
+  CHECK((reserved() - before) / 4 < std::uint64_t{20} << 30);
+}
+
 TEST_CASE("what a store was created with is kept, and options that contradict it are refused") {
   const TempDir dir;
   { const Store store = Store::open(dir / "store", {.retention = 1h, .buckets = 5}); }
@@ -177,7 +191,8 @@ TEST_CASE("a process that is stopped within a transaction keeps nobody from open
             const Store store = Store::open(dir / "store", {.read_only = read_only});
             const bool known = store.scope("s").contains("a");
             store.metrics();
-            ::_exit(known ? 0 : 1);  // A writer's orderly close flushes, and that is what the stopped one keeps it from.
+            ::_exit(known ? 0
+                          : 1);  // A writer's orderly close flushes, and that is what the stopped one keeps it from.
           })) == 0);
   }
   REQUIRE(::kill(stopped, SIGCONT) == 0);

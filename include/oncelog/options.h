@@ -102,7 +102,8 @@ struct Options {
   /// for each. Takes effect when the shared memory is made anew.
   std::uint32_t max_claims = 32'768;
 
-  /// Address space reserved for data.mdb, which can never grow past it; 1 MiB to 4 TiB. Costs neither disk nor memory.
+  /// The most that data.mdb can grow to; 1 MiB to 4 TiB. Address space is reserved for 16 GiB of that at first, or for four
+  /// times the file, and for more as the file grows; that costs neither disk nor memory.
   std::uint64_t map_bytes = std::uint64_t{256} << 30;
 
   /// Threads, over all processes, that may read at once.
