@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <exception>
 #include <utility>
 
 #include "argument_checks.h"
@@ -12,11 +13,12 @@ namespace oncelog {
 namespace {
 
 /// For destructors. What keeps a lease from being freed is damaged shared memory; it ends with its time or its owner.
+/// Memory is only needed to count it afterwards, in a thread that uses the store for the first time.
 template <typename Free>
 void quietly(Free free) noexcept {
   try {
     free();
-  } catch (const Error&) {
+  } catch (const std::exception&) {
   }
 }
 

@@ -52,7 +52,7 @@ class SystemHost final : public Host {
 }  // namespace
 
 const Host& Host::system() {
-  static const SystemHost host;
+  static const Host& host = *new SystemHost;  // Never destroyed: stores may be open longer than static objects live.
   return host;
 }
 

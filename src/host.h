@@ -22,6 +22,7 @@ class Host {
   /// Microseconds since boot, suspended time included. Never steps.
   virtual std::int64_t boot_us() const = 0;
 
+  /// The real one. Lives as long as the process, also for the destructors of static objects.
   static const Host& system();
 };
 

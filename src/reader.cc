@@ -1,10 +1,15 @@
 #include "reader.h"
 
 #include <fmt/format.h>
+#include <pthread.h>
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <bit>
+#include <cerrno>
+#include <cstring>
+#include <new>
 
 #include "fork_generation.h"
 
@@ -252,6 +257,11 @@ thread_local constinit LastReader last_reader;
 }  // namespace
 
 // A thread's readers, by engine; given back when the thread ends.
+//
+// Destructors of static and thread_local objects may mark and end claims, so nothing here may be destroyed before them.
+// The pointer to it needs no destructor; a key of pthread's, whose destructors run after those of all thread_locals,
+// deletes what it points to. A key's destructor that comes later still and uses a store makes another one, for which
+// pthread calls its own destructor in the next round. The main thread's ends with the process.
 struct ThreadReaders {
   struct Entry {
     std::weak_ptr<ReaderPool> pool;
@@ -261,7 +271,6 @@ struct ThreadReaders {
   };
 
   ~ThreadReaders() {
-    last_reader = {};
     for (const Entry& entry : entries) {
       // In the child of a fork the pool is the parent's, and its mutex may be held for ever by a thread that is not
       // here.
@@ -275,6 +284,7 @@ struct ThreadReaders {
     for (const Entry& entry : entries) {
       if (entry.address == &pool) return *entry.reader;
     }
+    entries.reserve(entries.size() + 1);  // What is lent must be noted.
     Reader& reader = pool.lend();
     entries.push_back({pool.weak_from_this(), &pool, &reader, fork_generation()});
     return reader;
@@ -285,14 +295,71 @@ struct ThreadReaders {
 
 namespace {
 
-thread_local ThreadReaders thread_readers;
+thread_local constinit ThreadReaders* thread_readers = nullptr;
+
+// The key by which threads give their readers back: pthread's, or one of these.
+constexpr std::int64_t kNotMade = -1;
+constexpr std::int64_t kDeleted = -2;
+constinit std::atomic<std::int64_t> readers_key{kNotMade};
+
+/// Deletes the key along with the library's static objects: it must not call code that has been unloaded, and at the end
+/// of the process nobody needs the readers back.
+struct DeleteKey {
+  DeleteKey() = default;
+  DeleteKey(const DeleteKey&) = delete;
+  DeleteKey& operator=(const DeleteKey&) = delete;
+  ~DeleteKey() {
+    // Acquire: pairs with the release in make_readers_key.
+    const std::int64_t key = readers_key.exchange(kDeleted, std::memory_order_acquire);
+    if (key >= 0) pthread_key_delete(static_cast<pthread_key_t>(key));
+  }
+};
+[[maybe_unused]] DeleteKey delete_key;
+
+/// Before the first reader is lent. Without a lock, which a fork could leave locked in the child.
+void make_readers_key() {
+  if (readers_key.load(std::memory_order_relaxed) != kNotMade) return;  // Relaxed: read again where it is used.
+  pthread_key_t made{};
+  const int error_number = pthread_key_create(&made, [](void* readers) {
+    last_reader = {};
+    thread_readers = nullptr;
+    delete static_cast<ThreadReaders*>(readers);
+  });
+  if (error_number != 0) {
+    throw Error(ErrorCode::io,
+                fmt::format("the process has no key for thread-specific data left that oncelog needs one of: {}",
+                            std::strerror(error_number)));
+  }
+  std::int64_t expected = kNotMade;
+  // Release: pairs with the acquires of those that use the key.
+  if (!readers_key.compare_exchange_strong(expected, made, std::memory_order_release, std::memory_order_relaxed)) {
+    pthread_key_delete(made);  // Another thread was faster.
+  }
+}
+
+ThreadReaders& readers_of_this_thread() {
+  if (thread_readers == nullptr) {
+    auto made = std::make_unique<ThreadReaders>();
+    // Acquire: pairs with the release in make_readers_key.
+    const std::int64_t key = readers_key.load(std::memory_order_acquire);
+    // The other failure is of a key that was deleted just now.
+    if (key >= 0 && pthread_setspecific(static_cast<pthread_key_t>(key), made.get()) == ENOMEM) throw std::bad_alloc();
+    thread_readers = made.release();
+  }
+  return *thread_readers;
+}
 
 }  // namespace
+
+ReaderPool::ReaderPool(const lmdb::Env& env, const Log& log, const LiveHeader& live, Ring ring, ViewCache& views)
+    : env_(env), log_(log), live_(live), ring_(ring), views_(views) {
+  make_readers_key();
+}
 
 Reader& ReaderPool::mine() {
   if (last_reader.serial == serial_) [[likely]]
     return *last_reader.reader;
-  Reader& reader = thread_readers.of(*this);
+  Reader& reader = readers_of_this_thread().of(*this);
   last_reader = {serial_, &reader};
   return reader;
 }

@@ -102,10 +102,10 @@ class Reader {
 /// Thread-safe.
 class ReaderPool : public std::enable_shared_from_this<ReaderPool> {
  public:
-  ReaderPool(const lmdb::Env& env, const Log& log, const LiveHeader& live, Ring ring, ViewCache& views)
-      : env_(env), log_(log), live_(live), ring_(ring), views_(views) {}
+  ReaderPool(const lmdb::Env& env, const Log& log, const LiveHeader& live, Ring ring, ViewCache& views);
 
-  /// The calling thread's reader. A few nanoseconds but the first time.
+  /// The calling thread's reader. A few nanoseconds but the first time. Also for destructors of static and thread_local
+  /// objects.
   Reader& mine();
 
   /// Frees all readers, before the environment closes; the threads' later farewells find nothing.

@@ -31,15 +31,21 @@ std::optional<Record> Scope::to_record(std::string_view id, const internal::Foun
   return record;
 }
 
-void Scope::tell(std::string_view id, const Attributes& attributes, const Marked& marked) const {
-  const DecisionHook& hook = engine_->options().on_decision;
-  if (!hook) [[likely]]
+void Scope::tell(std::span<const std::string_view> ids, std::span<const Attributes> attributes,
+                 std::span<const Marked> marked) const {
+  if (!engine_->options().on_decision) [[likely]]
     return;
-  Decision decision{marked.verdict, name_, id, attributes.correlation, std::nullopt};
-  if ((marked == Verdict::duplicate || marked == Verdict::conflict) && marked.lsn.value != 0) {
-    if (const auto record = engine_->record_at(marked.lsn)) decision.first_seen = record->processed_at;
+  // The hook may destroy this handle, and with it the last one of the store.
+  const auto engine = engine_;
+  const std::string name = name_;
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    const std::string_view correlation = attributes.empty() ? std::string_view{} : attributes[i].correlation;
+    Decision decision{marked[i].verdict, name, ids[i], correlation, std::nullopt};
+    if ((marked[i] == Verdict::duplicate || marked[i] == Verdict::conflict) && marked[i].lsn.value != 0) {
+      if (const auto record = engine->record_at(marked[i].lsn)) decision.first_seen = record->processed_at;
+    }
+    engine->options().on_decision(decision);
   }
-  hook(decision);
 }
 
 bool Scope::contains(std::string_view id) const {
@@ -78,9 +84,7 @@ void Scope::mark(std::span<const std::string_view> ids, std::span<const Attribut
   check_sizes(ids.size(), out.size());
   if (!attributes.empty()) check_sizes(ids.size(), attributes.size());
   engine_->mark(key(), ids, attributes, out, ack);
-  if (!engine_->options().on_decision) [[likely]]
-    return;
-  for (std::size_t i = 0; i < ids.size(); ++i) tell(ids[i], attributes.empty() ? Attributes{} : attributes[i], out[i]);
+  tell(ids, attributes, out);
 }
 
 Claim Scope::begin(std::string_view id, std::chrono::milliseconds lease, const Attributes& attributes,
@@ -129,7 +133,11 @@ ClaimBatch Scope::begin(std::span<const std::string_view> ids, std::chrono::mill
     one.id = {at, one.id.size()};
     at = end;
   }
-  for (std::size_t i = 0; i < lsns.size(); ++i) tell(ids[i], {}, {batch.verdicts_[i], lsns[i]});
+  if (!lsns.empty()) {
+    std::vector<Marked> marked(ids.size());
+    for (std::size_t i = 0; i < ids.size(); ++i) marked[i] = {batch.verdicts_[i], lsns[i]};
+    tell(ids, {}, marked);
+  }
   return batch;
 }
 

@@ -20,15 +20,15 @@ class ScopeNames {
       for (auto& [known, name] : catalog_.scopes(txn_)) names_.emplace(known, std::move(name));
     }
     // Not kept where there is none: a scope may get the number yet.
-    static const std::string kNone;
     const auto found = names_.find(number);
-    return found == names_.end() ? kNone : found->second;
+    return found == names_.end() ? none_ : found->second;
   }
 
  private:
   lmdb::ReadTxn& txn_;
   const Catalog& catalog_;
   std::map<std::uint32_t, std::string> names_;
+  const std::string none_;
 };
 
 }  // namespace oncelog::internal

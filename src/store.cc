@@ -32,7 +32,7 @@ void Store::sync() const {
 }
 
 void Store::transact(const std::function<void(Transaction&)>& work) const {
-  const auto engine = engine_;  // The work may let go of the last handle.
+  const auto engine = engine_;  // The work may destroy the last handle.
   engine->transact(work);
 }
 
@@ -41,7 +41,8 @@ std::optional<std::string> Store::get(std::string_view table, std::string_view k
 }
 
 void Store::scan_table(std::string_view table, std::string_view from, const EntryVisitor& visitor) const {
-  engine_->scan_table(table, from, visitor);
+  const auto engine = engine_;  // The visitor may destroy the last handle.
+  engine->scan_table(table, from, visitor);
 }
 
 std::vector<Record> Store::correlated(std::string_view correlation) const {
@@ -73,7 +74,8 @@ Expired Store::expire() const {
 }
 
 void Store::scan(const ScanRange& range, const std::function<bool(const Record&)>& visitor) const {
-  engine_->scan(range, visitor);
+  const auto engine = engine_;  // The visitor may destroy the last handle.
+  engine->scan(range, visitor);
 }
 
 Metrics Store::metrics() const {

@@ -131,3 +131,34 @@ TEST_CASE("a later handle of the same process cannot have hooks or a cap of its 
   store.reset();
   CHECK_NOTHROW(Store::open(dir / "store", {.on_decision = decided}));
 }
+
+TEST_CASE("the hook may destroy the handle that it is called for, the store's last") {
+  const TempDir dir;
+  std::optional<Scope> scope;
+  std::vector<std::string> told;
+  const auto open = [&] {
+    Options options;
+    options.on_decision = [&](const Decision& decision) {
+      scope.reset();
+      told.push_back(std::string(decision.scope) + ' ' + std::string(decision.id));
+    };
+    scope = Store::open(dir / "store", options).scope("a scope whose name is too long for a short string");
+  };
+  const std::string name = "a scope whose name is too long for a short string ";
+  open();
+  CHECK(scope->mark("a") == Verdict::fresh);
+  CHECK(told == std::vector<std::string>{name + "a"});
+  open();
+  const std::vector<std::string_view> ids{"b", "c", "d"};
+  std::vector<Marked> marked(ids.size());
+  scope->mark(ids, marked);
+  CHECK(told == std::vector<std::string>{name + "a", name + "b", name + "c", name + "d"});
+  open();
+  CHECK(scope->begin("e", 1min).complete());
+  open();
+  CHECK(scope->begin(ids, 1min).verdicts().size() == 3);
+  open();
+  const Store store = Store::open(dir / "store");
+  store.transact([&](Transaction& transaction) { CHECK(transaction.mark(*scope, "f") == Verdict::fresh); });
+  CHECK_FALSE(scope);
+}

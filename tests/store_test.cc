@@ -361,3 +361,46 @@ TEST_CASE("a thread needs one reader slot, whatever it asks for") {
   REQUIRE(store.correlated("chain").size() == 1);
   CHECK(store.correlated("chain")[0].scope == "s");
 }
+
+TEST_CASE("what a call runs for its caller may destroy the store's last handle") {
+  const TempDir dir;
+  const auto filled = [&] {
+    auto store = std::make_unique<Store>(Store::open(dir / "store"));
+    const Scope scope = store->scope("s");
+    for (int i = 0; i < 100; ++i) scope.mark(std::to_string(i));
+    store->transact([](Transaction& tx) {
+      tx.put("t", "a", "1");
+      tx.put("t", "b", "2");
+    });
+    return store;
+  };
+  int visited = 0;
+  SUBCASE("scan") {
+    auto store = filled();
+    store->scan({}, [&](const Record& record) {
+      store.reset();
+      CHECK(record.scope == "s");
+      return ++visited != 50;
+    });
+    CHECK(visited == 50);
+  }
+  SUBCASE("scan_table") {
+    auto store = filled();
+    store->scan_table("t", "", [&](std::string_view, std::string_view value) {
+      store.reset();
+      CHECK(value.size() == 1);
+      return ++visited != 0;
+    });
+    CHECK(visited == 2);
+  }
+  SUBCASE("transact") {
+    auto store = filled();
+    store->transact([&](Transaction& tx) {
+      store.reset();
+      tx.put("t", "c", "3");
+    });
+    CHECK(Store::open(dir / "store").get("t", "c") == "3");
+  }
+  // It is closed: nothing holds it any more.
+  CHECK(Store::open(dir / "store", {.max_bytes = std::uint64_t{1} << 20}).scope("s").contains("99"));
+}
