@@ -107,7 +107,7 @@ ClaimOwner Engine::owner_of(const Lease& lease) const {
 void Engine::assign_token_epoch() {
   check_not_in_transaction("the first claim since the host booted");
   const LeaseTable leases = live_->leases();
-  const WriterGate gate(live_->header());
+  const WriterGate gate(live_->header(), directory_);
   // Acquire: pairs with the release below; the one who was here before has committed it.
   if (leases.header().token_epoch.load(std::memory_order_acquire) != 0) return;
   lmdb::WriteTxn txn(*env_);
@@ -278,6 +278,7 @@ Lsn Engine::complete(std::span<HeldLease> held, std::span<const Attributes> attr
     }
     const std::int64_t now_us = clock_->stamp_us();
     Need need = Need::none;
+    bool appended = false;
     bool bell = false;
     bool wake = false;
     std::size_t i = 0;
@@ -316,11 +317,12 @@ Lsn Engine::complete(std::span<HeldLease> held, std::span<const Attributes> attr
         wake |= leases.free(*lease);
         failpoint();
       }
-      bell = i != 0 && wants_bell(view, head_before);
+      appended = live.marks.head.load(std::memory_order_relaxed) != head_before.value;
+      bell = appended && wants_bell(view, head_before);
     }
     done += i;
     if (wake) leases.wake();
-    if (bell) flusher_->ring_bell();
+    if (appended) flusher_->marked(bell);
     meet(need, owners);
   }
   return held.empty() ? Lsn{} : std::ranges::max(held, {}, &HeldLease::completed).completed;

@@ -64,6 +64,7 @@ void Engine::decide(Reader& reader, const Chunk& chunk, Policy& policy) {
     }
     const std::int64_t now_us = clock_->stamp_us();
     Need need = Need::none;
+    bool appended = false;
     bool bell = false;
     std::size_t i = 0;
     if (!std::ranges::all_of(found, [](const auto& record) { return record.has_value(); })) {
@@ -117,7 +118,8 @@ void Engine::decide(Reader& reader, const Chunk& chunk, Policy& policy) {
         need = policy.accept(done + i, view, time_us, lease, chain, owners);
         if (need != Need::none) break;
       }
-      bell = i != 0 && wants_bell(view, head_before);
+      appended = live.marks.head.load(std::memory_order_relaxed) != head_before.value;
+      bell = appended && wants_bell(view, head_before);
     } else {
       i = rest.size();
     }
@@ -129,7 +131,7 @@ void Engine::decide(Reader& reader, const Chunk& chunk, Policy& policy) {
       leases.wake();
       policy.wake = false;
     }
-    if (bell) flusher_->ring_bell();
+    if (appended) flusher_->marked(bell);
     meet(need, owners);
   }
   if (!chunk.attributes.empty()) compare_attributes(reader, chunk);

@@ -18,7 +18,6 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr std::int64_t kReapIntervalUs = 10'000'000;
 constexpr unsigned kTables = 8;  // Named LMDB tables, and room for more in later versions.
 
 }  // namespace
@@ -50,18 +49,18 @@ Engine::Engine(const std::filesystem::path& directory, const Options& options, c
   tally_.emplace(header.tally);
   if (!options_.read_only) {
     upkeep_.emplace(*env_, header, *views_, rules_, *clock_, options_.flush_interval);
-    events_.emplace(options_.on_event, directory_, header, *clock_);
+    events_.emplace(options_.on_event ? std::make_shared<EventDispatch>(options_.on_event) : nullptr, directory_, header,
+                    *clock_);
     flusher_.emplace(*env_, *log_, *catalog_, *live_, identity_.hash_seed, options_.flush_interval);
-    flusher_->start([this] { return upkeep_->tick(); },
-                    [this] {
-                      fold_tally();
-                      events_->look(*flusher_);
-                      // What the dead have left is free as it is; this gives its place in the table back.
-                      if (const std::int64_t now_us = host_.boot_us(); now_us - reaped_us_ >= kReapIntervalUs) {
-                        reaped_us_ = now_us;
-                        reap_claims();
-                      }
-                    });
+    flusher_->start({.upkeep_due = [this] { return upkeep_->due(); },
+                     .upkeep = [this] { return upkeep_->tick(); },
+                     .report =
+                         [this] {
+                           fold_tally();
+                           events_->look(*flusher_);
+                         },
+                     // What the dead have left is free as it is; this gives its place in the table back.
+                     .reap = [this] { reap_claims(); }});
   }
   open_lock_->unlock();
   // Left by a program that this process ran before an exec: they would look like its own for ever.
@@ -73,8 +72,13 @@ Engine::~Engine() {
     flusher_->stop();
     try {
       flusher_->flush();
-    } catch (const Error&) {
+    } catch (const std::exception&) {
       // Nothing is lost: what could not be flushed stays in `live`, and the next process to open the store flushes it.
+    }
+    try {
+      events_->look(*flusher_);
+    } catch (const std::exception&) {
+      // No memory for the event.
     }
   }
   if (readers_) {
@@ -84,7 +88,7 @@ Engine::~Engine() {
   // LMDB wants its closing serialised with other processes' opening; a failure to lock must not keep it from closing.
   try {
     open_lock_->lock();
-  } catch (const Error&) {
+  } catch (const std::exception&) {
   }
 }
 
@@ -325,7 +329,7 @@ ScopeKey Engine::scope(std::string_view name) {
   }
   if (options_.read_only) return key(0);
   check_not_in_transaction("the first use of a scope's name");
-  const WriterGate gate(live_->header());
+  const WriterGate gate(live_->header(), directory_);
   lmdb::WriteTxn txn(*env_);
   const std::uint32_t number = catalog_->add_scope(txn, name);
   txn.commit();

@@ -144,6 +144,9 @@ class Engine {
   /// the first's.
   void check_options(const Options& options) const;
   bool forked() const;
+  /// What calls the event hook; null without one. Whoever deletes the engine closes it after that, once the store can be
+  /// opened again: the hook may do that.
+  std::shared_ptr<EventDispatch> event_dispatch() const { return events_ ? events_->dispatch() : nullptr; }
 
  private:
   std::uint64_t scope_seed(std::uint32_t scope) const { return MessageHash::scope_seed(identity_.hash_seed, scope); }
@@ -281,7 +284,6 @@ class Engine {
   std::optional<ProcessTally> tally_;
   std::optional<Upkeep> upkeep_;
   std::optional<EventWatch> events_;
-  std::int64_t reaped_us_ = 0;  // Boot clock; the flusher's thread's.
   std::optional<Flusher> flusher_;
 };
 

@@ -3,37 +3,32 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
-#include <exception>
 #include <utility>
 
 namespace oncelog::internal {
 
-EventWatch::EventWatch(StoreEventHook hook, std::filesystem::path directory, const LiveHeader& live, const Clock& clock)
-    : hook_(std::move(hook)),
+EventWatch::EventWatch(std::shared_ptr<EventDispatch> dispatch, std::filesystem::path directory, const LiveHeader& live,
+                       const Clock& clock)
+    : dispatch_(std::move(dispatch)),
       directory_(std::move(directory)),
       live_(live),
       clock_(clock),
       early_drops_(live.counters.early_drops.load(std::memory_order_relaxed)) {}
 
 void EventWatch::look(const Flusher& flusher) {
-  if (!hook_) return;
+  if (!dispatch_) return;
   look_at_flushes(flusher.turns());
   look_at_drops();
   look_at_clock();
-}
-
-std::string EventWatch::trouble() const {
-  const std::lock_guard guard(mutex_);
-  return trouble_;
 }
 
 void EventWatch::look_at_flushes(const Flusher::Turns& turns) {
   while (turns_ < turns.count) {
     const bool failing = ++turns_ % 2 != 0;
     if (failing) {
-      raise(StoreEventKind::flush_failed, turns.last_failure);
+      dispatch_->raise(StoreEventKind::flush_failed, turns.last_failure);
     } else {
-      raise(StoreEventKind::flush_recovered, fmt::format("{}: flushing works again", directory_.string()));
+      dispatch_->raise(StoreEventKind::flush_recovered, fmt::format("{}: flushing works again", directory_.string()));
     }
   }
 }
@@ -45,7 +40,7 @@ void EventWatch::look_at_drops() {
   // Acquire: pairs with the release by who dropped the bucket.
   const std::chrono::microseconds since{live_.known_since_us.load(std::memory_order_acquire)};
   const std::chrono::sys_seconds shown{std::chrono::ceil<std::chrono::seconds>(since)};
-  raise(
+  dispatch_->raise(
       StoreEventKind::bucket_dropped_early,
       fmt::format("{}: max_bytes made the store forget {} of its time buckets before the retention was over; what was "
                   "processed before {:%FT%TZ} may be taken for fresh",
@@ -56,22 +51,11 @@ void EventWatch::look_at_clock() {
   const std::int64_t fault_us = clock_.fault_us();
   const bool fault = fault_us > Clock::kNoiseUs;
   if (fault == std::exchange(clock_fault_, fault) || !fault) return;
-  raise(
+  dispatch_->raise(
       StoreEventKind::clock_fault,
       fmt::format("{}: the wall clock is {} s ahead of the boot clock; correct it if it is wrong; expiry follows the "
                   "boot clock until then, or until the wall clock has been ahead for the retention",
                   directory_.string(), fault_us / 1'000'000));
-}
-
-void EventWatch::raise(StoreEventKind kind, std::string sentence) {
-  std::string trouble;
-  try {
-    hook_({kind, std::move(sentence)});
-  } catch (const std::exception& error) {
-    trouble = fmt::format("the hook for the event {} threw: {}", to_string(kind), error.what());
-  }
-  const std::lock_guard guard(mutex_);
-  trouble_ = std::move(trouble);
 }
 
 }  // namespace oncelog::internal

@@ -1,10 +1,8 @@
 #include "flusher.h"
 
 #include <fmt/format.h>
-#include <signal.h>
 
 #include <algorithm>
-#include <system_error>
 
 #include "buckets.h"
 #include "failpoint.h"
@@ -19,7 +17,11 @@ std::int64_t steady_us() {
       .count();
 }
 
-constexpr std::chrono::microseconds kReaderCheckInterval = std::chrono::seconds{10};
+constexpr std::chrono::seconds kReapInterval{10};
+// How long a round waits for a lock that others hold. One of a process that was stopped must not keep the background
+// from other stores, so that after some rounds in vain it is only tried.
+constexpr std::chrono::milliseconds kLockPatience{5};
+constexpr unsigned kPatientRounds = 4;
 constexpr std::chrono::milliseconds kRetryInterval{100};
 constexpr std::chrono::microseconds kForever = std::chrono::hours{1};
 
@@ -47,29 +49,14 @@ Flusher::~Flusher() {
   stop();
 }
 
-void Flusher::start(std::function<bool()> upkeep, std::function<void()> report) {
-  upkeep_ = std::move(upkeep);
-  report_ = std::move(report);
-  // The application's signals are not this thread's business.
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  try {
-    thread_ = std::thread([this] { run(); });
-  } catch (const std::system_error&) {
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    throw Error(ErrorCode::io, fmt::format("{}: the system has no thread to give to the flusher", env_.path().string()),
-                env_.path());
-  }
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+void Flusher::start(Chores chores) {
+  chores_ = std::move(chores);
+  reaped_ = Background::Clock::now();
+  task_.emplace([this] { return run(); });
 }
 
 void Flusher::stop() {
-  if (!thread_.joinable()) return;
-  stopping_.store(true, std::memory_order_release);  // Pairs with the acquire in run.
-  ring_bell();
-  thread_.join();
+  task_.reset();
 }
 
 void Flusher::drive(Lsn target) {
@@ -78,20 +65,33 @@ void Flusher::drive(Lsn target) {
   target = std::min(target, Lsn{live_.marks.head.load(std::memory_order_acquire)});
   // Acquire: pairs with the release in raise; what a flush wrote is visible to who sees its watermark.
   while (live_.marks.flushed.load(std::memory_order_acquire) < target.value) {
-    // Acquire: pairs with the release in lead. Read before the attempt to lead: the leader moves it after it has
-    // stepped down, so a failed attempt and a sleep on the value seen here can't miss the leader's end.
-    const std::uint32_t seen = live_.flush_count.load(std::memory_order_acquire);
-    if (leader_.try_lock()) {
-      lead();
-    } else {
-      futex_wait(live_.flush_count, seen, kForever);
-    }
+    if (lead_unless([&] { return live_.marks.flushed.load(std::memory_order_acquire) >= target.value; })) lead();
   }
 }
 
 std::size_t Flusher::flush() {
-  leader_.lock();
+  lead_unless([] { return false; });
   return lead();
+}
+
+/// Becomes the leader, once there is none, unless `done()` before; returns whether it did.
+template <typename Done>
+bool Flusher::lead_unless(Done done) {
+  if (leader_.try_lock()) return true;
+  bool leads = false;
+  WriterGate::bounded(env_.path(), [&](LockLimit::Clock::time_point deadline) {
+    for (;;) {
+      // Acquire: pairs with the release in lead. Read before the attempt to lead: the leader moves it after it has
+      // stepped down, so a failed attempt and a sleep on the value seen here can't miss the leader's end.
+      const std::uint32_t seen = live_.flush_count.load(std::memory_order_acquire);
+      leads = leader_.try_lock();
+      if (leads || done()) return true;
+      const auto left = deadline - LockLimit::Clock::now();
+      if (left <= left.zero()) return false;
+      futex_wait(live_.flush_count, seen, std::min(kForever, std::chrono::ceil<std::chrono::microseconds>(left)));
+    }
+  });
+  return leads;
 }
 
 /// Flushes as the leader, and steps down, whatever happens.
@@ -109,6 +109,8 @@ std::size_t Flusher::lead() {
     const std::size_t trimmed = commit_or_make_room();
     remember(nullptr);
     return trimmed;
+  } catch (const LockTimeout&) {
+    throw;  // Somebody else writes: no flush was tried, so none has failed.
   } catch (const Error& error) {
     remember(&error);
     throw;
@@ -131,7 +133,7 @@ std::size_t Flusher::commit_or_make_room() {
 bool Flusher::make_room() {
   try {
     for (int i = 0; i < 2; ++i) {
-      const WriterGate gate(live_);
+      const WriterGate gate(live_, env_.path());
       lmdb::WriteTxn txn(env_);
       std::uint64_t epoch = 0;
       // Acquire: pairs with the release of head by the producers. Before the layout, as in commit.
@@ -155,7 +157,7 @@ std::size_t Flusher::commit() {
   std::size_t trimmed = 0;
   std::uint64_t bytes = 0;
   {
-    const WriterGate gate(live_);
+    const WriterGate gate(live_, env_.path());
     lmdb::WriteTxn txn(env_);
     const std::uint64_t flushed = catch_up(txn).value;
     // Acquire: pairs with the release of head by the producers. Before the layout: buckets that open later begin at or
@@ -222,8 +224,18 @@ void Flusher::publish(Lsn to) {
 }
 
 void Flusher::ring_bell() {
-  live_.bell.fetch_add(1, std::memory_order_release);  // Pairs with the acquire in run.
-  futex_wake_all(live_.bell);
+  if (!task_) return;
+  marks_.exchange(Marks::seen, std::memory_order_relaxed);  // So that it is a full round. Relaxed: see note_mark.
+  task_->run_now();
+}
+
+/// The first mark since a round began, or since the background fell asleep. Either the background reads a head that has
+/// the mark after its own exchange of marks_, or the mark's load comes after that exchange and finds what it has left:
+/// order_heads() keeps either side's two accesses in order.
+void Flusher::note_mark() {
+  if (marks_.exchange(Marks::seen, std::memory_order_seq_cst) == Marks::asleep && task_) {
+    task_->run_by(Background::Clock::now() + interval_);
+  }
 }
 
 /// Bytes that are accepted and not on disk.
@@ -246,44 +258,118 @@ bool Flusher::due() const {
   return since_us >= std::chrono::microseconds(interval_).count() / 2;
 }
 
-void Flusher::run() {
-  std::int64_t readers_checked_us = steady_us();
-  for (;;) {
-    // Acquire: pair with the releases in ring_bell and stop. The bell first: a stop after it moves the bell.
-    const std::uint32_t seen = live_.bell.load(std::memory_order_acquire);
-    if (stopping_.load(std::memory_order_acquire)) return;
-    bool more = false;
-    std::string trouble;
-    const auto attempt = [&](const auto& part) {
-      try {
-        part();
-      } catch (const std::exception& error) {  // Also out of memory: nothing may end the thread.
-        trouble = error.what();
-      }
-    };
-    // Each for itself: a flush without room needs the upkeep to drop what has expired, and the other way round.
-    attempt([&] { more |= upkeep_(); });
-    attempt([&] {
-      if (due()) more |= flush() == kTrimBlocks;
-    });
-    attempt([&] {
-      if (const std::int64_t now_us = steady_us(); now_us - readers_checked_us > kReaderCheckInterval.count()) {
-        env_.reader_check();
-        readers_checked_us = now_us;
-      }
-    });
-    attempt([&] {
-      if (report_) report_();
-    });
-    // Producers ring when they see a quarter of the ring fill up. One that filled during the flush had been full before
-    // as they saw it, and so is looked at here.
-    more |= waiting() >= ring_.bytes() / 4;
-    more &= trouble.empty();
-    note_trouble(trouble);
-    // Space may come back at any time: marks that are refused meanwhile should not wait long for it.
-    const bool failed = failed_.load(std::memory_order_relaxed);  // Relaxed: a hint.
-    if (!more) futex_wait(live_.bell, seen, failed ? std::min(interval_, kRetryInterval) : interval_);
+Background::Next Flusher::run() {
+  return marks_.load(std::memory_order_relaxed) == Marks::asleep ? look() : work();  // Relaxed: a mark rings besides.
+}
+
+/// A round of a process that marks nothing: takes no lock of the store's and waits for nothing.
+Background::Next Flusher::look() {
+  const auto now = Background::Clock::now();
+  bool wake = false;
+  bool soon = false;
+  std::string trouble;
+  try {
+    chores_.report();
+    wake = now - reaped_ >= kReapInterval || chores_.upkeep_due();
+    // What others have accepted they flush, as long as they live. So what is found is looked at once more before this
+    // process does it for them.
+    const auto found = leftover();
+    wake |= found && found == left_over_;
+    soon = found && !left_over_;
+    left_over_ = found;
+  } catch (const std::exception& error) {
+    trouble = error.what();
   }
+  note_trouble(trouble);
+  if (wake) {
+    left_over_.reset();
+    marks_.exchange(Marks::seen, std::memory_order_seq_cst);  // As in note_mark.
+    return Background::Next::at(now);
+  }
+  Background::Next next = next_look();
+  if (soon) next.due = next.earliest = now + 2 * interval_;
+  next.brief = true;
+  return next;
+}
+
+/// When an idle store is looked at again; some time may be chosen, so that all idle stores take one turn.
+Background::Next Flusher::next_look() const {
+  const std::chrono::milliseconds period = std::max(interval_, std::min(20 * interval_, kMostBetweenLooks));
+  const auto now = Background::Clock::now();
+  return {now + period, now + period * 3 / 4, true};
+}
+
+/// A full round.
+Background::Next Flusher::work() {
+  // Before everything else is read: see note_mark.
+  const bool own_marks = marks_.exchange(Marks::none, std::memory_order_seq_cst) == Marks::seen;
+  order_heads();
+  const LockLimit limit(locked_out_ < kPatientRounds ? kLockPatience : std::chrono::milliseconds{0});
+  bool more = false;
+  bool locked_out = false;
+  std::string trouble;
+  const auto attempt = [&](const auto& part) {
+    try {
+      part();
+    } catch (const LockTimeout&) {
+      locked_out = true;
+    } catch (const std::exception& error) {  // Also out of memory: nothing may end the thread.
+      trouble = error.what();
+    }
+  };
+  // Each for itself: a flush without room needs the upkeep to drop what has expired, and the other way round.
+  attempt([&] { more |= chores_.upkeep(); });
+  attempt([&] {
+    if (due()) more |= flush() == kTrimBlocks;
+  });
+  attempt([&] {
+    if (const auto now = Background::Clock::now(); now - reaped_ >= kReapInterval) {
+      env_.reader_check();
+      chores_.reap();
+      reaped_ = now;
+    }
+  });
+  attempt([&] { chores_.report(); });
+  // Producers ring when they see a quarter of the ring fill up. One that filled during the flush had been full before
+  // as they saw it, and so is looked at here.
+  more |= waiting() >= ring_.bytes() / 4;
+  more &= trouble.empty() && !locked_out;
+  note_trouble(trouble);
+  const auto now = Background::Clock::now();
+  if (locked_out) {
+    const std::chrono::milliseconds retry{std::int64_t{1} << std::min(locked_out_++, 16U)};
+    return Background::Next::at(now + std::min(interval_, retry));
+  }
+  locked_out_ = 0;
+  if (more) return Background::Next::at(now);
+  if (trouble.empty() && may_sleep(own_marks)) {
+    Marks none = Marks::none;
+    if (marks_.compare_exchange_strong(none, Marks::asleep, std::memory_order_seq_cst)) return next_look();
+  }
+  // Space may come back at any time: marks that are refused meanwhile should not wait long for it.
+  const bool failed = failed_.load(std::memory_order_relaxed);  // Relaxed: a hint.
+  return Background::Next::at(now + (failed ? std::min(interval_, kRetryInterval) : interval_));
+}
+
+/// After a round: whether nothing of this process's is left to do, nor likely to come soon. What others have accepted
+/// is theirs to flush.
+bool Flusher::may_sleep(bool own_marks) const {
+  // Relaxed: hints, which the next look reads again.
+  return !own_marks && !failed_.load(std::memory_order_relaxed) &&
+         trimmed_epoch_.load(std::memory_order_relaxed) == live_.layout.epoch();
+}
+
+/// What is accepted, announced or expired in the store and not dealt with; nothing when it is at rest.
+std::optional<Flusher::Leftover> Flusher::leftover() const {
+  Leftover left;
+  // Acquire: pair with the releases of those who raise and announce them. Flushed before head, which only grows.
+  left.flushed = live_.marks.flushed.load(std::memory_order_acquire);
+  const bool waits = live_.marks.head.load(std::memory_order_acquire) != left.flushed;
+  left.pending = live_.pending.begin.load(std::memory_order_acquire);
+  left.epoch = live_.layout.epoch();
+  const bool untrimmed = trimmed_epoch_.load(std::memory_order_relaxed) != left.epoch;  // Relaxed: a hint.
+  if (!waits && left.pending == 0 && !untrimmed) return std::nullopt;
+  return left;
 }
 
 void Flusher::remember(const Error* error) {

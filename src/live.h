@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -73,7 +74,6 @@ struct LiveHeader {
   // the mutex, relaxed.
   std::atomic<std::int64_t> known_settles_at_us;
   alignas(64) std::atomic<std::uint32_t> flush_count;  // Futex: moves after each flush, successful or not.
-  alignas(64) std::atomic<std::uint32_t> bell;         // Futex: moves when a producer wants the flusher now.
   alignas(64) HostCounters counters;
   alignas(64) HostTally tally;
 };
@@ -151,15 +151,36 @@ class LiveLock {
 /// Held by whoever begins a write transaction, so that nobody ever waits for LMDB's own lock, which cannot be waited
 /// for with a time limit and so could lose a wake-up for good (see RobustMutex::lock). Comes before LMDB's lock, guards
 /// nothing itself.
+///
+/// A thread that holds one store's gate, in a transaction, may ask for another's. Two that do so in opposite order would
+/// wait for each other for ever, in one process or two: such a wait ends after nested_patience with a LockTimeout.
 class WriterGate {
  public:
-  explicit WriterGate(LiveHeader& live) : live_(live) { live.writer_gate.lock(); }
+  /// What a wait within another store's transaction may last; tests shorten it.
+  static inline constinit std::atomic<std::chrono::milliseconds> nested_patience{std::chrono::milliseconds{10'000}};
+
+  /// `path` names the store in errors, and lives as long as the gate. Throws LockTimeout.
+  WriterGate(LiveHeader& live, const std::filesystem::path& path);
   WriterGate(const WriterGate&) = delete;
   WriterGate& operator=(const WriterGate&) = delete;
-  ~WriterGate() { live_.writer_gate.unlock(); }
+  ~WriterGate();
+
+  /// For other waits that may be for a gate's holder: calls wait(deadline), which returns whether it came to its end;
+  /// LockTimeout otherwise.
+  template <typename Wait>
+  static void bounded(const std::filesystem::path& path, Wait wait) {
+    const LockLimit limit(nested_limit());
+    if (!wait(LockLimit::deadline())) throw timeout(path);
+  }
 
  private:
+  static std::chrono::microseconds nested_limit();
+  static LockTimeout timeout(const std::filesystem::path& path);
+
   LiveHeader& live_;
+  const std::filesystem::path& path_;
+  const WriterGate* const outer_;
+  static thread_local const WriterGate* innermost_;
 };
 
 }  // namespace oncelog::internal

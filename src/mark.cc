@@ -206,7 +206,7 @@ bool Engine::forget(ScopeKey scope, std::string_view id, Ack ack) {
         }
       }
     }
-    if (bell) flusher_->ring_bell();
+    if (noted.value != 0) flusher_->marked(bell);
     meet(need, owners);
   }
   if (ack == Ack::disk) wait_for_standing(noted);

@@ -100,8 +100,10 @@ std::shared_ptr<Engine> engine_or_reservation(Registry::Key key) {
 
 void close_engine(Registry::Key key, Engine* engine) {
   if (engine->forked()) return;  // All of it is the parent's; leaked here.
+  const std::shared_ptr<EventDispatch> events = engine->event_dispatch();
   delete engine;
   remove_entry(key);
+  if (events) events->close();  // Its hook may be opening the store again.
 }
 
 Registry::Key key_of(const std::filesystem::path& directory) {

@@ -126,21 +126,33 @@ void RobustMutex::initialise() {
 
 bool RobustMutex::lock() {
   int error_number = pthread_mutex_trylock(&mutex_);
-  while (error_number == EBUSY || error_number == ETIMEDOUT) {
+  if (error_number == EBUSY) [[unlikely]] {
+    const auto deadline = LockLimit::deadline();
+    const bool limited = deadline != LockLimit::Clock::time_point::max();
+    while (error_number == EBUSY || error_number == ETIMEDOUT) {
+      if (limited && LockLimit::Clock::now() >= deadline) {
+        throw LockTimeout("another thread or process holds the store's lock", {});
+      }
 #ifdef __SANITIZE_THREAD__
-    // It knows no lock with a limit that finds its owner dead.
-    sched_yield();
-    error_number = pthread_mutex_trylock(&mutex_);
+      // It knows no lock with a limit that finds its owner dead.
+      sched_yield();
+      error_number = pthread_mutex_trylock(&mutex_);
 #else
-    timespec limit{};
-    clock_gettime(CLOCK_MONOTONIC, &limit);
-    limit.tv_nsec += kMaxSleepNs;
-    if (limit.tv_nsec >= 1'000'000'000) {
-      limit.tv_nsec -= 1'000'000'000;
-      ++limit.tv_sec;
-    }
-    error_number = pthread_mutex_clocklock(&mutex_, CLOCK_MONOTONIC, &limit);
+      timespec limit{};
+      clock_gettime(CLOCK_MONOTONIC, &limit);
+      long sleep_ns = kMaxSleepNs;
+      if (limited) {
+        const auto left = std::chrono::ceil<std::chrono::nanoseconds>(deadline - LockLimit::Clock::now());
+        sleep_ns = std::clamp<long>(left.count(), 0, kMaxSleepNs);
+      }
+      limit.tv_nsec += sleep_ns;
+      if (limit.tv_nsec >= 1'000'000'000) {
+        limit.tv_nsec -= 1'000'000'000;
+        ++limit.tv_sec;
+      }
+      error_number = pthread_mutex_clocklock(&mutex_, CLOCK_MONOTONIC, &limit);
 #endif
+    }
   }
   if (error_number == 0) return false;
   if (error_number == EOWNERDEAD) {

@@ -2,12 +2,16 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
 
 #include <oncelog/error.h>
 
@@ -58,15 +62,46 @@ class MappedFile {
   std::size_t size_;
 };
 
+/// A lock of a store was not to be had within the thread's LockLimit. Nothing was changed.
+class LockTimeout : public Error {
+ public:
+  LockTimeout(std::string_view sentence, std::filesystem::path path)
+      : Error(ErrorCode::in_use, std::string(sentence), std::move(path)) {}
+};
+
+/// While one of these lives its thread waits no longer than this for any one lock of a store, and gets a LockTimeout
+/// instead. A thread without one waits for as long as it takes.
+class LockLimit {
+ public:
+  using Clock = std::chrono::steady_clock;
+  static constexpr std::chrono::microseconds kNone = std::chrono::microseconds::max();
+
+  explicit LockLimit(std::chrono::microseconds limit) : outer_(limit_) { limit_ = std::min(limit_, limit); }
+  LockLimit(const LockLimit&) = delete;
+  LockLimit& operator=(const LockLimit&) = delete;
+  ~LockLimit() { limit_ = outer_; }
+
+  /// Until when a wait that begins now may last; Clock::time_point::max() without a limit.
+  static Clock::time_point deadline() {
+    return limit_ == kNone ? Clock::time_point::max() : Clock::now() + limit_;
+  }
+
+ private:
+  static inline thread_local constinit std::chrono::microseconds limit_ = kNone;
+
+  const std::chrono::microseconds outer_;
+};
+
 /// A mutex in shared memory that survives the death of its owner: the next one to lock it learns of it and goes on.
 class RobustMutex {
  public:
   /// Called once on zeroed shared memory, before any other process can see it.
   void initialise();
 
-  /// Waits for it; a wake-up lost to a killed waiter costs 10 ms. Returns true when the previous owner died while
-  /// holding it; whatever that one guarded must be consistent at every instruction. Acquires from unlock(), and from
-  /// everything a dead owner did. Throws Error::corrupt when the memory is no mutex.
+  /// Waits for it, within the thread's LockLimit; a wake-up lost to a killed waiter costs 10 ms. Returns true when the
+  /// previous owner died while holding it; whatever that one guarded must be consistent at every instruction. Acquires
+  /// from unlock(), and from everything a dead owner did. Throws LockTimeout, and Error::corrupt when the memory is no
+  /// mutex.
   bool lock();
   void unlock() noexcept;
 

@@ -57,8 +57,8 @@ struct TransactionBody {
     try {
       let_go();
       count_claims(IdEvent::abandoned);
-    } catch (const Error&) {
-      // Only damaged shared memory does this; the claims end with the process.
+    } catch (const std::exception&) {
+      // Damaged shared memory keeps claims held, which end with the process; want of memory only keeps them uncounted.
     }
   }
 
@@ -214,6 +214,7 @@ void TransactionBody::commit(Lsn flushed) {
   }
   std::vector<Lsn> lsns;
   const Lsn end = reserve(lsns);
+  engine.flusher_->marked(false);  // Should this commit fail, its void records are left to flush.
   failpoint();
   Uncommitted uncommitted(*engine.live_, engine.identity_.hash_seed);
   // What became of it the log's end tells, also when the commit fails half-way.
@@ -264,7 +265,7 @@ void Engine::transact(const std::function<void(Transaction&)>& work) {
   check_not_in_transaction("another transaction");
   // Acquire: pairs with the release in assign_token_epoch.
   if (live_->leases().header().token_epoch.load(std::memory_order_acquire) == 0) assign_token_epoch();
-  const WriterGate gate(live_->header());
+  const WriterGate gate(live_->header(), directory_);
   std::optional<lmdb::WriteTxn> txn(std::in_place, *env_);
   Lsn flushed = flusher_->catch_up(*txn);
   // Others may fill the ring up to its reserve while the work is done, and nobody flushes it then; the reserve itself
@@ -339,15 +340,16 @@ bool Transaction::complete(Claim& claim, const Attributes& attributes) {
   if (claim.engine_.get() != &body_.engine) internal::refuse("a transaction completes claims of its own store only");
   if (!claim) internal::refuse("a claim that is not held cannot be completed");
   internal::check_attributes(claim.lease_->merged(attributes), body_.engine.live_->ring().reserve_bytes());
+  body_.claimed_scopes.push_back(claim.lease_->lease.scope);  // First: once the lease is given nothing may fail.
   // Its lease may be over, but must not be taken from here on.
   if (!body_.engine.give_to_transaction(claim.lease_->lease)) {
+    body_.claimed_scopes.pop_back();
     body_.engine.reader().counters.count(claim.lease_->lease.scope, internal::IdEvent::late);
     claim.lease_.reset();
     return false;
   }
   HeldClaim held = std::move(*claim.lease_);
   claim.lease_.reset();
-  body_.claimed_scopes.push_back(held.lease.scope);
   body_.add(std::move(held), attributes);
   return true;
 }

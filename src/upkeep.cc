@@ -16,13 +16,16 @@ bool Upkeep::update(Change change) {
   return true;
 }
 
+bool Upkeep::due() {
+  if (clock_.wants_settling(rules_.retention_us) || known_since_to_settle()) return true;
+  const auto view = views_.newest();
+  return oldest_is_past(view->layout) || over_cap(view->layout) || view->layout.sweeping != 0 || wants_table(*view) ||
+         wants_generation(*view) || wants_bucket(view->layout);
+}
+
 bool Upkeep::tick() {
   settle_clock();
-  const auto view = views_.newest();
-  const bool nothing = !oldest_is_past(view->layout) && !over_cap(view->layout) && view->layout.sweeping == 0 &&
-                       !wants_table(*view) && !wants_generation(*view) && !wants_bucket(view->layout);
-  if (nothing) return false;
-  return round(Demand::none);
+  return due() && round(Demand::none);
 }
 
 void Upkeep::serve(Demand demand) {
@@ -50,7 +53,7 @@ std::uint64_t Upkeep::expire() {
 }
 
 bool Upkeep::round(Demand demand, std::uint64_t* dropped) {
-  const WriterGate gate(live_);
+  const WriterGate gate(live_, env_.path());
   const lmdb::WriteTxn lock(env_);  // For its lock; aborted.
   return round_locked(demand, dropped);
 }
@@ -72,6 +75,8 @@ bool Upkeep::round_locked(Demand demand, std::uint64_t* dropped) {
   const auto attempt = [&](const auto& make) {
     try {
       make();
+    } catch (const LockTimeout&) {
+      throw;
     } catch (const Error& error) {
       if (!first) first = error;
     }

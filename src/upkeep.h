@@ -27,7 +27,9 @@ class Upkeep {
          std::chrono::milliseconds flush_interval)
       : env_(env), live_(live), views_(views), rules_(rules), clock_(clock), flush_interval_(flush_interval) {}
 
-  /// One bounded round if there is something to do; true when it has more. For the flusher's thread.
+  /// Whether there is something to do. Takes no lock of the store's.
+  bool due();
+  /// One bounded round if there is something to do; true when it has more. For the background.
   bool tick();
 
   /// Rounds until the demand is met, or nothing more can be done for it.

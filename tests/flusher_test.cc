@@ -23,6 +23,11 @@ struct TestFlusher : Parts {
     return tables.log->end(txn);
   }
 
+  /// Begins its background work, with nothing to do but to flush.
+  void start(std::function<bool()> upkeep = [] { return false; }, std::function<void()> report = [] {}) {
+    flusher.start({[] { return false; }, std::move(upkeep), std::move(report), [] {}});
+  }
+
   Flusher flusher;
 };
 
@@ -48,35 +53,84 @@ TEST_CASE("driving to an LSN returns when it is on disk") {
   CHECK(test.flushed() > lsn);
 }
 
-TEST_CASE("its thread commits by itself what is accepted, and nothing while the store is idle") {
+TEST_CASE("what is marked is committed in the background, and nothing while the store is idle") {
   TestFlusher test;
-  std::atomic<std::uint64_t> rounds{0};
-  test.flusher.start([&] {
-    rounds.fetch_add(1);
-    return false;
-  });
-  const Lsn head = [&] {
-    test.append("a");
-    return test.head();
-  }();
-  wait_until([&] { return test.flushed() == head; });
-  const std::uint64_t begin = rounds.load();
-  wait_until([&] { return rounds.load() > begin + 2; });  // What was under way is over.
-  const std::uint64_t flushes = test.flushes();
-  wait_until([&] { return rounds.load() > begin + 20; });
-  CHECK(test.flushes() == flushes);
+  std::atomic<std::uint64_t> looks{0};
+  test.start([] { return false; }, [&] { looks.fetch_add(1); });
+  for (int i = 0; i < 3; ++i) {
+    CAPTURE(i);
+    test.append(std::to_string(i));
+    test.flusher.marked(false);
+    wait_until([&] { return test.flushed() == test.head(); });
+    const std::uint64_t begin = looks.load();
+    wait_until([&] { return looks.load() > begin + 2; });  // What was under way has ended.
+    const std::uint64_t flushes = test.flushes();
+    wait_until([&] { return looks.load() > begin + 20; });  // It is asleep by now, and looks.
+    CHECK(test.flushes() == flushes);
+  }
   test.flusher.stop();
 }
 
-TEST_CASE("a flusher that is rung does not wait for its interval") {
+TEST_CASE("the first mark after the background fell asleep is flushed within an interval") {
+  // Between looks it would take a second, and two of them to notice.
+  TestFlusher test(50ms);
+  std::atomic<std::uint64_t> looks{0};
+  test.start([] { return false; }, [&] { looks.fetch_add(1); });
+  for (int i = 0; i < 2; ++i) {
+    wait_until([&] { return looks.load() > 3; });
+    looks.store(0);
+    test.append(std::to_string(i));
+    test.flusher.marked(false);
+    wait_until([&] { return test.flushed() == test.head(); });
+    CHECK(looks.load() <= 1);
+  }
+  test.flusher.stop();
+}
+
+TEST_CASE("what another process has accepted and leaves is flushed by one that marks nothing itself") {
+  TestFlusher test;
+  std::atomic<std::uint64_t> looks{0};
+  test.start([] { return false; }, [&] { looks.fetch_add(1); });
+  wait_until([&] { return looks.load() > 5; });
+  test.append("of a process that was killed");  // Nobody says so to this one.
+  wait_until([&] { return test.flushed() == test.head(); });
+  test.flusher.stop();
+}
+
+TEST_CASE("a round at once is to be had for the asking") {
   TestFlusher test(1h);
   std::atomic<std::uint64_t> rounds{0};
-  test.flusher.start([&] { return rounds.fetch_add(1) < 5; });  // Has more to do, and goes on at once.
+  test.start([&] { return rounds.fetch_add(1) < 5; });  // Has more to do, and goes on at once.
   wait_until([&] { return rounds.load() >= 6; });
   test.flusher.ring_bell();
   wait_until([&] { return rounds.load() >= 7; });
+  test.append("a");
+  test.flusher.marked(true);
+  wait_until([&] { return rounds.load() >= 8; });
   test.flusher.stop();
-  CHECK(rounds.load() >= 7);
+}
+
+TEST_CASE("a store whose gate is held is come back to, and keeps no other store's background waiting") {
+  TestFlusher held;
+  TestFlusher other;
+  held.start();
+  other.start();
+  {
+    const WriterGate gate(held.header(), held.tables.env.path());
+    held.append("a");
+    held.flusher.marked(false);
+    for (int i = 0; i < 20; ++i) {
+      other.append(std::to_string(i));
+      other.flusher.marked(false);
+      wait_until([&] { return other.flushed() == other.head(); });
+    }
+    CHECK(held.flushed() < held.head());
+    CHECK(held.flusher.last_error().empty());  // It is no failure, and refuses no mark.
+    held.flusher.throw_if_failed();
+  }
+  wait_until([&] { return held.flushed() == held.head(); });
+  held.flusher.stop();
+  other.flusher.stop();
 }
 
 TEST_CASE("what a flusher had committed before it died is not committed again") {
@@ -175,7 +229,7 @@ TEST_CASE("a ring that fills up again during a flush is flushed without another 
       if (before < full && test.head().value >= full) test.flusher.ring_bell();
     }
   };
-  test.flusher.start([] { return false; });
+  test.start();
   for (std::uint64_t i = 0; i < scaled(150, 20); ++i) {
     append_quarter();
     const std::uint64_t spins = random() % 100'000;  // Until some moment of the flush.

@@ -18,7 +18,8 @@ enum class ErrorCode {
   options_mismatch,   ///< An option contradicts what the store was created with.
   live_dir_mismatch,  ///< Another process has the store open with another live_dir.
   in_use,             ///< A file of the store is unusable, deleted or replaced while processes have the store open; or
-                      ///< this process opens it by a second copy of the library; or an earlier version has it open.
+                      ///< this process opens it by a second copy of the library; or an earlier version has it open;
+                      ///< or a transaction waits for another store's lock that is not released.
   no_permission,      ///< The directory or a file in it cannot be written, or has a foreign owner.
   unsupported,        ///< A file system or a pid namespace on which the promises cannot be kept.
   read_only,          ///< A write was asked of a store opened with Options::read_only.

@@ -78,7 +78,11 @@ class ONCELOG_API Store {
   /// name, transact) are ErrorCode::invalid_argument. The marks' records may take an eighth of Options::ring_bytes in
   /// all.
   ///
-  /// Costs one LMDB commit. Errors: full, io, what `work` throws.
+  /// A transaction of another store may be within `work`. Begin them in the same order everywhere: where two wait for
+  /// each other, in one process or two, and for any such wait of 10 seconds, the inner call is ErrorCode::in_use, which
+  /// leaves neither's effects nor marks when it is let out of `work`.
+  ///
+  /// Costs one LMDB commit. Errors: full, io, in_use, what `work` throws.
   void transact(const std::function<void(Transaction&)>& work) const;
 
   /// The newest commit's value of a user table's key.

@@ -1,0 +1,12 @@
+#pragma once
+
+#include <functional>
+#include <thread>
+
+namespace oncelog::internal {
+
+/// Starts a thread of the library's own, which gets none of the application's signals. Throws Error::io when the system
+/// has no thread to give; `work` names what it was for. What it runs must not throw.
+std::thread start_quiet_thread(const char* work, std::function<void()> run);
+
+}  // namespace oncelog::internal
