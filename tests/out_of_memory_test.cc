@@ -1,7 +1,12 @@
 #include <atomic>
 #include <cstdlib>
+#include <functional>
 #include <new>
+#include <optional>
 #include <string>
+#include <thread>
+#include <utility>
+#include <vector>
 
 #include "support.h"
 
@@ -14,7 +19,23 @@ namespace {
 /// The next allocation of so many bytes or more fails, once; 0 for none.
 std::atomic<std::size_t> fails_from{0};
 
+/// Of one thread's allocations the n-th fails, or all from the n-th on.
+struct Failing {
+  bool armed = false;
+  bool all = false;
+  int left = 0;
+  int failed = 0;
+
+  bool next_fails() {
+    if (!armed || (left > 0 && --left > 0) || (failed != 0 && !all)) return false;
+    ++failed;
+    return true;
+  }
+};
+thread_local constinit Failing failing;
+
 void* allocate(std::size_t bytes) {
+  if (failing.next_fails()) throw std::bad_alloc();
   const std::size_t from = fails_from.load();
   if (from != 0 && bytes >= from) {
     fails_from.store(0);
@@ -90,4 +111,151 @@ TEST_CASE("what cannot be claimed for want of memory stays free") {
   fails_from.store(0);
   CHECK(scope.begin("b", 1h));
   CHECK(store.claims().empty());
+}
+
+namespace {
+
+/// Calls work(), in which the n-th allocation of this thread fails, or all from the n-th on: for all n until work() is
+/// through without. After each check(whether it returned) is called. What work() makes it destroys.
+void fail_each_allocation(const std::function<void(int)>& work, const std::function<void(int, bool)>& check) {
+  int run = 0;
+  for (const bool all : {false, true}) {
+    CAPTURE(all);
+    for (int n = 1; n == 1 || failing.failed != 0; ++n) {
+      CAPTURE(n);
+      REQUIRE(n < 1'000);
+      bool returned = true;
+      ++run;
+      failing = {.armed = true, .all = all, .left = n};
+      try {
+        work(run);
+      } catch (const std::exception&) {  // An Error, where it could still be made.
+        returned = false;
+      }
+      failing.armed = false;
+      check(run, returned);
+    }
+    failing.failed = 0;
+  }
+}
+
+const std::string kLong(200, 'x');  // No short string, which would take no memory.
+
+std::string id_of(int run, const char* what = "") {
+  return what + std::to_string(run) + kLong;
+}
+
+}  // namespace
+
+TEST_CASE("claims, batches and locks end freed or marked, whichever allocation fails") {
+  const TempDir dir;
+  const Store store = Store::open(dir / "store", kOptions);
+  const Scope scope = store.scope("orders");
+  const Attributes attributes{.correlation = kLong, .result = kLong};
+  SUBCASE("completed") {
+    fail_each_allocation(
+        [&](int run) {
+          Claim claim = scope.begin(id_of(run), 1h, attributes);
+          claim.complete({.result = kLong});
+        },
+        [&](int run, bool returned) {
+          CHECK(store.claims().empty());
+          CHECK(scope.contains(id_of(run)) == returned);
+        });
+  }
+  SUBCASE("abandoned, by a thread that has not used the store before") {
+    fail_each_allocation(
+        [&](int run) {
+          Claim claim = scope.begin(id_of(run), 1h, attributes);
+          const Failing armed = std::exchange(failing, {});
+          Failing seen;
+          std::thread([&, mine = std::move(claim)]() mutable {
+            failing = armed;
+            { const Claim ends = std::move(mine); }
+            seen = std::exchange(failing, {});
+          }).join();
+          failing = seen;
+        },
+        [&](int run, bool) {
+          CHECK(store.claims().empty());
+          CHECK(scope.mark(id_of(run)) == Verdict::fresh);
+        });
+  }
+  SUBCASE("batches") {
+    fail_each_allocation(
+        [&](int run) {
+          const std::string ids[] = {id_of(run, "a"), id_of(run, "b"), id_of(run, "c")};
+          const std::vector<std::string_view> views(std::begin(ids), std::end(ids));
+          ClaimBatch batch = scope.begin(views, 1h);
+          batch.abandon_from(2);
+          batch.complete();
+          ClaimBatch rest = scope.begin(std::span(views).subspan(2), 1h);
+        },
+        [&](int run, bool returned) {
+          CHECK(store.claims().empty());
+          if (returned) CHECK(scope.contains(id_of(run, "a")));
+          CHECK(scope.contains(id_of(run, "a")) == scope.contains(id_of(run, "b")));
+          CHECK_FALSE(scope.contains(id_of(run, "c")));
+        });
+  }
+  SUBCASE("locks") {
+    fail_each_allocation(
+        [&](int run) {
+          Lock lock = store.lock(id_of(run), 1h);
+          lock.renew(2h);
+          Lock other = std::move(lock);
+          other.release();
+        },
+        [&](int, bool) { CHECK(store.claims().empty()); });
+  }
+}
+
+TEST_CASE("a transaction commits whole or leaves nothing, whichever allocation fails") {
+  const TempDir dir;
+  const Store store = Store::open(dir / "store", kOptions);
+  const Scope scope = store.scope("orders");
+  std::optional<Claim> claim;
+  fail_each_allocation(
+      [&](int run) {
+        claim = scope.begin(id_of(run, "claimed"), 1h, {.correlation = kLong});
+        store.transact([&](Transaction& tx) {
+          tx.mark(scope, id_of(run, "marked"), {.correlation = kLong, .result = kLong});
+          tx.complete(*claim, {.result = kLong});
+          tx.put("t", id_of(run), kLong);
+        });
+      },
+      [&](int run, bool returned) {
+        claim.reset();
+        CHECK(store.claims().empty());
+        CHECK(store.get("t", id_of(run)).has_value() == returned);
+        CHECK(scope.contains(id_of(run, "claimed")) == returned);
+        CHECK(scope.contains(id_of(run, "marked")) == returned);
+      });
+}
+
+TEST_CASE("a store closes, and what was marked is there when it is opened again, whichever allocation fails") {
+  const TempDir dir;
+  std::optional<Store> store;
+  std::optional<Scope> scope;
+  std::optional<Claim> claim;
+  Options options = kOptions;
+  options.on_event = [](const StoreEvent&) {};
+  const auto open = [&](int run) {
+    store = Store::open(dir / "store", options);
+    scope = store->scope("orders");
+    scope->mark(id_of(run), {.correlation = kLong});
+    claim = scope->begin(id_of(run, "claimed"), 1h);
+  };
+  open(1);
+  fail_each_allocation(
+      [&](int) {
+        store.reset();
+        scope.reset();
+        claim.reset();  // The last handle.
+      },
+      [&](int run, bool) {
+        open(run + 1);  // A store that is open already would refuse the hook.
+        CHECK(scope->contains(id_of(run)));
+        CHECK(store->claims().size() == 1);
+      });
 }
