@@ -318,7 +318,7 @@ Lsn Engine::append(Reader& reader, const View& view, const RecordDraft& draft, c
   return lsn;
 }
 
-/// Whether the flusher should look now: the ring has become a quarter full, or a table or filter has reached its plan.
+/// Whether this process's background should have a round now: the ring has become a quarter full, or a table or filter has reached its plan.
 bool Engine::wants_bell(const View& view, Lsn head_before) const {
   const LiveHeader& live = live_->header();
   const std::uint64_t head = live.marks.head.load(std::memory_order_relaxed);  // Relaxed: hints, under the lock.

@@ -1,3 +1,5 @@
+#include <signal.h>
+
 #include <array>
 #include <atomic>
 #include <random>
@@ -249,4 +251,25 @@ TEST_CASE("processes that name new scopes at the same moment agree on them") {
   }
   wait_for_all(children);
   for (std::size_t s = 0; s < kScopes; ++s) CHECK(answers->fresh[s].load() == 1);
+}
+
+TEST_CASE("what a killed process has marked reaches the disk by another one that has the store open and does nothing") {
+  const TempDir dir;
+  const Store store = Store::open(dir / "store", {.flush_interval = 1ms});
+  const Scope scope = store.scope("orders");
+  for (int i = 0; i < 3; ++i) {
+    Shared<std::atomic<std::uint64_t>> lsn;
+    const std::string id = "id " + std::to_string(i);
+    const pid_t child = spawn([&] {
+      // It would flush in an hour.
+      lsn->store(Store::open(dir / "store", {.flush_interval = 1h}).scope("orders").mark(id).lsn.value);
+      wait_until([] { return false; });
+      return 0;
+    });
+    wait_until([&] { return lsn->load() != 0; });
+    REQUIRE(::kill(child, SIGKILL) == 0);
+    CHECK(wait_for(child) == -SIGKILL);
+    wait_until([&] { return store.durable() > Lsn{lsn->load()}; });
+    CHECK(scope.contains(id));
+  }
 }

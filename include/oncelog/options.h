@@ -91,7 +91,8 @@ struct Options {
   std::uint64_t expected_ids = 1'000'000;
 
   /// About how long a mark with Ack::host waits for its fsync (up to half of it more), and so what a power failure may
-  /// take.
+  /// take. That is while the process that marked lives: what a killed one has left is flushed by the next that has the
+  /// store open, within about three seconds (or two intervals more, where they are longer), or by the next that opens it.
   std::chrono::milliseconds flush_interval{50};
 
   /// Bytes of the shared ring that holds what is not flushed yet; a power of two from 64 KiB to 1 GiB. A larger ring
