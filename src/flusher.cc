@@ -270,7 +270,8 @@ Background::Next Flusher::look() {
   std::string trouble;
   try {
     chores_.report();
-    wake = now - reaped_ >= kReapInterval || chores_.upkeep_due();
+    // A flush of another thread's may have failed meanwhile, and is tried again here. Relaxed: a hint.
+    wake = failed_.load(std::memory_order_relaxed) || now - reaped_ >= kReapInterval || chores_.upkeep_due();
     // What others have accepted they flush, as long as they live. So what is found is looked at once more before this
     // process does it for them.
     const auto found = leftover();
@@ -389,7 +390,9 @@ void Flusher::note_trouble(const std::string& what) {
   trouble_ = what;
 }
 
-void Flusher::throw_failure() const {
+/// For a caller that is refused: the flush is tried again soon, also when the background has fallen asleep.
+void Flusher::throw_failure() {
+  if (task_) task_->run_by(Background::Clock::now() + std::min(interval_, kRetryInterval));
   const std::lock_guard guard(error_mutex_);
   if (error_) throw Error(*error_);  // Otherwise a flush has succeeded since the flag was read.
 }

@@ -79,7 +79,7 @@ class Flusher {
   void ring_bell();
 
   /// Throws the error that the last flush of this process failed with, if it did. One relaxed load when all is well.
-  void throw_if_failed() const {
+  void throw_if_failed() {
     // Relaxed: the error itself is read under its mutex.
     if (failed_.load(std::memory_order_relaxed)) [[unlikely]]
       throw_failure();
@@ -135,7 +135,7 @@ class Flusher {
   std::size_t lead();
   void remember(const Error* error);
   void note_trouble(const std::string& what);
-  void throw_failure() const;
+  void throw_failure();
 
   const lmdb::Env& env_;
   const Log& log_;
