@@ -107,11 +107,16 @@ void remove_file(const std::filesystem::path& path) {
 /// Deletes every filter and index file in a live directory of this store; its `live` is of no use after that, but for
 /// what it says of clock and claims.
 void remove_hints(const std::filesystem::path& live_dir) {
-  std::error_code none;  // A directory that is not there has no files either.
+  std::error_code failed;
   std::vector<std::filesystem::path> hints;
-  for (std::filesystem::directory_iterator at(live_dir, none), end; !none && at != end; at.increment(none)) {
+  for (std::filesystem::directory_iterator at(live_dir, failed), end; !failed && at != end; at.increment(failed)) {
     const std::string name = at->path().filename().string();
     if (name.starts_with("filter-") || name.starts_with("index-")) hints.push_back(at->path());
+  }
+  // A directory that is not there has no files either. In one that cannot be read hints may be left beside a `live` whose
+  // ring is about to be given back: whoever believed in both would miss records.
+  if (failed && failed != std::errc::no_such_file_or_directory) {
+    throw system_error(failed.value(), "reading it", live_dir);
   }
   for (const auto& path : hints) remove_file(path);
   remove_file(live_dir / kNewLiveName);
