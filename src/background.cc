@@ -39,7 +39,7 @@ using Entry = Background::Entry;
 /// the spare ones, wait until nobody does.
 class Scheduler {
  public:
-  explicit Scheduler(std::uint64_t generation) : generation_(generation) {}
+  Scheduler(std::uint64_t generation, Scheduler* inherited) : generation_(generation), inherited_(inherited) {}
 
   /// This process's. Never destroyed: stores may be closed by the last static object. One that a fork has carried into a
   /// child, where its mutex may be locked for ever, is left alone.
@@ -61,6 +61,8 @@ class Scheduler {
   void run(std::unique_lock<std::mutex>& lock, Entry& entry);
 
   const std::uint64_t generation_;
+  /// The parent's, after a fork. Never touched; kept so that a leak checker finds it.
+  [[maybe_unused]] Scheduler* const inherited_;
   std::mutex mutex_;
   std::condition_variable timer_;      // One thread waits here, when timer_watched_.
   std::condition_variable unwatched_;  // The spare ones.
@@ -78,7 +80,7 @@ Scheduler& Scheduler::of_this_process() {
   // Acquire: pairs with the release below.
   Scheduler* known = current.load(std::memory_order_acquire);
   while (known == nullptr || known->generation_ != fork_generation()) {
-    auto made = std::make_unique<Scheduler>(fork_generation());
+    auto made = std::make_unique<Scheduler>(fork_generation(), known);
     if (current.compare_exchange_strong(known, made.get(), std::memory_order_acq_rel)) known = made.release();
   }
   return *known;

@@ -29,6 +29,8 @@ struct Registry {
     /// An entry without an engine: a thread is opening or closing it, and others wait until it has.
     std::map<Key, std::weak_ptr<Engine>> engines;
     std::condition_variable changed;
+    /// The parent's. Never touched; kept so that a leak checker finds it.
+    Process* inherited = nullptr;
   };
 
   std::mutex mutex;
@@ -36,8 +38,7 @@ struct Registry {
 
   Process& mine() {
     if (process->generation != fork_generation()) {
-      process = new Process;
-      process->generation = fork_generation();
+      process = new Process{.generation = fork_generation(), .engines = {}, .changed = {}, .inherited = process};
     }
     return *process;
   }
