@@ -118,7 +118,7 @@ TEST_CASE("tasks that wait keep no other from running, and a task's end waits fo
   CHECK(runs.load() == last);
 }
 
-TEST_CASE("a child of a fork has none of its parent's tasks and makes its own") {
+TEST_CASE("a child of a fork has none of its parent's tasks and makes its own" * doctest::skip(kThreadSanitizer)) {
   std::atomic<int> runs{0};
   Background::Task task([&] {
     runs.fetch_add(1);

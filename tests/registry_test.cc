@@ -84,7 +84,8 @@ TEST_CASE(
   CHECK(wait_for(sleeper) == 0);
 }
 
-TEST_CASE("while one directory is slow to open, others open, the process forks, and the child opens what it likes") {
+TEST_CASE("while one directory is slow to open, others open, the process forks, and the child opens what it likes" *
+          doctest::skip(kThreadSanitizer)) {
   const TempDir dir;
   { const Store store = Store::open(dir / "slow"); }
   // Another process is in the middle of opening it.

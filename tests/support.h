@@ -17,6 +17,14 @@
 
 namespace oncelog::testing {
 
+/// For tests whose forked children start threads while the parent had some: ThreadSanitizer takes a thread's number that
+/// comes again there for a fault, and ends the child.
+#ifdef __SANITIZE_THREAD__
+inline constexpr bool kThreadSanitizer = true;
+#else
+inline constexpr bool kThreadSanitizer = false;
+#endif
+
 /// A moment that the compiler may not remove, for loops that wait a little.
 inline void spin() {
   asm volatile("" ::: "memory");
