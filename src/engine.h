@@ -249,6 +249,7 @@ class Engine {
                bool reserved = false);
   Lsn append(Reader& reader, const View& view, const RecordDraft& draft, const MessageHash& hash, std::int64_t time_us,
              const ChainEnd* chain);
+  [[noreturn]] void refuse_damaged_index() const;
   bool wants_bell(const View& view, Lsn head_before) const;
   void meet(Need need, Owners& owners);
   void check_not_in_transaction(const char* what) const;

@@ -64,8 +64,12 @@ class IndexTable {
     }
     return taken;
   }
-  /// Whether there is no room for the entries of so many records, two for each.
-  bool full(std::uint64_t records = 1) const { return count() + 2 * records > capacity_of(slots_); }
+  /// Whether there is no room for the entries of so many records, two for each. Whatever the count is: the file may be
+  /// damaged.
+  bool full(std::uint64_t records = 1) const {
+    const std::uint64_t capacity = capacity_of(slots_);
+    return count() > capacity || 2 * records > capacity - count();
+  }
 
   /// Records that have their entries here, for people. Under the store's mutex, as insert.
   std::uint64_t records() const { return records_->load(std::memory_order_relaxed); }

@@ -76,6 +76,12 @@ bool Live::consistent() const {
   return layout.intact(epoch) && layout.well_formed();
 }
 
+void Live::mend_locks() const {
+  // Relaxed: nobody else has it. Whether the last owner was about to change a lease, nobody can tell any more.
+  if (header().mutex.mend()) header().leases.suspect.store(1, std::memory_order_relaxed);
+  header().writer_gate.mend();
+}
+
 LeaseTable Live::leases() const {
   return LeaseTable(header().leases, file_.data() + kHeaderBytes, static_cast<std::uint32_t>(stamp_.part));
 }

@@ -115,6 +115,8 @@ class Live {
   LiveHeader& header() const { return *reinterpret_cast<LiveHeader*>(file_.data()); }
   LeaseTable leases() const;
   Ring ring() const;
+  /// For the only process that has it: makes locks that damage has closed for good locks again.
+  void mend_locks() const;
   /// Of a life that is over: gives the ring's space back, when everything in it is saved.
   void give_back_ring() { file_.give_back(file_.size() - stamp_.extent); }
 

@@ -263,6 +263,14 @@ Engine::Need Engine::prepare(const View& view, std::int64_t time_us, std::size_t
   return Need::none;
 }
 
+void Engine::refuse_damaged_index() const {
+  throw Error(ErrorCode::corrupt,
+              fmt::format("{}: the index in shared memory is damaged, and takes no more ids; close the store in every "
+                          "process, then have it made again with oncelog repair --hints",
+                          directory_.string()),
+              directory_);
+}
+
 /// Accepts a record. The order is the promise: bytes, filter bits, index slot, head; a death after any of them leaves
 /// hints to a record that does not exist, and readers that see the head see all of it.
 Lsn Engine::append(Reader& reader, const View& view, const RecordDraft& draft, const MessageHash& hash,
@@ -292,7 +300,9 @@ Lsn Engine::append(Reader& reader, const View& view, const RecordDraft& draft, c
   failpoint();
   filter.add(hash, bucket.info.lane);
   failpoint();
-  table.insert(hash, MessageHash::Of::message, offset(lsn));
+  // There was room (full), unless the file is damaged: then the record must not be accepted, as no one would find it.
+  if (!table.insert(hash, MessageHash::Of::message, offset(lsn))) [[unlikely]]
+    refuse_damaged_index();
   failpoint();
   if (chain != nullptr) {
     filter.add(chain->probe.hash, bucket.info.lane);
@@ -302,7 +312,7 @@ Lsn Engine::append(Reader& reader, const View& view, const RecordDraft& draft, c
     const bool moved =
         last_but_one >= bucket.info.first_lsn.value && last_but_one != 0 &&
         table.move(chain->probe.hash, MessageHash::Of::correlation, offset(Lsn{last_but_one}), offset(lsn));
-    if (!moved) table.insert(chain->probe.hash, MessageHash::Of::correlation, offset(lsn));
+    if (!moved && !table.insert(chain->probe.hash, MessageHash::Of::correlation, offset(lsn))) refuse_damaged_index();
     failpoint();
   }
   table.count_record();
@@ -318,7 +328,8 @@ Lsn Engine::append(Reader& reader, const View& view, const RecordDraft& draft, c
   return lsn;
 }
 
-/// Whether this process's background should have a round now: the ring has become a quarter full, or a table or filter has reached its plan.
+/// Whether this process's background should have a round now: the ring has become a quarter full, or a table or filter
+/// has reached its plan.
 bool Engine::wants_bell(const View& view, Lsn head_before) const {
   const LiveHeader& live = live_->header();
   const std::uint64_t head = live.marks.head.load(std::memory_order_relaxed);  // Relaxed: hints, under the lock.

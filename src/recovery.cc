@@ -140,6 +140,7 @@ Live Recovery::open(const std::filesystem::path& live_dir, const std::filesystem
   auto elsewhere = moved ? Live::open(former_dir / kLiveName, boot_id, home) : std::nullopt;
   // What is here is older than what is there, unless that is gone.
   Live* former = elsewhere ? &*elsewhere : live ? &*live : nullptr;
+  if (former != nullptr) former->mend_locks();
   const bool whole = former != nullptr && !elsewhere && usable(*former, live_dir);
   std::optional<Live> made;
   if (!whole) {

@@ -163,6 +163,23 @@ bool RobustMutex::lock() {
               fmt::format("the lock in the store's shared memory is damaged: {}", std::strerror(error_number)));
 }
 
+bool RobustMutex::mend() {
+#ifdef __GLIBC__
+  RobustMutex fresh{};
+  fresh.initialise();
+  const auto& ours = mutex_.__data;
+  // The kernel marks the lock of every owner that dies; without that mark it is free, and nobody's.
+  const bool abandoned = (static_cast<std::uint32_t>(ours.__lock) & FUTEX_OWNER_DIED) != 0;
+  const bool free = ours.__lock == 0 && ours.__owner == 0;
+  if (ours.__kind == fresh.mutex_.__data.__kind && (abandoned || free)) return false;
+  std::memset(static_cast<void*>(&mutex_), 0, sizeof mutex_);
+  initialise();
+  return true;
+#else
+  return false;  // Nothing is known of how a mutex looks.
+#endif
+}
+
 void RobustMutex::unlock() noexcept {
   pthread_mutex_unlock(&mutex_);
 }

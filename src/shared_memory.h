@@ -105,6 +105,10 @@ class RobustMutex {
   bool lock();
   void unlock() noexcept;
 
+  /// For the only process that has the memory mapped, before it locks: makes a free mutex of one that nobody can ever
+  /// have again, because its memory is damaged. Returns whether it was; a dead owner's is left to lock().
+  bool mend();
+
  private:
   pthread_mutex_t mutex_;
 };

@@ -46,6 +46,22 @@ TEST_CASE("a slot keeps its tag and its offset, and is never the empty one") {
   CHECK(Slot{}.empty());
 }
 
+TEST_CASE("a table whose count is damaged is full, not empty") {
+  const TempDir dir;
+  constexpr std::uint64_t kSlots = 100;
+  const IndexTable table = make_table(dir, kSlots);
+  CHECK_FALSE(table.full());
+  const auto file = MappedFile::open(dir / "index", IndexTable::file_bytes(kSlots));
+  // The count is at its place when one insertion changes it.
+  IndexTable again(std::move(*MappedFile::open(dir / "index", IndexTable::file_bytes(kSlots))), kSlots);
+  again.insert(hash_of(1), kMessage, 1);
+  REQUIRE(table.count() == 1);
+  constexpr std::size_t kCount = 128;
+  REQUIRE(file->data()[kCount] == std::byte{1});
+  for (std::size_t i = 0; i < 8; ++i) file->data()[kCount + i] = std::byte{0xFF};
+  CHECK(table.full());
+}
+
 TEST_CASE("a table takes ids until it is 75% full, and finds every one") {
   const TempDir dir;
   constexpr std::uint64_t kSlots = 1470;

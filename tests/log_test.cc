@@ -77,6 +77,37 @@ TEST_CASE("a block below the log's end is refused as damage") {
   CHECK(ends_of(tables).end == Lsn{136});
 }
 
+TEST_CASE("a walk over the log ends at an entry that is no block, and does not go round in circles") {
+  Tables tables;
+  append(tables, Lsn{8}, 24);
+  const auto walk = [&](std::uint64_t key, std::size_t bytes) {
+    {
+      lmdb::WriteTxn txn(tables.env);
+      txn.put(tables.log->dbi(), lmdb::to_val(key), lmdb::to_bytes(std::string(bytes, 'b')));
+      txn.commit();
+    }
+    CHECK(error_code_of([&] { ends_of(tables); }) == ErrorCode::corrupt);
+    lmdb::ReadTxn txn(tables.env, tables.log->dbi());
+    const lmdb::ReadTxn::Active active(txn);
+    CHECK(error_code_of([&] {
+            for (auto block = Log::block_at(txn, Lsn{8}); block; block = Log::block_at(txn, block->end())) {
+            }
+          }) == ErrorCode::corrupt);
+  };
+  SUBCASE("without bytes") {
+    walk(32, 0);
+  }
+  SUBCASE("of a part of a unit") {
+    walk(32, 12);
+  }
+  SUBCASE("beyond the end of the stream") {
+    walk(~std::uint64_t{7}, 24);
+  }
+  SUBCASE("between two records' places") {
+    walk(36, 24);
+  }
+}
+
 TEST_CASE("a largest block fills its overflow pages to the last byte") {
   Tables tables;
   const std::size_t bytes = Log::max_block_bytes(tables.env);

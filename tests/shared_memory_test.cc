@@ -51,6 +51,44 @@ TEST_CASE("a new mapped file is zeros, all of them allocated, and what is stored
   CHECK(again->data()[kSize - 1] == std::byte{7});
 }
 
+TEST_CASE("a mutex that damage has closed for good is one again when its only process mends it") {
+  const Shared<RobustMutex> mutex;
+  mutex->initialise();
+  CHECK_FALSE(mutex->mend());
+  const auto damage = [&](std::size_t at, std::byte with) { reinterpret_cast<std::byte*>(&*mutex)[at] = with; };
+
+  SUBCASE("locked by nobody") {
+    damage(1, std::byte{0x12});
+  }
+  SUBCASE("with waiters, but without an owner") {
+    damage(3, std::byte{0x80});
+  }
+  SUBCASE("of an owner who could not be followed") {
+    for (std::size_t at = offsetof(pthread_mutex_t, __data.__owner); const unsigned byte : {0xFEU, 0xFFU, 0xFFU, 0x7FU})
+      damage(at++, static_cast<std::byte>(byte));
+  }
+  SUBCASE("of another kind") {
+    damage(offsetof(pthread_mutex_t, __data.__kind), std::byte{0x03});
+  }
+  CHECK(mutex->mend());
+  CHECK_FALSE(mutex->mend());
+  const LockLimit limit(10s);
+  CHECK_FALSE(mutex->lock());
+  mutex->unlock();
+}
+
+TEST_CASE("a mutex whose owner died is left to the next one who locks it") {
+  const Shared<RobustMutex> mutex;
+  mutex->initialise();
+  CHECK(wait_for(spawn([&] {
+          mutex->lock();
+          return 0;
+        })) == 0);
+  CHECK_FALSE(mutex->mend());
+  CHECK(mutex->lock());
+  mutex->unlock();
+}
+
 TEST_CASE("a file made in place of another leaves the other mapped as it was") {
   const TempDir dir;
   const MappedFile old = MappedFile::create(dir / "file", 4096);
