@@ -56,6 +56,7 @@ class Scheduler {
   };
 
   void add_worker();
+  void have_timer_watched();
   void work(Worker& self);
   void wait_for_work(std::unique_lock<std::mutex>& lock, Worker& self, Clock::time_point due);
   void run(std::unique_lock<std::mutex>& lock, Entry& entry);
@@ -69,7 +70,8 @@ class Scheduler {
   std::condition_variable run_ended_;
   std::vector<Entry*> tasks_;
   std::vector<std::unique_ptr<Worker>> workers_;
-  std::size_t running_ = 0;  // Threads that run a task.
+  std::size_t running_ = 0;       // Threads that run a task.
+  std::size_t long_running_ = 0;  // Of those, the ones whose run is not brief.
   std::size_t spare_ = 0;
   bool timer_watched_ = false;
   Clock::time_point timer_due_{};  // What is waited for, when timer_watched_.
@@ -98,6 +100,9 @@ void Scheduler::add(Entry& entry) {
     }
   } else if (timer_watched_) {
     timer_.notify_one();
+  } else if (long_running_ != 0) {
+    // A run that began when its task was the only one has left nobody to look at this one.
+    have_timer_watched();
   }
 }
 
@@ -135,6 +140,20 @@ void Scheduler::add_worker() {
   workers_.push_back(std::move(worker));
 }
 
+/// Under the mutex, with other tasks than those that run: has a thread look after them.
+void Scheduler::have_timer_watched() {
+  if (timer_watched_) return;
+  if (spare_ != 0) {
+    unwatched_.notify_one();
+  } else if (running_ == workers_.size() && running_ < Background::kMaxThreads) {
+    try {
+      add_worker();
+    } catch (const std::exception&) {
+      // Without another thread the other tasks wait for one that runs.
+    }
+  }
+}
+
 void Scheduler::work(Worker& self) {
   std::unique_lock lock(mutex_);
   while (!self.leaving) {
@@ -168,18 +187,12 @@ void Scheduler::wait_for_work(std::unique_lock<std::mutex>& lock, Worker& self, 
 }
 
 void Scheduler::run(std::unique_lock<std::mutex>& lock, Entry& entry) {
+  const bool brief = entry.next.brief;
   entry.running = true;
   ++running_;
-  if (!entry.next.brief && tasks_.size() > 1 && !timer_watched_) {
-    if (spare_ != 0) {
-      unwatched_.notify_one();
-    } else if (running_ == workers_.size() && running_ < Background::kMaxThreads) {
-      try {
-        add_worker();
-      } catch (const std::exception&) {
-        // Without another thread the other tasks wait for this one.
-      }
-    }
+  if (!brief) {
+    ++long_running_;
+    if (tasks_.size() > 1) have_timer_watched();
   }
   entry.next = {Clock::time_point::max(), Clock::time_point::max()};
   lock.unlock();
@@ -187,6 +200,7 @@ void Scheduler::run(std::unique_lock<std::mutex>& lock, Entry& entry) {
   lock.lock();
   entry.running = false;
   --running_;
+  if (!brief) --long_running_;
   if (next.due < entry.next.due) {
     entry.next = next;
   } else {

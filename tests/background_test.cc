@@ -97,6 +97,7 @@ TEST_CASE("tasks that wait keep no other from running, and a task's end waits fo
     return never();
   };
   auto first = std::make_unique<Background::Task>(slow);
+  wait_until([&] { return begun.load() == 1; });  // The second one comes while the only thread is kept by the first.
   auto second = std::make_unique<Background::Task>(slow);
   wait_until([&] { return begun.load() == 2; });
   std::atomic<int> runs{0};
