@@ -177,8 +177,8 @@ Uuid home_of(const std::filesystem::path& directory, const Uuid& store_id) {
   return home;
 }
 
-void sync_directory(const std::filesystem::path& directory) {
-  sync_names(directory, {.may_be_foreign = false});
+void sync_directory(const std::filesystem::path& directory, bool may_be_unreadable) {
+  sync_names(directory, {.may_be_foreign = may_be_unreadable});
   sync_names(std::filesystem::absolute(directory).parent_path(), {.may_be_foreign = true});
 }
 

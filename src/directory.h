@@ -35,7 +35,8 @@ void prepare_lock_file(const std::filesystem::path& directory, unsigned max_read
 Uuid home_of(const std::filesystem::path& directory, const Uuid& store_id);
 
 /// Makes a new store's directory entries durable, its own and its files'.
-void sync_directory(const std::filesystem::path& directory);
+/// A directory that must not be read cannot be synced either; that is an Error unless `may_be_unreadable`.
+void sync_directory(const std::filesystem::path& directory, bool may_be_unreadable = false);
 
 /// The name of a store's own directory in a live_dir, so that stores may share a tmpfs.
 std::string external_name(const Uuid& home);
