@@ -253,7 +253,8 @@ TEST_CASE("processes that name new scopes at the same moment agree on them") {
   for (std::size_t s = 0; s < kScopes; ++s) CHECK(answers->fresh[s].load() == 1);
 }
 
-TEST_CASE("what a killed process has marked reaches the disk by another one that has the store open and does nothing") {
+TEST_CASE("what a killed process has marked reaches the disk by another one that has the store open and does nothing" *
+          doctest::skip(kThreadSanitizer)) {
   const TempDir dir;
   const Store store = Store::open(dir / "store", {.flush_interval = 1ms});
   const Scope scope = store.scope("orders");
