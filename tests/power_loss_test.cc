@@ -59,6 +59,7 @@ enum class OpKind : std::uint8_t {
   acknowledged,  // It is on disk, the store says.
   transacting,   // Transaction `number` has begun.
   committed,     // It has committed.
+  nothing,       // The call failed.
 };
 
 struct Op {
@@ -153,13 +154,13 @@ class Recorder final : public Interceptor {
         break;
       }
       case SystemCall::rename:
-        if (kept(call.path) || kept(call.second_path)) names(OpKind::rename, call.path, call.second_path);
+        if (kept(call.path) || kept(call.second_path)) begun_ = names(OpKind::rename, call.path, call.second_path);
         break;
       case SystemCall::link:
-        if (kept(call.path) || kept(call.second_path)) names(OpKind::link, call.path, call.second_path);
+        if (kept(call.path) || kept(call.second_path)) begun_ = names(OpKind::link, call.path, call.second_path);
         break;
       case SystemCall::unlink:
-        if (kept(call.path)) names(OpKind::unlink, call.path, "");
+        if (kept(call.path)) begun_ = names(OpKind::unlink, call.path, "");
         break;
       default:
         break;
@@ -168,7 +169,11 @@ class Recorder final : public Interceptor {
   }
 
   int after(const Intercepted& call, long result) override {
-    if (result < 0) return 0;
+    if (result < 0) {
+      const bool names = call.call == SystemCall::rename || call.call == SystemCall::link || call.call == SystemCall::unlink;
+      if (names && begun_ != kNone) recording_.ops[begun_].kind = OpKind::nothing;
+      return 0;
+    }
     switch (call.call) {
       case SystemCall::open:
         if (call.creates && !was_there_ && kept(call.path)) {
@@ -232,11 +237,11 @@ class Recorder final : public Interceptor {
     std::memcpy(to, text.c_str(), text.size() + 1);
   }
 
-  void names(OpKind kind, const char* path, const char* second) {
+  std::size_t names(OpKind kind, const char* path, const char* second) {
     Op op{.kind = kind};
     set_path(op.path, path);
     set_path(op.second, second);
-    recording_.append(op);
+    return recording_.append(op);
   }
 
   /// The number of a file that is recorded.
@@ -596,10 +601,12 @@ void check_after_boot(const fs::path& path, const Promises& promises) {
       expect(!message.promised || effect, "transaction " + std::to_string(number) + " had committed");
       expect(!effect || *value == "again" || *value == value_of(number), "an effect is what was put");
       if (!remembered(message)) continue;
-      for (const char* part : {"first-", "second-"}) {
-        expect(orders.contains(part + std::to_string(number)) == effect,
-               "transaction " + std::to_string(number) + " is there whole or not at all");
-      }
+      const bool first = orders.contains("first-" + std::to_string(number));
+      const bool second = orders.contains("second-" + std::to_string(number));
+      // "again" is a later transaction's, and there also when this one has failed.
+      const bool own = !effect || *value != "again";
+      expect(first == second && (!own || first == effect) && (!message.promised || first),
+             "transaction " + std::to_string(number) + " is there whole or not at all");
     }
     for (const auto& [number, message] : promises.messages) {
       if (!remembered(message)) continue;
