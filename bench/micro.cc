@@ -319,8 +319,9 @@ void register_mutex_and_clock() {
       mutex.unlock();
     }
   });
-  const auto clock =
-      std::make_shared<internal::Clock>(Host::system(), Host::system().wall_us() - Host::system().boot_us());
+  static internal::ClockAnchor anchor{};
+  anchor.offset_us.store(Host::system().wall_us() - Host::system().boot_us(), std::memory_order_relaxed);
+  const auto clock = std::make_shared<internal::Clock>(Host::system(), anchor);
   add("clock/stamp_us", kIds, [clock](std::size_t count) {
     for (std::size_t i = 0; i < count; ++i) benchmark::DoNotOptimize(clock->stamp_us());
   });
