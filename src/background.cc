@@ -41,8 +41,8 @@ class Scheduler {
  public:
   Scheduler(std::uint64_t generation, Scheduler* inherited) : generation_(generation), inherited_(inherited) {}
 
-  /// This process's. Never destroyed: stores may be closed by the last static object. One that a fork has carried into a
-  /// child, where its mutex may be locked for ever, is left alone.
+  /// This process's. Never destroyed: stores may be closed by the last static object. One that a fork has carried into
+  /// a child, where its mutex may be locked for ever, is left alone.
   static Scheduler& of_this_process();
 
   void add(Entry& entry);

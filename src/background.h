@@ -8,12 +8,12 @@ namespace oncelog::internal {
 
 /// The background work of all stores of this process: a few threads and one timer for any number of them. There is one
 /// thread while one store is open; with more, another one watches the timer while a busy store's run is under way, so
-/// that a store whose disk or lock makes it wait delays no other (up to kMaxThreads of them). The threads are there from
-/// the first task's registration to the last one's end, and get no signals. A child of a fork has none of its parent's
-/// tasks and makes threads of its own.
+/// that a store whose disk or lock makes it wait delays no other (up to kMaxThreads of them). The threads are there
+/// from the first task's registration to the last one's end, and get no signals. A child of a fork has none of its
+/// parent's tasks and makes threads of its own.
 ///
-/// Thread safety: all of it; a task is not destroyed by its own run. A registered task costs a few words of memory, each
-/// run a few steps for each task: thousands are no burden.
+/// Thread safety: all of it; a task is not destroyed by its own run. A registered task costs a few words of memory,
+/// each run a few steps for each task: thousands are no burden.
 class Background {
  public:
   using Clock = std::chrono::steady_clock;
@@ -43,8 +43,8 @@ class Background {
     /// Waits for the end of a run that is under way; there is none after that.
     ~Task();
 
-    /// Has it run at `when` at the latest; once more, when it is running. A short lock, and a system call where a thread
-    /// has to be woken.
+    /// Has it run at `when` at the latest; once more, when it is running. A short lock, and a system call where a
+    /// thread has to be woken.
     void run_by(Clock::time_point when);
     void run_now() { run_by(Clock::time_point::min()); }
 

@@ -49,8 +49,8 @@ Engine::Engine(const std::filesystem::path& directory, const Options& options, c
   tally_.emplace(header.tally);
   if (!options_.read_only) {
     upkeep_.emplace(*env_, header, *views_, rules_, *clock_, options_.flush_interval);
-    events_.emplace(options_.on_event ? std::make_shared<EventDispatch>(options_.on_event) : nullptr, directory_, header,
-                    *clock_);
+    events_.emplace(options_.on_event ? std::make_shared<EventDispatch>(options_.on_event) : nullptr, directory_,
+                    header, *clock_);
     flusher_.emplace(*env_, *log_, *catalog_, *live_, identity_.hash_seed, options_.flush_interval);
     flusher_->start({.upkeep_due = [this] { return upkeep_->due(); },
                      .upkeep = [this] { return upkeep_->tick(); },
@@ -220,7 +220,8 @@ std::filesystem::path Engine::own_live_dir() const {
 /// original's.
 std::filesystem::path Engine::former_live_dir() const {
   const auto noted_text = catalog_->live_dir(lmdb::Txn(*env_, MDB_RDONLY));
-  const std::filesystem::path noted = noted_text ? std::filesystem::path(*noted_text) : open_lock_->formerly_noted_live_dir();
+  const std::filesystem::path noted =
+      noted_text ? std::filesystem::path(*noted_text) : open_lock_->formerly_noted_live_dir();
   if (noted == Catalog::kOwnLiveDir) return own_live_dir();
   return noted.filename() == external_name(home_) ? noted : std::filesystem::path();
 }

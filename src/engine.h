@@ -144,8 +144,8 @@ class Engine {
   /// the first's.
   void check_options(const Options& options) const;
   bool forked() const;
-  /// What calls the event hook; null without one. Whoever deletes the engine closes it after that, once the store can be
-  /// opened again: the hook may do that.
+  /// What calls the event hook; null without one. Whoever deletes the engine closes it after that, once the store can
+  /// be opened again: the hook may do that.
   std::shared_ptr<EventDispatch> event_dispatch() const { return events_ ? events_->dispatch() : nullptr; }
 
  private:
@@ -240,8 +240,8 @@ class Engine {
             MessageHash(scope_seed(MessageHash::kCorrelationScope), correlation), MessageHash::Of::correlation};
   }
 
-  /// Takes the fresh marks of a refused call back. `probes` are those of its ids, `out` what became of them. Returns how
-  /// many of them stand nevertheless.
+  /// Takes the fresh marks of a refused call back. `probes` are those of its ids, `out` what became of them. Returns
+  /// how many of them stand nevertheless.
   std::size_t take_back(std::span<const Probe> probes, std::span<const Marked> out);
   bool take_back(const Probe& probe, Lsn lsn);
   /// `reserved`: for a transaction, or a mark that is taken back, which may use the ring's reserve.

@@ -29,8 +29,8 @@ class EventDispatch {
   /// What the hook threw when it was last called; empty when it returned.
   std::string trouble() const;
 
-  /// Returns once all that was raised has been delivered and the hook runs no more. On the hook's own thread, it returns
-  /// at once, and the running call is the last. The engine is closed before: hooks may open the store again.
+  /// Returns once all that was raised has been delivered and the hook runs no more. On the hook's own thread, it
+  /// returns at once, and the running call is the last. The engine is closed before: hooks may open the store again.
   void close();
 
  private:

@@ -154,8 +154,9 @@ class LiveLock {
 /// for with a time limit and so could lose a wake-up for good (see RobustMutex::lock). Comes before LMDB's lock, guards
 /// nothing itself.
 ///
-/// A thread that holds one store's gate, in a transaction, may ask for another's. Two that do so in opposite order would
-/// wait for each other for ever, in one process or two: such a wait ends after nested_patience with a LockTimeout.
+/// A thread that holds one store's gate, in a transaction, may ask for another's. Two that do so in opposite order
+/// would wait for each other for ever, in one process or two: such a wait ends after nested_patience with a
+/// LockTimeout.
 class WriterGate {
  public:
   /// What a wait within another store's transaction may last; tests shorten it.

@@ -132,10 +132,11 @@ bool is_unfinished(const OpenLock& lock, const std::filesystem::path& directory)
   if (never_complete) return true;
   if (!empty) return false;  // LMDB says what is wrong.
   const std::filesystem::path data = directory / "data.mdb";
-  throw Error(ErrorCode::corrupt,
-              fmt::format("{}: is empty; restore it from a backup, or delete the directory to begin with an empty store",
-                          data.string()),
-              data);
+  throw Error(
+      ErrorCode::corrupt,
+      fmt::format("{}: is empty; restore it from a backup, or delete the directory to begin with an empty store",
+                  data.string()),
+      data);
 }
 
 void remove_unfinished(const std::filesystem::path& directory) {

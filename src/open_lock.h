@@ -17,8 +17,8 @@ namespace oncelog::internal {
 ///
 ///   data.mdb   opening    exclusive, while a process opens or closes the store
 ///              users      shared by all who have it open; whoever gets it exclusively is alone
-///              process    one for each process id, exclusive: a second copy of this library in the process finds it taken
-///              pair       one for each possible lock.mdb, shared: all users have the same
+///              process    one for each process id, exclusive: a second copy of this library in the process finds it
+///              taken pair       one for each possible lock.mdb, shared: all users have the same
 ///   lock.mdb   pair       one for each possible data.mdb, shared: likewise
 ///
 /// Used by one thread at a time, in the order acquire, join, pair. A child of fork() holds nothing of it.
@@ -37,8 +37,8 @@ class OpenLock {
   /// earlier version of this library, which has its locks elsewhere, has the store open.
   bool join();
 
-  /// Joins the users of lock.mdb, which is there. Throws Error::in_use when the store's other users have another one, or
-  /// this one's other users another data.mdb: either was deleted or replaced while it was in use.
+  /// Joins the users of lock.mdb, which is there. Throws Error::in_use when the store's other users have another one,
+  /// or this one's other users another data.mdb: either was deleted or replaced while it was in use.
   void pair();
 
   /// The exclusive lock, which acquire() takes: held while LMDB's environment is opened or closed.

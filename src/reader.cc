@@ -302,8 +302,8 @@ constexpr std::int64_t kNotMade = -1;
 constexpr std::int64_t kDeleted = -2;
 constinit std::atomic<std::int64_t> readers_key{kNotMade};
 
-/// Deletes the key along with the library's static objects: it must not call code that has been unloaded, and at the end
-/// of the process nobody needs the readers back.
+/// Deletes the key along with the library's static objects: it must not call code that has been unloaded, and at the
+/// end of the process nobody needs the readers back.
 struct DeleteKey {
   DeleteKey() = default;
   DeleteKey(const DeleteKey&) = delete;

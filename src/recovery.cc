@@ -113,8 +113,8 @@ void remove_hints(const std::filesystem::path& live_dir) {
     const std::string name = at->path().filename().string();
     if (name.starts_with("filter-") || name.starts_with("index-")) hints.push_back(at->path());
   }
-  // A directory that is not there has no files either. In one that cannot be read hints may be left beside a `live` whose
-  // ring is about to be given back: whoever believed in both would miss records.
+  // A directory that is not there has no files either. In one that cannot be read hints may be left beside a `live`
+  // whose ring is about to be given back: whoever believed in both would miss records.
   if (failed && failed != std::errc::no_such_file_or_directory) {
     throw system_error(failed.value(), "reading it", live_dir);
   }

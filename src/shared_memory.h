@@ -29,8 +29,8 @@ static_assert(std::atomic<std::uint32_t>::is_always_lock_free && sizeof(std::ato
 /// EROFS no_permission, everything else io.
 Error system_error(int error_number, const char* what, const std::filesystem::path& path);
 
-/// Root must not lock a store's owner out by being the first to make a file: what root makes belongs to the owner of its
-/// directory.
+/// Root must not lock a store's owner out by being the first to make a file: what root makes belongs to the owner of
+/// its directory.
 void give_to_owner_of_directory(int fd, const std::filesystem::path& path);
 
 /// A file mapped shared, readable and writable. Its blocks are allocated before anyone stores into it, so that a full
@@ -82,9 +82,7 @@ class LockLimit {
   ~LockLimit() { limit_ = outer_; }
 
   /// Until when a wait that begins now may last; Clock::time_point::max() without a limit.
-  static Clock::time_point deadline() {
-    return limit_ == kNone ? Clock::time_point::max() : Clock::now() + limit_;
-  }
+  static Clock::time_point deadline() { return limit_ == kNone ? Clock::time_point::max() : Clock::now() + limit_; }
 
  private:
   static inline thread_local constinit std::chrono::microseconds limit_ = kNone;

@@ -14,9 +14,9 @@ namespace oncelog::internal {
 
 /// What is counted of ids, in three places of one shape. A thread counts with plain loads and stores in a ThreadTally
 /// of its own, which nobody else writes to, so that counting costs a nanosecond and shares no cache line. The process's
-/// figures are the sums over its threads. A HostTally in shared memory gets what they have grown by, from every round and
-/// look of the background and when the store is closed. So the host's figures are behind by a flush interval while the
-/// process marks and by about a second otherwise, and that much of them is lost when a process is killed.
+/// figures are the sums over its threads. A HostTally in shared memory gets what they have grown by, from every round
+/// and look of the background and when the store is closed. So the host's figures are behind by a flush interval while
+/// the process marks and by about a second otherwise, and that much of them is lost when a process is killed.
 ///
 /// All accesses are relaxed: counters order nothing. Made of zeros.
 

@@ -24,7 +24,8 @@ struct TestFlusher : Parts {
   }
 
   /// Begins its background work, with nothing to do but to flush.
-  void start(std::function<bool()> upkeep = [] { return false; }, std::function<void()> report = [] {}) {
+  void start(
+      std::function<bool()> upkeep = [] { return false; }, std::function<void()> report = [] {}) {
     flusher.start({[] { return false; }, std::move(upkeep), std::move(report), [] {}});
   }
 

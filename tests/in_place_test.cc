@@ -25,15 +25,16 @@ namespace {
 
 constexpr int kNotPermitted = 77;
 
-/// Runs `body` on a small file system of its own, in a child with mounts of its own; says why when that is not possible.
+/// Runs `body` on a small file system of its own, in a child with mounts of its own; says why when that is not
+/// possible.
 void on_filesystem(const std::string& kind, const std::string& size,
                    const std::function<void(const std::filesystem::path&)>& body) {
   const TempDir dir;
   std::filesystem::create_directory(dir / "disk");
   const std::string image = (dir / "image").string();
   const std::string disk = (dir / "disk").string();
-  const std::string make = "truncate -s " + size + " " + image + " && PATH=$PATH:/usr/sbin:/sbin mkfs." + kind + " -q " +
-                           image + " && mount -o loop " + image + " " + disk;
+  const std::string make = "truncate -s " + size + " " + image + " && PATH=$PATH:/usr/sbin:/sbin mkfs." + kind +
+                           " -q " + image + " && mount -o loop " + image + " " + disk;
   const int end = wait_for(spawn([&] {
     if (::unshare(CLONE_NEWNS) != 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
         std::system(("(" + make + ") >/dev/null 2>&1").c_str()) != 0) {
@@ -58,8 +59,9 @@ void on_filesystem(const std::string& kind, const std::string& size,
 void fill_up(const std::filesystem::path& disk) {
   struct statfs status {};
   expect(::statfs(disk.c_str(), &status) == 0, "it is there");
-  expect(static_cast<std::uint64_t>(status.f_blocks) * static_cast<std::uint64_t>(status.f_bsize) < std::uint64_t{1} << 30,
-         "it is the small one");
+  expect(
+      static_cast<std::uint64_t>(status.f_blocks) * static_cast<std::uint64_t>(status.f_bsize) < std::uint64_t{1} << 30,
+      "it is the small one");
   const Descriptor filler = open_descriptor(disk / "filler", O_CREAT | O_WRONLY, 0600);
   const std::vector<char> bytes(1 << 20, 'x');
   // Twice: writing back finds a little more.
@@ -141,7 +143,7 @@ TEST_CASE("a lock.mdb on btrfs that an earlier version has made is made again fo
 
 TEST_CASE("on other file systems files are written in place as they are") {
   const TempDir dir;
-  if (struct statfs status {}; ::statfs(dir.path().c_str(), &status) != 0 || status.f_type == 0x9123683E) return;
+  if (struct statfs status{}; ::statfs(dir.path().c_str(), &status) != 0 || status.f_type == 0x9123683E) return;
   const Descriptor file = open_descriptor(dir / "file", O_RDWR | O_CREAT, 0600);
   CHECK(request_in_place(file.get(), dir / "file") == WritesInPlace::yes);
 }

@@ -129,7 +129,8 @@ TEST_CASE("a child of fork() that outlives its parent holds none of its locks") 
   ::close(pipe_ends[1]);
 }
 
-TEST_CASE("a second copy of the library in one process is refused, also while the first is opening or has closed since") {
+TEST_CASE(
+    "a second copy of the library in one process is refused, also while the first is opening or has closed since") {
   const Files files;
   {
     Opening first(files.dir.path());
@@ -157,7 +158,8 @@ TEST_CASE("a lock.mdb that is deleted or replaced while it is in use keeps other
   CHECK(open_elsewhere(files.dir.path()) == 2);
 }
 
-TEST_CASE("a data.mdb that is replaced while it is in use keeps others from opening the new one with the same lock.mdb") {
+TEST_CASE(
+    "a data.mdb that is replaced while it is in use keeps others from opening the new one with the same lock.mdb") {
   const Files files;
   Opening first(files.dir.path());
   first.lock.pair();

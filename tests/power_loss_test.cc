@@ -170,7 +170,8 @@ class Recorder final : public Interceptor {
 
   int after(const Intercepted& call, long result) override {
     if (result < 0) {
-      const bool names = call.call == SystemCall::rename || call.call == SystemCall::link || call.call == SystemCall::unlink;
+      const bool names =
+          call.call == SystemCall::rename || call.call == SystemCall::link || call.call == SystemCall::unlink;
       if (names && begun_ != kNone) recording_.ops[begun_].kind = OpKind::nothing;
       return 0;
     }

@@ -17,8 +17,8 @@
 
 namespace oncelog::testing {
 
-/// For tests whose forked children start threads while the parent had some: ThreadSanitizer takes a thread's number that
-/// comes again there for a fault, and ends the child.
+/// For tests whose forked children start threads while the parent had some: ThreadSanitizer takes a thread's number
+/// that comes again there for a fault, and ends the child.
 #ifdef __SANITIZE_THREAD__
 inline constexpr bool kThreadSanitizer = true;
 #else

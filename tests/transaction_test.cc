@@ -640,8 +640,9 @@ class ShortPatience {
   const std::chrono::milliseconds before_ = internal::WriterGate::nested_patience.load();
 };
 
-/// A transaction of `inner` within one of `outer`, each with an effect and a mark. The inner one begins once both of two
-/// such calls are in their outer ones. Returns the sentence of the Error that came of it; empty when both committed.
+/// A transaction of `inner` within one of `outer`, each with an effect and a mark. The inner one begins once both of
+/// two such calls are in their outer ones. Returns the sentence of the Error that came of it; empty when both
+/// committed.
 std::string nest(const Store& outer, const Store& inner, std::string_view id, std::atomic<int>& begun) {
   const auto effect = [&](Transaction& tx, const Scope& scope) {
     tx.mark(scope, id);

@@ -38,11 +38,11 @@ struct StoreEvent {
   std::string sentence;
 };
 
-/// Called on a thread of its own, one event at a time, so that it may take its time (more than 64 events that wait for it
-/// are dropped, which the next one's sentence says), and may use, open and close any store. The store's last handle, when
-/// destroyed elsewhere, closes the store and then waits until the hook has been called for what had happened; destroyed
-/// by the hook itself it does not wait, and that call is the last. Must not throw anything but std::exception, which
-/// Metrics::last_error reports.
+/// Called on a thread of its own, one event at a time, so that it may take its time (more than 64 events that wait for
+/// it are dropped, which the next one's sentence says), and may use, open and close any store. The store's last handle,
+/// when destroyed elsewhere, closes the store and then waits until the hook has been called for what had happened;
+/// destroyed by the hook itself it does not wait, and that call is the last. Must not throw anything but
+/// std::exception, which Metrics::last_error reports.
 using StoreEventHook = std::function<void(const StoreEvent&)>;
 
 ONCELOG_API std::string_view to_string(StoreEventKind kind);

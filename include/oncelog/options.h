@@ -92,7 +92,8 @@ struct Options {
 
   /// About how long a mark with Ack::host waits for its fsync (up to half of it more), and so what a power failure may
   /// take. That is while the process that marked lives: what a killed one has left is flushed by the next that has the
-  /// store open, within about three seconds (or two intervals more, where they are longer), or by the next that opens it.
+  /// store open, within about three seconds (or two intervals more, where they are longer), or by the next that opens
+  /// it.
   std::chrono::milliseconds flush_interval{50};
 
   /// Bytes of the shared ring that holds what is not flushed yet; a power of two from 64 KiB to 1 GiB. A larger ring
@@ -103,8 +104,8 @@ struct Options {
   /// for each. Takes effect when the shared memory is made anew.
   std::uint32_t max_claims = 32'768;
 
-  /// The most that data.mdb can grow to; 1 MiB to 4 TiB. Address space is reserved for 16 GiB of that at first, or for four
-  /// times the file, and for more as the file grows; that costs neither disk nor memory.
+  /// The most that data.mdb can grow to; 1 MiB to 4 TiB. Address space is reserved for 16 GiB of that at first, or for
+  /// four times the file, and for more as the file grows; that costs neither disk nor memory.
   std::uint64_t map_bytes = std::uint64_t{256} << 30;
 
   /// Threads, over all processes, that may read at once.

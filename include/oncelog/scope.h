@@ -88,8 +88,8 @@ class ONCELOG_API Scope {
   bool wait_free(std::string_view id, std::chrono::milliseconds patience) const;
 
   /// For operators: makes a processed id fresh again. The log notes that it was done (Record::forgotten). Returns
-  /// whether the id was a duplicate. As safe as a mark; on disk as `ack` says. A claim on the id is not touched. When the
-  /// wait for the disk fails the id is forgotten all the same, and the Error says so.
+  /// whether the id was a duplicate. As safe as a mark; on disk as `ack` says. A claim on the id is not touched. When
+  /// the wait for the disk fails the id is forgotten all the same, and the Error says so.
   bool forget(std::string_view id, Ack ack = Ack::disk) const;
 
   /// For operators: frees a claimed id, whoever has it, alive or not. Returns whether there was a claim.

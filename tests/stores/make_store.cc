@@ -1,5 +1,6 @@
 // Makes the store that old_stores_test.cc expects of a format: make_store DIRECTORY [FORMAT]. It is built with the code
-// of the format that it is to make; see README.md beside this. FORMAT 1 makes a store of that format with the code of format 2.
+// of the format that it is to make; see README.md beside this. FORMAT 1 makes a store of that format with the code of
+// format 2.
 #include <cstdio>
 #include <cstdlib>
 #include <string>
