@@ -185,8 +185,8 @@ std::string to_text(const Metrics& metrics) {
   }
   if (metrics.clock_fault.count() != 0) {
     row("clock fault",
-        fmt::format("the wall clock is {} us ahead of the boot clock; correct it, expiry follows the boot "
-                    "clock until then",
+        fmt::format("the wall clock is {} us ahead of the boot clock; expiry follows the boot clock until it "
+                    "is corrected",
                     metrics.clock_fault.count()));
   }
   return text;

@@ -17,6 +17,7 @@ namespace {
 
 constexpr std::array<std::string_view, 12> kMonths{"jan", "feb", "mar", "apr", "may", "jun",
                                                    "jul", "aug", "sep", "oct", "nov", "dec"};
+constexpr std::array<std::string_view, 7> kWeekdays{"mon", "tue", "wed", "thu", "fri", "sat", "sun"};
 
 /// Takes a timestamp's text apart from left to right.
 class Reader {
@@ -145,24 +146,44 @@ std::optional<Time> parse_iso(Reader reader) {
   return *time + *time_of_day + *offset;
 }
 
-/// What date -R prints: "Fri, 02 Jan 2026 03:04:05 +0000".
+/// One of the three-letter names, as its place among them.
+template <std::size_t N>
+std::optional<unsigned> parse_name(Reader& reader, const std::array<std::string_view, N>& names) {
+  const auto name = std::ranges::find_if(names, [&](std::string_view one) { return reader.accept_word(one); });
+  if (name == names.end()) return std::nullopt;
+  return static_cast<unsigned>(name - names.begin());
+}
+
+/// What `date -R` prints: "Fri, 02 Jan 2026 03:04:05 +0000".
 std::optional<Time> parse_mail_date(Reader reader) {
-  constexpr std::array<std::string_view, 7> kWeekdays{"mon, ", "tue, ", "wed, ", "thu, ", "fri, ", "sat, ", "sun, "};
-  // The lower case of a comma and a blank is themselves, as far as accept_word() is concerned.
-  if (std::ranges::none_of(kWeekdays, [&](std::string_view weekday) { return reader.accept_word(weekday); })) {
-    return std::nullopt;
-  }
+  if (!parse_name(reader, kWeekdays) || !reader.accept(",") || !reader.accept(" ")) return std::nullopt;
   const auto day = reader.digits(2);
   if (!day || !reader.accept(" ")) return std::nullopt;
-  const auto month = std::ranges::find_if(kMonths, [&](std::string_view name) { return reader.accept_word(name); });
-  if (month == kMonths.end() || !reader.accept(" ")) return std::nullopt;
+  const auto month = parse_name(reader, kMonths);
+  if (!month || !reader.accept(" ")) return std::nullopt;
   const auto year = reader.digits(4);
   if (!year || !reader.accept(" ")) return std::nullopt;
-  const auto time = make_date(*year, static_cast<unsigned>(month - kMonths.begin()) + 1, *day);
+  const auto time = make_date(*year, *month + 1, *day);
   const auto time_of_day = time ? parse_time_of_day(reader) : std::nullopt;
   const auto offset = time_of_day ? parse_offset(reader) : std::nullopt;
   if (!offset || !reader.at_end()) return std::nullopt;
   return *time + *time_of_day + *offset;
+}
+
+/// What `date -u` prints in the C locale: "Fri Jan  2 03:04:05 UTC 2026". The names of other time zones are ambiguous.
+std::optional<Time> parse_plain_date(Reader reader) {
+  if (!parse_name(reader, kWeekdays) || !reader.accept(" ")) return std::nullopt;
+  const auto month = parse_name(reader, kMonths);
+  if (!month || !reader.accept(" ")) return std::nullopt;
+  const auto day = reader.digits(reader.accept(" ") ? 1 : 2);
+  if (!day || !reader.accept(" ")) return std::nullopt;
+  const auto time_of_day = parse_time_of_day(reader);
+  if (!time_of_day || !reader.accept(" ")) return std::nullopt;
+  if (!(reader.accept_word("utc") || reader.accept_word("gmt")) || !reader.accept(" ")) return std::nullopt;
+  const auto year = reader.digits(4);
+  const auto time = year ? make_date(*year, *month + 1, *day) : std::nullopt;
+  if (!time || !reader.at_end()) return std::nullopt;
+  return *time + *time_of_day;
 }
 
 /// "@1700000000.5": seconds since 1970.
@@ -181,7 +202,8 @@ std::optional<Time> parse_absolute(std::string_view text) {
   const Reader reader(text);
   if (const auto time = parse_iso(reader)) return time;
   if (const auto time = parse_epoch(reader)) return time;
-  return parse_mail_date(reader);
+  if (const auto time = parse_mail_date(reader)) return time;
+  return parse_plain_date(reader);
 }
 
 }  // namespace
