@@ -7,8 +7,12 @@
 
 #include <cstdlib>
 #include <fstream>
+#include <map>
 #include <string>
 #include <vector>
+
+#include <oncelog/backup.h>
+#include <oncelog/repair.h>
 
 #include "shared.h"
 #include "store_files.h"
@@ -185,6 +189,38 @@ TEST_CASE(
         disk / "store", {.live_dir = memory, .expected_ids = 1, .flush_interval = 2ms, .ring_bytes = 256 << 10},
         Fills::data,
         [&] { expect(::mount(nullptr, disk.c_str(), nullptr, MS_REMOUNT, "size=64m") == 0, "the disk grows"); });
+    return 0;
+  });
+}
+
+TEST_CASE(
+    "a copy that finds no room for itself fails as full, leaves nothing, and comes out whole once there is room") {
+  const TempDir dir;
+  constexpr int kIds = 3000;  // Of more than 300 bytes: 1 MiB.
+  {
+    const Store store = Store::open(dir / "store", {});
+    const Scope scope = store.scope("orders");
+    for (int i = 0; i < kIds; ++i) scope.mark(id_of(i));
+    store.backup(dir / "backup");
+  }
+  const std::map<std::string, std::function<void(const std::filesystem::path&)>> copies = {
+      {"backup", [&](const auto& to) { Store::open(dir / "store", {}).backup(to); }},
+      {"restore", [&](const auto& to) { restore(dir / "backup", to); }},
+      {"repair", [&](const auto& to) { repair(dir / "store", to); }}};
+  in_mount_namespace([&] {
+    for (const auto& [name, copy] : copies) {
+      const auto disk = dir / ("disk-" + name);
+      for (const std::size_t kib : {4, 32, 256, 900}) {
+        if (!mount_tmpfs(disk, kib << 10)) return kNotPermitted;
+        expect_full([&] { copy(disk / "copy"); });
+        expect(std::filesystem::is_empty(disk), "nothing is left behind");
+        expect(::mount(nullptr, disk.c_str(), nullptr, MS_REMOUNT, "size=64m") == 0, "the disk grows");
+        copy(disk / "copy");
+        const Scope scope = Store::open(disk / "copy", {}).scope("orders");
+        for (int i = 0; i < kIds; ++i) expect(scope.contains(id_of(i)), "the copy has every id");
+        ::umount2(disk.c_str(), MNT_DETACH);
+      }
+    }
     return 0;
   });
 }
