@@ -48,6 +48,7 @@ class Scheduler {
   void add(Entry& entry);
   void remove(Entry& entry);
   void run_by(Entry& entry, Clock::time_point when);
+  std::unique_lock<std::mutex> pause(std::chrono::milliseconds patience);
 
  private:
   struct Worker {
@@ -68,11 +69,13 @@ class Scheduler {
   std::condition_variable timer_;      // One thread waits here, when timer_watched_.
   std::condition_variable unwatched_;  // The spare ones.
   std::condition_variable run_ended_;
+  std::condition_variable paused_;
   std::vector<Entry*> tasks_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::size_t running_ = 0;       // Threads that run a task.
   std::size_t long_running_ = 0;  // Of those, the ones whose run is not brief.
   std::size_t spare_ = 0;
+  bool pausing_ = false;
   bool timer_watched_ = false;
   Clock::time_point timer_due_{};  // What is waited for, when timer_watched_.
 };
@@ -131,6 +134,15 @@ void Scheduler::run_by(Entry& entry, Clock::time_point when) {
   if (timer_watched_ && when < timer_due_) timer_.notify_one();
 }
 
+std::unique_lock<std::mutex> Scheduler::pause(std::chrono::milliseconds patience) {
+  std::unique_lock lock(mutex_);
+  pausing_ = true;
+  run_ended_.wait_for(lock, patience, [&] { return running_ == 0; });
+  pausing_ = false;
+  paused_.notify_all();  // They go on once the caller lets go of the lock.
+  return lock;
+}
+
 /// Under the mutex.
 void Scheduler::add_worker() {
   auto worker = std::make_unique<Worker>();
@@ -156,7 +168,9 @@ void Scheduler::have_timer_watched() {
 
 void Scheduler::work(Worker& self) {
   std::unique_lock lock(mutex_);
-  while (!self.leaving) {
+  for (;;) {
+    paused_.wait(lock, [&] { return !pausing_; });
+    if (self.leaving) return;
     Entry* first = nullptr;  // By when it is due.
     for (Entry* task : tasks_) {
       if (!task->running && (first == nullptr || task->next.due < first->next.due)) first = task;
@@ -222,6 +236,8 @@ Background::Task::Task(std::function<Next()> run) : entry_(std::make_unique<Entr
 Background::Task::~Task() {
   entry_->scheduler->remove(*entry_);
 }
+
+Background::Pause::Pause(std::chrono::milliseconds patience) : lock_(Scheduler::of_this_process().pause(patience)) {}
 
 void Background::Task::run_by(Clock::time_point when) {
   entry_->scheduler->run_by(*entry_, when);

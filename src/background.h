@@ -3,6 +3,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <mutex>
 
 namespace oncelog::internal {
 
@@ -50,6 +51,17 @@ class Background {
 
    private:
     const std::unique_ptr<Entry> entry_;
+  };
+
+  /// While it exists, no task of this process runs. For tests that fork under a sanitizer, whose allocator does not
+  /// survive a fork while another thread is in it. Waits for the runs that are under way, but gives up on those that
+  /// take longer than `patience`. Not for a task's own run.
+  class Pause {
+   public:
+    explicit Pause(std::chrono::milliseconds patience);
+
+   private:
+    std::unique_lock<std::mutex> lock_;
   };
 };
 

@@ -119,6 +119,26 @@ TEST_CASE("tasks that wait keep no other from running, and a task's end waits fo
   CHECK(runs.load() == last);
 }
 
+TEST_CASE("nothing runs while the background is paused, and all goes on afterwards") {
+  std::atomic<int> runs{0};
+  std::atomic<bool> running{false};
+  Background::Task task([&] {
+    running.store(true);
+    runs.fetch_add(1);
+    running.store(false);
+    return Next::at(Clock::now());
+  });
+  for (int round = 0; round < 200; ++round) {
+    const int before = runs.load();
+    wait_until([&] { return runs.load() > before; });
+    const Background::Pause pause(10s);
+    REQUIRE_FALSE(running.load());
+    const int seen = runs.load();
+    std::this_thread::yield();
+    REQUIRE(runs.load() == seen);
+  }
+}
+
 TEST_CASE("a child of a fork has none of its parent's tasks and makes its own" * doctest::skip(kThreadSanitizer)) {
   std::atomic<int> runs{0};
   Background::Task task([&] {

@@ -3,9 +3,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <random>
+
+#include "background.h"
 
 namespace oncelog::testing {
 
@@ -42,9 +45,21 @@ void FakeHost::reboot() {
   boot_us_.store(1'000'000, std::memory_order_relaxed);
 }
 
+namespace {
+
+/// A sanitizer's allocator is locked for ever in the child when another thread is in it at that moment.
+pid_t quiet_fork() {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  const internal::Background::Pause quiet(std::chrono::seconds{1});
+#endif
+  return ::fork();
+}
+
+}  // namespace
+
 pid_t spawn(const std::function<int()>& body) {
   std::fflush(nullptr);
-  const pid_t child = ::fork();
+  const pid_t child = quiet_fork();
   REQUIRE(child >= 0);
   if (child != 0) return child;
   int code = 99;
