@@ -53,7 +53,7 @@ class Scheduler {
  private:
   struct Worker {
     std::thread thread;
-    bool leaving = false;
+    bool leaving = false;  // It is no longer counted in what follows.
   };
 
   void add_worker();
@@ -118,6 +118,9 @@ void Scheduler::remove(Entry& entry) {
     if (tasks_.empty()) {
       ended.swap(workers_);
       for (const auto& worker : ended) worker->leaving = true;
+      // From here on they count no more: the next task's threads must not rely on one that is about to end.
+      timer_watched_ = false;
+      spare_ = 0;
       timer_.notify_all();
       unwatched_.notify_all();
     }
@@ -157,7 +160,7 @@ void Scheduler::have_timer_watched() {
   if (timer_watched_) return;
   if (spare_ != 0) {
     unwatched_.notify_one();
-  } else if (running_ == workers_.size() && running_ < Background::kMaxThreads) {
+  } else if (running_ >= workers_.size() && workers_.size() < Background::kMaxThreads) {
     try {
       add_worker();
     } catch (const std::exception&) {
@@ -187,7 +190,7 @@ void Scheduler::wait_for_work(std::unique_lock<std::mutex>& lock, Worker& self, 
   if (timer_watched_) {
     ++spare_;
     unwatched_.wait(lock, [&] { return self.leaving || !timer_watched_; });
-    --spare_;
+    if (!self.leaving) --spare_;
     return;
   }
   timer_watched_ = true;
@@ -197,7 +200,7 @@ void Scheduler::wait_for_work(std::unique_lock<std::mutex>& lock, Worker& self, 
   } else {
     timer_.wait_until(lock, due);
   }
-  timer_watched_ = false;
+  if (!self.leaving) timer_watched_ = false;
 }
 
 void Scheduler::run(std::unique_lock<std::mutex>& lock, Entry& entry) {

@@ -139,6 +139,34 @@ TEST_CASE("nothing runs while the background is paused, and all goes on afterwar
   }
 }
 
+TEST_CASE("a task that is registered while the last of the others ends has threads that go on") {
+  // The old thread may still be on its way from the timer when the new one gets there.
+  for (std::uint64_t round = 0; round < scaled(2000, 200); ++round) {
+    std::atomic<int> old_runs{0};
+    auto last = std::make_unique<Background::Task>([&] {
+      old_runs.fetch_add(1);
+      return never();
+    });
+    wait_until([&] { return old_runs.load() != 0; });
+    std::atomic<bool> begin{false};
+    std::atomic<int> runs{0};
+    std::thread registering([&] {
+      wait_until([&] { return begin.load(); });
+      const Background::Task task([&] {
+        runs.fetch_add(1);
+        return Next::at(Clock::now() + 100us);
+      });
+      wait_until([&] { return runs.load() >= 3; });
+    });
+    for (int i = 0; i < 100'000; ++i) spin();  // The old thread gets to the timer meanwhile, mostly.
+    begin.store(true);
+    for (std::uint64_t i = 0; i < round % 200; ++i) spin();
+    last.reset();
+    registering.join();
+    CHECK(runs.load() >= 3);
+  }
+}
+
 TEST_CASE("a child of a fork has none of its parent's tasks and makes its own" * doctest::skip(kThreadSanitizer)) {
   std::atomic<int> runs{0};
   Background::Task task([&] {
