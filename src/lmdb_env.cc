@@ -25,7 +25,11 @@ constexpr std::uint64_t kGranule = std::uint64_t{64} << 10;  // A multiple of ev
 /// How long a change waits for transactions of this process to end. Look-ups end within microseconds; what goes on for
 /// longer is a user's function, and then others must not stand still for it.
 constexpr milliseconds kPatience{1000};
-constexpr milliseconds kShortPatience{10};
+/// The same for more room, which can be done without for a while, or which the last transaction has lacked. Look-ups
+/// wait meanwhile, so after one in vain the next one comes when kGrowthPause times as long has passed.
+constexpr milliseconds kGrowthPatience{10};
+constexpr milliseconds kFullPatience{100};
+constexpr int kGrowthPause = 10;
 /// How long after a change that could not be made it is tried again, so that not every call waits for it.
 constexpr milliseconds kRetryInterval{100};
 /// A parked transaction that ends while it is waited for wakes the waiter, except in the instant before it can see it.
@@ -481,13 +485,15 @@ void Env::prepare_to_write() const {
   const bool was_full = map_was_full_.load(std::memory_order_relaxed);
   if (!was_full && used <= reserve_ / 2) return;
   const bool urgent = was_full || used > reserve_ - reserve_ / 8;
-  if (!urgent && Clock::now() < next_growth_) return;
+  const bool patient = Clock::now() >= next_growth_;
+  if (!urgent && !patient) return;
   const std::uint64_t wanted = std::min(map_bytes_, std::max(2 * reserve_, reserve_for(used)));
+  const milliseconds patience = !patient ? milliseconds{0} : was_full ? kFullPatience : kGrowthPatience;
   // Where it cannot be had now there may be room enough; if not, the transaction says so.
   bool mapped = false;
-  quiesce(lock, urgent ? kPatience : kShortPatience, [&] { mapped = map(wanted); });
+  quiesce(lock, patience, [&] { mapped = map(wanted); });
   if (mapped) map_was_full_.store(false, std::memory_order_relaxed);
-  if (!mapped) next_growth_ = Clock::now() + kRetryInterval;
+  if (!mapped && patient) next_growth_ = Clock::now() + kGrowthPause * patience;
 }
 
 /// Maps data.mdb at another size; without a pin. Parked transactions stay: they look for the map when they are renewed.
@@ -504,6 +510,8 @@ bool Env::map(std::uint64_t reserve) const {
     reserve_ = reserve;
     return true;
   }
+  // It has no map now, at which a parked transaction would have to look. Closing frees their slots.
+  for (ReadTxn* reader : readers_) reader->forsake();
   close();
   open_again();
   return false;

@@ -19,7 +19,7 @@ namespace {
 
 constexpr unsigned kMostAttempts = 4;  // Of a beginning whose failures are mended.
 
-/// Keeps a transaction whose reader slot is lost, a few hundred bytes, for ever: LMDB would free the slot with it.
+/// Keeps a transaction, a few hundred bytes, for ever: LMDB would free its reader slot with it.
 void keep_abandoned(MDB_txn* txn) {
   struct Abandoned {
     std::mutex mutex;
@@ -210,13 +210,23 @@ void ReadTxn::make() {
 /// Ends the parked transaction, if there is one. A slot that was lost may be another process's by now, and LMDB would
 /// free it: then the transaction is left as it is.
 void ReadTxn::drop() {
-  if (cursor_ != nullptr) mdb_cursor_close(cursor_);
-  cursor_ = nullptr;
-  if (txn_ != nullptr && mdb_txn_renew(txn_) == MDB_BAD_RSLOT) {
-    keep_abandoned(txn_);
-  } else if (txn_ != nullptr) {
-    mdb_txn_abort(txn_);
+  if (txn_ == nullptr) return;
+  if (mdb_txn_renew(txn_) == MDB_BAD_RSLOT) {
+    forsake();
+    return;
   }
+  mdb_cursor_close(cursor_);
+  mdb_txn_abort(txn_);
+  cursor_ = nullptr;
+  txn_ = nullptr;
+}
+
+/// Leaves the parked transaction as it is, where LMDB must not look at its slot or has no map to look at.
+void ReadTxn::forsake() {
+  if (txn_ == nullptr) return;
+  mdb_cursor_close(cursor_);
+  keep_abandoned(txn_);
+  cursor_ = nullptr;
   txn_ = nullptr;
 }
 

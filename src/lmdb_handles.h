@@ -114,6 +114,7 @@ class ReadTxn : public Txn {
   void renew_slowly();
   void make();
   void drop();
+  void forsake();
   void deactivate();
   void park() {
     mdb_txn_reset(txn_);

@@ -125,6 +125,31 @@ TEST_CASE("while a transaction goes on nothing is mapped again, and others write
   CHECK(table.env.reserved_bytes() > kReserve);
 }
 
+TEST_CASE("while a transaction stands in the way of more room, writers and look-ups wait for it seldom and not long") {
+  const TempDir dir;
+  const Table table(dir.path());
+  std::uint64_t key = 0;
+  while (table.env.used_bytes() <= kReserve - kReserve / 8) table.put(key++);
+  REQUIRE(table.env.reserved_bytes() > kReserve);  // It had more before it came to that.
+  const std::uint64_t reserve = table.env.reserved_bytes();
+  {
+    const lmdb::Txn scan(table.env, MDB_RDONLY);
+    std::thread([&] {
+      while (table.env.used_bytes() <= reserve - reserve / 8) table.put(key++);
+      lmdb::ReadTxn look(table.env, table.dbi);
+      // With a long wait for each, the test's time would be over.
+      for (int i = 0; i < 300; ++i) {
+        const lmdb::WriteTxn write(table.env);
+        const lmdb::ReadTxn::Active active(look);
+        CHECK(table.holds(look, 0));
+      }
+    }).join();
+    CHECK(table.env.reserved_bytes() == reserve);
+  }
+  table.put(key);
+  CHECK(table.env.reserved_bytes() > reserve);
+}
+
 TEST_CASE("a transaction that is larger than the room is refused once, with what to do, and then done") {
   const TempDir dir;
   const Table table(dir.path());
