@@ -23,7 +23,7 @@ constexpr unsigned kTables = 8;  // Named LMDB tables, and room for more in late
 }  // namespace
 
 Engine::Engine(const std::filesystem::path& directory, const Options& options, const Host& host)
-    : process_(fork_generation()), directory_(directory), options_(options), host_(host) {
+    : process_(fork_generation()), directory_(std::filesystem::absolute(directory)), options_(options), host_(host) {
   check_option_ranges(options_);
   check_directory(directory_, options_);
   // From here on to the unlock below one process at a time. Only the one that is alone writes to data.mdb: nobody else
@@ -207,7 +207,8 @@ std::filesystem::path Engine::live_dir_for(const Options& options) const {
   std::error_code failed;
   // A directory of the store's own, so that stores may share a tmpfs.
   const fs::path wanted = options.live_dir.empty() ? directory_ : options.live_dir / external_name(home_);
-  const fs::path canonical = fs::weakly_canonical(wanted, failed);
+  // Absolute: of what does not exist yet a relative path would stay one.
+  const fs::path canonical = fs::weakly_canonical(fs::absolute(wanted), failed);
   if (failed) throw system_error(failed.value(), "resolving it", wanted);
   return canonical;
 }

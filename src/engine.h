@@ -262,8 +262,8 @@ class Engine {
   void verify_ring(VerifyReport& report, Lsn from, const VerifyOptions& options,
                    const std::function<void(const RecordView&, const MessageHash&, Lsn)>& look);
 
-  const std::uint64_t process_;  // The process's fork generation.
-  std::filesystem::path directory_;
+  const std::uint64_t process_;            // The process's fork generation.
+  const std::filesystem::path directory_;  // Absolute: the process may go elsewhere.
   Options options_;
   const Host& host_;
   // In the order of their making; destroyed the other way round.

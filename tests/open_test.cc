@@ -287,8 +287,25 @@ TEST_CASE("the directory of a store may be renamed while it is in use, and the p
           std::filesystem::create_directory("elsewhere");
           std::filesystem::current_path("elsewhere");
           if (store.scope("s").mark("a", Ack::disk) != Verdict::fresh) return 1;
+          if (!Store::open(dir / "store").scope("s").contains("a")) return 3;
+          if (!store.verify().sound()) return 4;
+          store.backup(dir / "backup");
           std::filesystem::rename(dir / "store", dir / "renamed");
           return store.scope("s").mark("b", Ack::disk) == Verdict::fresh ? 0 : 2;
         })) == 0);
   CHECK(Store::open(dir / "renamed").scope("s").contains("b"));
+}
+
+TEST_CASE("a live_dir that is relative is where the process was when it opened the store") {
+  const TempDir dir;
+  CHECK(wait_for(spawn([&] {
+          std::filesystem::current_path(dir.path());
+          const Store store = Store::open("store", {.live_dir = "shared"});
+          std::filesystem::create_directory("elsewhere");
+          std::filesystem::current_path("elsewhere");
+          const Store again = Store::open(dir / "store", {.live_dir = dir / "shared"});
+          return again.scope("s").mark("a") == Verdict::fresh && store.scope("s").contains("a") ? 0 : 1;
+        })) == 0);
+  // It was noted where that is.
+  CHECK(Store::open(dir / "store", {.read_only = true}).scope("s").contains("a"));
 }
