@@ -49,6 +49,9 @@ struct Owner {
 void sync_names(const std::filesystem::path& directory, Owner owner) {
   const Descriptor file = open_descriptor(directory, O_RDONLY | O_DIRECTORY);
   if (file && ::fsync(file.get()) == 0) return;
+  // A file system whose directories know no fsync, such as a read-only or an automounter's one on which the store's
+  // own is mounted.
+  if (file && errno == EINVAL) return;
   if (owner.may_be_foreign && errno == EACCES) return;
   throw system_error(errno, "fsync", directory);
 }
@@ -157,16 +160,24 @@ void make_live_directory(const std::filesystem::path& live_dir, const std::files
 }
 
 Uuid home_of(const std::filesystem::path& directory, const Uuid& store_id) {
-  struct stat status {};
   const std::filesystem::path data = directory / "data.mdb";
-  if (::stat(data.c_str(), &status) != 0) throw system_error(errno, "stat", data);
-  // The file system's own id: device numbers of some change from mount to mount. Where it has none, the device's.
-  struct statfs filesystem {};
-  if (::statfs(data.c_str(), &filesystem) != 0) throw system_error(errno, "statfs", data);
-  std::uint64_t filesystem_id = 0;
-  static_assert(sizeof filesystem.f_fsid == sizeof filesystem_id);
-  std::memcpy(&filesystem_id, &filesystem.f_fsid, sizeof filesystem_id);
-  const std::array<std::uint64_t, 2> place{filesystem_id != 0 ? filesystem_id : status.st_dev, status.st_ino};
+  struct statx status {};
+  if (::statx(AT_FDCWD, data.c_str(), 0, STATX_INO | STATX_BTIME, &status) != 0) {
+    throw system_error(errno, "statx", data);
+  }
+  std::array<std::uint64_t, 3> place{status.stx_ino};
+  if ((status.stx_mask & STATX_BTIME) != 0) {
+    // When the file was made, which no copy keeps. Device numbers may change when the file system is mounted again, and
+    // the ids of some, XFS among them, are device numbers.
+    place[1] = static_cast<std::uint64_t>(status.stx_btime.tv_sec);
+    place[2] = status.stx_btime.tv_nsec;
+  } else {
+    struct statfs filesystem {};
+    if (::statfs(data.c_str(), &filesystem) != 0) throw system_error(errno, "statfs", data);
+    static_assert(sizeof filesystem.f_fsid == sizeof place[1]);
+    std::memcpy(&place[1], &filesystem.f_fsid, sizeof place[1]);
+    if (place[1] == 0) place[1] = std::uint64_t{status.stx_dev_major} << 32 | status.stx_dev_minor;
+  }
   Uuid home = store_id;
   const XXH128_canonical_t hash = [&] {
     XXH128_canonical_t canonical;
