@@ -71,6 +71,7 @@ bool LeaseTable::has_tokens() const {
     // The epoch first: who dies in between leaves none, and not one that begins anew.
     header_->token_epoch.store(0, kAfterAllBefore);
     header_->next_token.store(0, kAfterAllBefore);
+    header_->twin_token.store(0, kAfterAllBefore);
   }
   return header_->token_epoch.load(kUnderMutex) != 0;
 }
@@ -78,6 +79,7 @@ bool LeaseTable::has_tokens() const {
 std::uint64_t LeaseTable::new_token() const {
   const std::uint64_t number = header_->next_token.load(kUnderMutex) + 1;
   header_->next_token.store(number, kAfterAllBefore);
+  header_->twin_token.store(number, kAfterAllBefore);
   failpoint();
   return header_->token_epoch.load(kUnderMutex) << kEpochShift | number;
 }
@@ -157,12 +159,32 @@ void LeaseTable::wake() const {
 void LeaseTable::take_over(const LeaseTable& former) const {
   header_->token_epoch.store(former.header_->token_epoch.load(kUnderMutex), kUnderMutex);
   header_->next_token.store(former.header_->next_token.load(kUnderMutex), kUnderMutex);
+  header_->twin_token.store(former.header_->next_token.load(kUnderMutex), kUnderMutex);
   former.each([&](const Lease& lease) {
-    if (!outlives_owner(lease)) return;
+    // Damage can make one lease like another.
+    if (!outlives_owner(lease) || find(lease.hash, lease.scope) != nullptr) return;
     const std::string_view id(lease.id, std::min<std::size_t>(lease.id_bytes, Lease::kIdBytes));
     Lease* taken = take(lease.hash, lease.scope, id, lease.owner(), lease.deadline_us, lease.orphans);
     if (taken != nullptr) taken->token.store(lease.token.load(kUnderMutex), kUnderMutex);
   });
+}
+
+void LeaseTable::doubt(std::uint64_t newest_epoch) const {
+  const std::uint64_t epoch = header_->token_epoch.load(kUnderMutex);
+  const std::uint64_t next = header_->next_token.load(kUnderMutex);
+  const std::uint64_t twin = header_->twin_token.load(kUnderMutex);
+  const bool grows = next == twin || next == twin + 1;  // Its last user may have died between the two.
+  if (!grows || next > kMaxTokenNumber || (epoch != 0 && epoch != newest_epoch)) {
+    header_->token_epoch.store(0, kAfterAllBefore);  // The epoch first, as in has_tokens.
+    header_->next_token.store(0, kAfterAllBefore);
+  }
+  header_->twin_token.store(header_->next_token.load(kUnderMutex), kAfterAllBefore);
+  // A death may leave one lease that is held and not counted, or the other way round.
+  std::uint32_t held = 0;
+  each([&](const Lease&) { ++held; });
+  const std::uint32_t counted = header_->held.load(kUnderMutex);
+  if (counted > held + 1 || held > counted + 1) header_->used.store(capacity_, kAfterAllBefore);
+  if (used() != 0) header_->suspect.store(1, kAfterAllBefore);
 }
 
 void LeaseTable::mend(Lsn head) const {

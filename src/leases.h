@@ -43,11 +43,12 @@ struct alignas(64) LeaseHeader {
   // Upper bits of all tokens; 0 until the first lease is wanted, see Engine::assign_token_epoch. Under the mutex.
   std::atomic<std::uint64_t> token_epoch;
   std::atomic<std::uint64_t> next_token;  // Lower bits of the next one.
-  std::atomic<std::uint32_t> held;        // Leases in chains.
-  std::atomic<std::uint32_t> used;        // Leases below were used at some time; those above never.
-  std::atomic<std::uint32_t> free_list;   // Number + 1 of the first one that was used and is free.
-  std::atomic<std::uint32_t> suspect;     // 1: a process died with the store's mutex, see LeaseTable::mend.
-  std::atomic<std::uint32_t> freed;       // Futex: moves when a lease that someone waits for is freed.
+  std::atomic<std::uint64_t> twin_token;  // The same, stored after it: they show damage that would have tokens go back.
+  std::atomic<std::uint32_t> held;  // Leases in chains. Not in one word with `used`, which it vouches for: see doubt.
+  std::atomic<std::uint32_t> free_list;  // Number + 1 of the first one that was used and is free.
+  std::atomic<std::uint32_t> used;       // Leases below were used at some time; those above never.
+  std::atomic<std::uint32_t> suspect;    // 1: a process died with the store's mutex, see LeaseTable::mend.
+  std::atomic<std::uint32_t> freed;      // Futex: moves when a lease that someone waits for is freed.
 };
 static_assert(sizeof(LeaseHeader) == 64);
 
@@ -103,6 +104,11 @@ class LeaseTable {
     if (header_->suspect.load(std::memory_order_relaxed) != 0) [[unlikely]]  // Relaxed: written under the mutex.
       mend(head);
   }
+
+  /// For the only process that has the memory, which damage may have changed: has everything linked again from the
+  /// leases themselves before the next use, and another epoch assigned unless the counters are right. `newest_epoch` is
+  /// the last one that was assigned to anyone.
+  void doubt(std::uint64_t newest_epoch) const;
 
   /// Whether a lease is one that its owner's end leaves held.
   static bool outlives_owner(const Lease& lease) { return lease.orphans != Orphans::at_once; }

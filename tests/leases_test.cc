@@ -544,3 +544,44 @@ TEST_CASE("tokens go on growing where those of an epoch have run out") {
   CHECK(test.take("b")->token > last);
   CHECK(test.find("a")->token == last);
 }
+
+TEST_CASE("whatever damage says of the table, its leases are found again, and tokens go on growing") {
+  using Value = std::uint32_t;
+  for (const Value value : {Value{0}, Value{1}, Value{2}, ~Value{0}}) {
+    const auto survives = [&](auto damage) {
+      TestLeases test;
+      for (const char* id : {"a", "b", "c", "d"}) test.take(id);
+      const std::uint64_t last = test.find("d")->token;
+      test.free("b");
+      damage(test);
+      test.table.doubt(kEpoch);
+      test.table.mend_if_suspect(kHead);
+      CHECK(test.held() == Ids{"a", "c", "d"});
+      CHECK(test.memory->header.token_epoch == kEpoch);
+      CHECK(test.take("e")->token > last);
+    };
+    survives([&](TestLeases& test) { test.memory->header.held = value; });
+    survives([&](TestLeases& test) { test.memory->header.free_list = value; });
+    survives([&](TestLeases& test) { test.memory->header.used = value; });
+    survives([&](TestLeases& test) { test.chain_of("a") = value; });
+    survives([&](TestLeases& test) { test.find("a")->next = value; });
+  }
+}
+
+TEST_CASE("counters of tokens that can have gone back, or far ahead, have another epoch assigned") {
+  const auto epoch_after = [](auto damage) {
+    TestLeases test;
+    for (const char* id : {"a", "b", "c"}) test.take(id);
+    damage(test.memory->header);
+    test.table.doubt(kEpoch);
+    return test.memory->header.token_epoch.load();
+  };
+  CHECK(epoch_after([](LeaseHeader&) {}) == kEpoch);
+  CHECK(epoch_after([](LeaseHeader& header) { header.next_token = 4; }) == kEpoch);  // Died before the twin.
+  CHECK(epoch_after([](LeaseHeader& header) { header.next_token = 2; }) == 0);
+  CHECK(epoch_after([](LeaseHeader& header) { header.next_token = ~std::uint64_t{0}; }) == 0);
+  CHECK(epoch_after([](LeaseHeader& header) { header.twin_token = 0; }) == 0);
+  CHECK(epoch_after([](LeaseHeader& header) { header.token_epoch = kEpoch + 1; }) == 0);
+  CHECK(epoch_after([](LeaseHeader& header) { header.token_epoch = kEpoch - 1; }) == 0);
+  CHECK(epoch_after([](LeaseHeader& header) { header.token_epoch = 0; }) == 0);
+}
