@@ -1,5 +1,7 @@
 #include "clock.h"
 
+#include "record_codec.h"
+
 namespace oncelog::internal {
 namespace {
 
@@ -8,6 +10,12 @@ bool beyond_noise(std::int64_t apart_us) {
 }
 
 }  // namespace
+
+bool ClockAnchor::possible() const {
+  const auto time = [](std::int64_t us) { return us >= -kMaxTimeUs && us <= kMaxTimeUs; };
+  return time(offset_us.load(std::memory_order_relaxed)) && time(apart_since_us.load(std::memory_order_relaxed)) &&
+         time(least_apart_us.load(std::memory_order_relaxed));
+}
 
 bool Clock::wants_settling(std::int64_t retention_us) const {
   const std::int64_t since_us = anchor_->apart_since_us.load(std::memory_order_relaxed);

@@ -35,7 +35,8 @@ Engine::Engine(const std::filesystem::path& directory, const Options& options, c
   check_live_dir_owner();
   const Recovery recovery{*env_, *log_, *catalog_, identity_, home_, host_, options_};
   if (alone && log_to_verify_) recovery.verify_log();
-  live_.emplace(recovery.open(live_dir_, former_dir, alone));
+  Recovery::Opened opened = recovery.open(live_dir_, former_dir, alone);
+  live_.emplace(std::move(opened.live));
   join_pid_namespace(alone);
   if (alone) note_live_dir();
 
@@ -51,6 +52,7 @@ Engine::Engine(const std::filesystem::path& directory, const Options& options, c
     upkeep_.emplace(*env_, header, *views_, rules_, *clock_, options_.flush_interval);
     events_.emplace(options_.on_event ? std::make_shared<EventDispatch>(options_.on_event) : nullptr, directory_,
                     header, *clock_);
+    if (!opened.damage.empty()) events_->tell_of_damage(std::move(opened.damage));
     flusher_.emplace(*env_, *log_, *catalog_, *live_, identity_.hash_seed, options_.flush_interval);
     flusher_->start({.upkeep_due = [this] { return upkeep_->due(); },
                      .upkeep = [this] { return upkeep_->tick(); },

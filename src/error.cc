@@ -64,6 +64,8 @@ std::string_view to_string(StoreEventKind kind) {
       return "clock_fault";
     case StoreEventKind::flush_failed:
       return "flush_failed";
+    case StoreEventKind::memory_damaged:
+      return "memory_damaged";
     case StoreEventKind::flush_recovered:
       return "flush_recovered";
   }

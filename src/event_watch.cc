@@ -15,6 +15,10 @@ EventWatch::EventWatch(std::shared_ptr<EventDispatch> dispatch, std::filesystem:
       clock_(clock),
       early_drops_(live.counters.early_drops.load(std::memory_order_relaxed)) {}
 
+void EventWatch::tell_of_damage(std::string sentence) {
+  if (dispatch_) dispatch_->raise(StoreEventKind::memory_damaged, std::move(sentence));
+}
+
 void EventWatch::look(const Flusher& flusher) {
   if (!dispatch_) return;
   look_at_flushes(flusher.turns());

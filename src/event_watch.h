@@ -23,6 +23,9 @@ class EventWatch {
   EventWatch(std::shared_ptr<EventDispatch> dispatch, std::filesystem::path directory, const LiveHeader& live,
              const Clock& clock);
 
+  /// The shared memory was damaged, as the sentence says.
+  void tell_of_damage(std::string sentence);
+
   /// In every round of the background, one at a time.
   void look(const Flusher& flusher);
 

@@ -7,7 +7,7 @@
 namespace oncelog::internal {
 
 Live Live::create(const std::filesystem::path& path, const Birth& birth) {
-  const std::size_t bytes = kHeaderBytes + lease_bytes(birth.max_claims) + birth.ring_bytes;
+  const std::size_t bytes = file_bytes(birth.max_claims, birth.ring_bytes);
   MappedFile file = MappedFile::create(path, bytes);
   auto& header = *reinterpret_cast<LiveHeader*>(file.data());
   // The file is zeros: every atomic in it begins at 0, and is set here where that is not right.
@@ -15,6 +15,7 @@ Live Live::create(const std::filesystem::path& path, const Birth& birth) {
   header.ring_start = birth.start.value;
   header.planned_ids = birth.planned_ids;
   header.max_claims = birth.max_claims;
+  header.settled_checksum = header.expected_settled_checksum();
   header.known_since_us.store(birth.known_since_us, std::memory_order_relaxed);
   header.known_settles_at_us.store(birth.known_settles_at_us, std::memory_order_relaxed);
   header.mutex.initialise();
@@ -33,22 +34,27 @@ Live Live::create(const std::filesystem::path& path, const Birth& birth) {
   stamp.shape = kShape;
   stamp.seal();
   store_stamp(file.data(), stamp);
-  return Live(std::move(file));
+  store_stamp(stamp_copy(file), stamp);
+  return {std::move(file), stamp};
 }
 
 std::optional<Live> Live::open(const std::filesystem::path& path, const Uuid& boot_id, const Uuid& home) {
-  auto file = MappedFile::open(path, kHeaderBytes + kMinRingBytes);
+  auto live = open_damaged(path, boot_id, home);
+  return live && live->consistent() ? std::move(live) : std::nullopt;
+}
+
+std::optional<Live> Live::open_damaged(const std::filesystem::path& path, const Uuid& boot_id, const Uuid& home) {
+  auto file = MappedFile::open(path, file_bytes(1, kMinRingBytes));
   if (!file) return std::nullopt;
-  Live live(std::move(*file));
-  const FileStamp& stamp = live.stamp_;
-  if (!stamp.sealed() || stamp.kind != FileKind::live || stamp.boot_id != boot_id || stamp.home != home ||
-      stamp.shape != kShape || stamp.extent < kMinRingBytes || stamp.extent > kMaxRingBytes ||
-      !std::has_single_bit(stamp.extent) || stamp.part == 0 || stamp.part > LeaseTable::kMaxCapacity ||
-      stamp.file_bytes != kHeaderBytes + lease_bytes(static_cast<std::uint32_t>(stamp.part)) + stamp.extent ||
-      stamp.file_bytes != live.file_.size() || !live.consistent()) {
-    return std::nullopt;
+  for (const FileStamp& stamp : {load_stamp(file->data()), load_stamp(stamp_copy(*file))}) {
+    if (stamp.sealed() && stamp.kind == FileKind::live && stamp.boot_id == boot_id && stamp.home == home &&
+        stamp.shape == kShape && stamp.extent >= kMinRingBytes && stamp.extent <= kMaxRingBytes &&
+        std::has_single_bit(stamp.extent) && stamp.part != 0 && stamp.part <= LeaseTable::kMaxCapacity &&
+        stamp.file_bytes == file_bytes(stamp.part, stamp.extent) && stamp.file_bytes == file->size()) {
+      return Live(std::move(*file), stamp);
+    }
   }
-  return live;
+  return std::nullopt;
 }
 
 bool Live::consistent() const {
@@ -66,9 +72,10 @@ bool Live::consistent() const {
     return high <= low || high - low <= most;
   };
   if (flushed % kRecordUnit != 0 || head % kRecordUnit != 0 || flushed > head || writing < head_before ||
-      !within(head_before, flushed, stamp_.extent) || !within(writing, head, kMaxRecordBytes) || last_time_us < 0 ||
-      last_time_us > kMaxTimeUs || live.planned_ids == 0 || live.ring_start == 0 || live.ring_start > head_before ||
-      live.max_claims != stamp_.part) {
+      !within(writing, flushed, stamp_.extent) || !within(writing, head, kMaxRecordBytes) || last_time_us < 0 ||
+      last_time_us > kMaxTimeUs || live.settled_checksum != live.expected_settled_checksum() || live.planned_ids == 0 ||
+      live.ring_start == 0 || live.ring_start > head_before || live.max_claims != stamp_.part ||
+      !live.clock.possible()) {
     return false;
   }
   std::uint64_t epoch = 0;
@@ -76,7 +83,9 @@ bool Live::consistent() const {
   return layout.intact(epoch) && layout.well_formed();
 }
 
-void Live::mend_locks() const {
+void Live::mend() const {
+  if (load_stamp(file_.data()) != stamp_) store_stamp(file_.data(), stamp_);
+  if (load_stamp(stamp_copy(file_)) != stamp_) store_stamp(stamp_copy(file_), stamp_);
   // Relaxed: nobody else has it. Whether the last owner was about to change a lease, nobody can tell any more.
   if (header().mutex.mend()) header().leases.suspect.store(1, std::memory_order_relaxed);
   header().writer_gate.mend();
@@ -87,7 +96,7 @@ LeaseTable Live::leases() const {
 }
 
 Ring Live::ring() const {
-  auto* words = reinterpret_cast<std::atomic<std::uint64_t>*>(file_.data() + (file_.size() - stamp_.extent));
+  auto* words = reinterpret_cast<std::atomic<std::uint64_t>*>(file_.data() + ring_offset());
   return Ring(words, stamp_.extent, Lsn{header().ring_start}, header().marks);
 }
 

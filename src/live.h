@@ -24,6 +24,7 @@ struct HostCounters {
   std::atomic<std::uint64_t> dead_owners;
   std::atomic<std::uint64_t> expired_buckets;
   std::atomic<std::uint64_t> early_drops;  // Of those, the ones that a size cap took before their time.
+  std::atomic<std::uint64_t> damages;      // Times that this memory was made anew because the one before was damaged.
   std::atomic<std::uint64_t> takeovers;    // Claims and locks whose owner had died or whose lease was over.
   // Written after a flush, without a lock.
   alignas(64) std::atomic<std::uint64_t> flushes;
@@ -48,13 +49,14 @@ struct alignas(64) PendingTransaction {
   std::atomic<std::uint64_t> end;
 };
 
-/// What the file `live` begins with; the lease table and the ring follow.
+/// What the file `live` begins with; the lease table, the ring and the stamp's copy follow.
 struct LiveHeader {
   FileStamp stamp;
   // Written before `ready`, never changed after.
-  std::uint64_t ring_start;   // The LSN at which this ring began.
-  std::uint64_t planned_ids;  // Per bucket, from Options::expected_ids.
-  std::uint32_t max_claims;   // What the lease table has room for.
+  std::uint64_t ring_start;        // The LSN at which this ring began.
+  std::uint64_t planned_ids;       // Per bucket, from Options::expected_ids.
+  std::uint32_t max_claims;        // What the lease table has room for.
+  std::uint32_t settled_checksum;  // Of these three.
   // 1 when every derived file is complete. Release by the process that made them, acquire by those that open them.
   std::atomic<std::uint32_t> ready;
   std::atomic<std::uint64_t> pid_namespace;  // Of the processes that use it; under the store's open lock.
@@ -76,10 +78,17 @@ struct LiveHeader {
   alignas(64) std::atomic<std::uint32_t> flush_count;  // Futex: moves after each flush, successful or not.
   alignas(64) HostCounters counters;
   alignas(64) HostTally tally;
+
+  std::uint32_t expected_settled_checksum() const {
+    constexpr std::size_t begin = offsetof(LiveHeader, ring_start);
+    const auto* const bytes = reinterpret_cast<const std::byte*>(this);
+    return static_cast<std::uint32_t>(XXH3_64bits(bytes + begin, offsetof(LiveHeader, settled_checksum) - begin));
+  }
 };
 static_assert(std::is_standard_layout_v<LiveHeader>);
 
-/// The file `live`: the store's shared memory. Maps it, and checks it before anything in it is believed.
+/// The file `live`: the store's shared memory. Maps it, and checks it before anything in it is believed. The stamp is
+/// in it twice, at both ends, so that damage to the one does not hide what file it is and where the ring lies in it.
 class Live {
  public:
   static constexpr std::size_t kHeaderBytes = (sizeof(LiveHeader) + 4095) / 4096 * 4096;
@@ -112,20 +121,32 @@ class Live {
   /// consistent.
   static std::optional<Live> open(const std::filesystem::path& path, const Uuid& boot_id, const Uuid& home);
 
+  /// The same for a file whose header may say anything: nothing of it is checked but one of the two stamps. For the
+  /// only process that has it, to save what is in the ring.
+  static std::optional<Live> open_damaged(const std::filesystem::path& path, const Uuid& boot_id, const Uuid& home);
+
   LiveHeader& header() const { return *reinterpret_cast<LiveHeader*>(file_.data()); }
   LeaseTable leases() const;
   Ring ring() const;
-  /// For the only process that has it: makes locks that damage has closed for good locks again.
-  void mend_locks() const;
+  /// For the only process that has it: makes locks that damage has closed for good locks again, and a damaged stamp
+  /// like its copy.
+  void mend() const;
   /// Of a life that is over: gives the ring's space back, when everything in it is saved.
-  void give_back_ring() { file_.give_back(file_.size() - stamp_.extent); }
+  void give_back_ring() { file_.give_back(ring_offset()); }
 
   /// The stamp a filter or index file of this life has.
   FileStamp stamp_for(FileKind kind, std::uint64_t number, std::uint64_t part, std::uint64_t extent,
                       std::uint64_t file_bytes) const;
 
  private:
-  explicit Live(MappedFile file) : file_(std::move(file)), stamp_(load_stamp(file_.data())) {}
+  static constexpr std::size_t kTrailerBytes = 4096;  // Ends with the stamp's copy.
+  static std::size_t file_bytes(std::uint64_t max_claims, std::uint64_t ring_bytes) {
+    return kHeaderBytes + lease_bytes(static_cast<std::uint32_t>(max_claims)) + ring_bytes + kTrailerBytes;
+  }
+
+  Live(MappedFile file, const FileStamp& stamp) : file_(std::move(file)), stamp_(stamp) {}
+  static std::byte* stamp_copy(const MappedFile& file) { return file.data() + (file.size() - sizeof(FileStamp)); }
+  std::size_t ring_offset() const { return file_.size() - kTrailerBytes - stamp_.extent; }
   bool consistent() const;
 
   MappedFile file_;

@@ -37,8 +37,13 @@ bool keep_forgotten(lmdb::WriteTxn& txn, const Catalog& catalog, const LiveHeade
 
 void write_log(lmdb::WriteTxn& txn, const Log& log, const Catalog& catalog, const LiveHeader& live, const Ring& ring,
                const Layout& layout, Lsn from, Lsn to,
-               const std::function<void(std::span<std::byte> block, Lsn lsn)>& make_messages) {
+               const std::function<void(std::span<std::byte> block, Lsn lsn)>& settle) {
   keep_forgotten(txn, catalog, live, layout);
+  write_records(txn, log, catalog, ring, layout, from, to, settle);
+}
+
+void write_records(lmdb::WriteTxn& txn, const Log& log, const Catalog& catalog, const Ring& ring, const Layout& layout,
+                   Lsn from, Lsn to, const std::function<void(std::span<std::byte> block, Lsn lsn)>& settle) {
   const std::size_t max_block = Log::max_block_bytes(txn.env());
   std::array<BucketGain, kMaxLiveBuckets> gains;
   unsigned bucket = 0;
@@ -50,7 +55,7 @@ void write_log(lmdb::WriteTxn& txn, const Log& log, const Catalog& catalog, cons
       const RecordHeader header = ring.stable_header(at);
       const std::size_t bytes = header.bytes();
       const bool uncommitted = (header.flags() & kUncommitted) != 0;
-      if (!header.well_formed() || bytes > to.value - at.value || (uncommitted && !make_messages)) {
+      if (!header.well_formed() || bytes > to.value - at.value || (uncommitted && !settle)) {
         throw Error(ErrorCode::corrupt,
                     fmt::format("{}: the shared memory holds no record at LSN {}", txn.env().path().string(), at.value),
                     txn.env().path());
@@ -66,7 +71,7 @@ void write_log(lmdb::WriteTxn& txn, const Log& log, const Catalog& catalog, cons
     }
     const std::span<std::byte> bytes = log.append(txn, block, block_bytes);
     ring.copy_stable(block, bytes);
-    if (make_messages) make_messages(bytes, block);
+    if (settle) settle(bytes, block);
   }
   for (unsigned i = 0; i < layout.bucket_count; ++i) {
     if (gains[i].entries == 0) continue;

@@ -23,9 +23,14 @@ bool keep_forgotten(lmdb::WriteTxn& txn, const Catalog& catalog, const LiveHeade
 /// `layout` was read after head was. Throws Error::corrupt when the ring holds no records there, or ones of a
 /// transaction that has not committed.
 ///
-/// A transaction's own commit gives `make_messages`, which makes messages of its records in each block.
+/// Who knows what has become of a transaction gives `settle`, which makes messages or void records of its records in
+/// each block.
 void write_log(lmdb::WriteTxn& txn, const Log& log, const Catalog& catalog, const LiveHeader& live, const Ring& ring,
                const Layout& layout, Lsn from, Lsn to,
-               const std::function<void(std::span<std::byte> block, Lsn lsn)>& make_messages = {});
+               const std::function<void(std::span<std::byte> block, Lsn lsn)>& settle = {});
+
+/// The same without keep_forgotten, for shared memory that is not to be believed in what it has forgotten.
+void write_records(lmdb::WriteTxn& txn, const Log& log, const Catalog& catalog, const Ring& ring, const Layout& layout,
+                   Lsn from, Lsn to, const std::function<void(std::span<std::byte> block, Lsn lsn)>& settle);
 
 }  // namespace oncelog::internal

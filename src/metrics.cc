@@ -101,6 +101,7 @@ Metrics Engine::metrics() {
   const HostCounters& host = live.counters;
   metrics.host_records = value_of(host.records);
   metrics.dead_owners = value_of(host.dead_owners);
+  metrics.damages = value_of(host.damages);
   metrics.takeovers = value_of(host.takeovers);
   metrics.expired_buckets = value_of(host.expired_buckets);
   metrics.early_drops = value_of(host.early_drops);

@@ -172,6 +172,8 @@ std::string Metrics::prometheus(MetricsOf of) const {
   text.counter("oncelog_transactions_total", "Commits of transactions.", transactions);
   text.counter("oncelog_dead_owners_total", "Times the lock was taken over from a process that died holding it.",
                dead_owners);
+  text.counter("oncelog_shared_memory_damages_total",
+               "Times the shared memory was made anew because the one before was damaged.", damages);
   text.counter("oncelog_claim_takeovers_total",
                "Claims and locks that another one got after their owner's death or lease.", takeovers);
   text.counter("oncelog_expired_buckets_total", "Time buckets dropped, early ones included.", expired_buckets);

@@ -11,6 +11,7 @@
 #include "clock.h"
 #include "directory.h"
 #include "log_writer.h"
+#include "ring_salvage.h"
 #include "uncommitted.h"
 
 namespace oncelog::internal {
@@ -124,11 +125,10 @@ void remove_hints(const std::filesystem::path& live_dir) {
 
 }  // namespace
 
-Live Recovery::open(const std::filesystem::path& live_dir, const std::filesystem::path& former_dir, bool alone) const {
-  const auto boot_id = host.boot_id();
-  auto live = Live::open(live_dir / kLiveName, boot_id, home);
+Recovery::Opened Recovery::open(const std::filesystem::path& live_dir, const std::filesystem::path& former_dir,
+                                bool alone) const {
   if (!alone) {
-    if (live) return std::move(*live);
+    if (auto live = Live::open(live_dir / kLiveName, host.boot_id(), home)) return {std::move(*live), {}};
     throw Error(
         ErrorCode::in_use,
         fmt::format("{}: the store's shared memory is missing or damaged while other processes use it; close the store "
@@ -137,96 +137,202 @@ Live Recovery::open(const std::filesystem::path& live_dir, const std::filesystem
         live_dir / kLiveName);
   }
   const bool moved = !former_dir.empty() && former_dir != live_dir;
-  auto elsewhere = moved ? Live::open(former_dir / kLiveName, boot_id, home) : std::nullopt;
+  auto here = find(live_dir);
+  auto elsewhere = moved ? find(former_dir) : std::nullopt;
   // What is here is older than what is there, unless that is gone.
-  Live* former = elsewhere ? &*elsewhere : live ? &*live : nullptr;
-  if (former != nullptr) former->mend_locks();
-  const bool whole = former != nullptr && !elsewhere && usable(*former, live_dir);
+  Former* const former = elsewhere ? &*elsewhere : here ? &*here : nullptr;
+  if (former != nullptr && !former->damaged) mend(former->live);
+  const bool whole = former != nullptr && !former->damaged && !elsewhere && usable(former->live, live_dir);
+  std::string damage;
   std::optional<Live> made;
   if (!whole) {
     if (former != nullptr) {
-      save_ring(*former);
-      remove_hints(elsewhere ? former_dir : live_dir);
-      former->give_back_ring();
+      const std::filesystem::path& place = elsewhere ? former_dir : live_dir;
+      damage = damage_of(place / kLiveName, *former, save_ring(*former));
+      remove_hints(place);
+      former->live.give_back_ring();
     }
     made.emplace(rebuild(live_dir, former));
+    // Relaxed: a counter, and nobody else has it.
+    if (!damage.empty()) HostCounters::add(made->header().counters.damages, 1);
   }
   if (moved) {
     remove_hints(former_dir);
     remove_file(former_dir / kLiveName);
   }
-  return std::move(whole ? *live : *made);
+  return {std::move(whole ? here->live : *made), std::move(damage)};
+}
+
+std::optional<Recovery::Former> Recovery::find(const std::filesystem::path& live_dir) const {
+  const auto boot_id = host.boot_id();
+  if (auto live = Live::open(live_dir / kLiveName, boot_id, home)) return Former{std::move(*live), false};
+  if (auto live = Live::open_damaged(live_dir / kLiveName, boot_id, home)) return Former{std::move(*live), true};
+  return std::nullopt;
+}
+
+/// Sets right what damage may have changed without making the header contradict itself. Nobody else has it, so that all
+/// accesses are relaxed.
+void Recovery::mend(const Live& live) const {
+  live.mend();
+  LiveHeader& header = live.header();
+  const lmdb::Txn txn(env, MDB_RDONLY);
+  live.leases().doubt(catalog.number(txn, Catalog::Number::token_epoch));
+  // What the log has forgotten is forgotten, and nothing that was processed later than now.
+  const auto noted_us = static_cast<std::int64_t>(catalog.number(txn, Catalog::Number::known_since_us));
+  const std::int64_t latest_known_us = std::max(noted_us, Clock(host, header.clock).stamp_us() + 1);
+  const std::int64_t known_us = header.known_since_us.load(std::memory_order_relaxed);
+  header.known_since_us.store(std::clamp(known_us, noted_us, latest_known_us), std::memory_order_relaxed);
+  const std::int64_t latest_us = host.boot_us() + kClockSetWithinUs;
+  if (header.known_settles_at_us.load(std::memory_order_relaxed) > latest_us) {
+    header.known_settles_at_us.store(latest_us, std::memory_order_relaxed);
+  }
+  // So that the next flush does not wait for a time that never comes.
+  header.counters.last_flush_at_us.store(0, std::memory_order_relaxed);
 }
 
 bool Recovery::usable(const Live& live, const std::filesystem::path& live_dir) const {
   const lmdb::Txn txn(env, MDB_RDONLY);
   const Lsn log_end = log.end(txn).value_or(kFirstLsn);
-  const LiveHeader& header = live.header();
+  LiveHeader& header = live.header();
   // Acquire: pair with the releases of producers and flushers, all dead or gone by now.
-  const Lsn head{header.marks.head.load(std::memory_order_acquire)};
+  Lsn head{header.marks.head.load(std::memory_order_acquire)};
   const Lsn flushed{header.marks.flushed.load(std::memory_order_acquire)};
   // A log that ends below was replaced by an older one, a log that ends above by another.
   if (log_end < flushed || log_end > head) return false;
-  // An earlier time than the newest record's would have that expire before its time.
-  lmdb::ReadTxn records(env, log.dbi());
-  const lmdb::ReadTxn::Active active(records);
-  const auto newest = last_header_below(records, log_end);
-  if (newest && newest->time_us() > header.marks.last_time_us.load(std::memory_order_acquire)) return false;
+  RingSalvage ring(live.ring(), identity.hash_seed);
   try {
     ViewCache files(live, live_dir);
     const auto view = files.newest();
     files.check_spares(view->layout);
+    // The index is told of a record once that is accepted. So a head below is damaged, and what it hides is in the
+    // ring.
+    if (const Lsn reached = view->reached(); reached > head && ring.whole_until(flushed, reached) == reached) {
+      head = reached;
+      header.marks.head.store(head.value, std::memory_order_relaxed);  // Nobody else has it.
+    }
     // Files that are older than `live` were put back from a copy, and lack what has come since.
-    return view->reaches(head) && whole_until(live.ring(), log_end, head) == head;
+    if (!view->reaches(head)) return false;
   } catch (const Error& error) {
     if (error.code() != ErrorCode::in_use) throw;
     return false;  // A file is missing or foreign.
   }
-}
-
-/// Up to where the ring, from `from` on, holds records that match their checksums: `head` unless it is damaged.
-Lsn Recovery::whole_until(const Ring& ring, Lsn from, Lsn head) const {
-  std::vector<std::byte> bytes;
-  while (from < head) {
-    const RecordHeader header = ring.stable_header(from);
-    if (!header.well_formed() || header.bytes() > head.value - from.value) return from;
-    bytes.resize(header.bytes());
-    ring.copy_stable(from, bytes);
-    const auto record = decode_record(bytes);
-    if (!record) return from;
-    const MessageHash hash(MessageHash::scope_seed(identity.hash_seed, record->header.scope), record->id);
-    if (!record->all_intact(from, hash.digest())) return from;
-    from.value += header.bytes();
+  const Uncommitted uncommitted(live, identity.hash_seed);
+  if (!uncommitted.sound(log_end)) return false;
+  lmdb::ReadTxn records(env, log.dbi());
+  const lmdb::ReadTxn::Active active(records);
+  const auto newest = last_header_below(records, log_end);
+  std::int64_t newest_us = newest ? newest->time_us() : 0;
+  for (Lsn at = flushed; at < head;) {
+    const auto record = ring.record_at(at, head);
+    if (!record) return false;
+    if ((record->header.flags() & kUncommitted) != 0 && !uncommitted.announces(at)) return false;
+    newest_us = std::max(newest_us, record->header.time_us());
+    at.value += record->header.bytes();
   }
-  return from;
+  // An earlier time than the newest record's would have that expire before its time, one to come would have what is
+  // marked from now on remembered for longer. Acquire: pairs with the release by producers.
+  const std::int64_t last_us = header.marks.last_time_us.load(std::memory_order_acquire);
+  return last_us >= newest_us && last_us <= std::max(newest_us, Clock(host, header.clock).stamp_us());
 }
 
-void Recovery::save_ring(const Live& live) const {
+/// Writes into the log what the ring has and the log has not. The records alone say where they end, unless the head can
+/// be believed; damaged ones become void where whole ones follow.
+Recovery::Saved Recovery::save_ring(const Former& former) const {
   lmdb::WriteTxn txn(env);
-  const LiveHeader& header = live.header();
+  const LiveHeader& header = former.live.header();
   const Lsn log_end = log.end(txn).value_or(kFirstLsn);
-  Uncommitted(live, identity.hash_seed).settle(log_end);
+  Uncommitted uncommitted(former.live, identity.hash_seed);
+  if (!former.damaged && uncommitted.sound(log_end)) uncommitted.settle(log_end);
+  const Ring ring = former.live.ring();
+  RingSalvage salvage(ring, identity.hash_seed);
   // Acquire: pair with the releases of producers and flushers, all dead or gone by now.
   const Lsn head{header.marks.head.load(std::memory_order_acquire)};
-  const Lsn from = std::max(log_end, Lsn{header.marks.flushed.load(std::memory_order_acquire)});
-  const Ring ring = live.ring();
-  if (from >= head || head.value - from.value > ring.bytes()) return;
+  const Lsn flushed{header.marks.flushed.load(std::memory_order_acquire)};
+  // A log that was replaced by an older one ends where the ring begins no more.
+  Lsn from = log_end;
+  if (!former.damaged && flushed > log_end && !salvage.record_at(log_end, head)) from = flushed;
+  const bool bounded = !former.damaged && head >= log_end;
+  const Lsn limit{bounded ? head.value : from.value + ring.bytes()};
+  Saved saved;
+  Lsn end = from;
+  while (end < limit) {
+    if (const auto record = salvage.record_at(end, limit)) {
+      saved.records += (record->header.flags() & (kUncommitted | kVoid)) == 0;
+      end.value += record->header.bytes();
+      continue;
+    }
+    const auto next = salvage.next_whole(end, limit);
+    const auto record = next ? salvage.record_at(*next, limit) : std::nullopt;
+    if (!record || !salvage.make_void(end, *next, record->header)) {
+      if (bounded || record) saved.lost_from = end;
+      break;
+    }
+    if (saved.places++ == 0) saved.first_place = end;
+    end = *next;
+  }
+  if (from >= end) return saved;
+  const auto make_void = [&](std::span<std::byte> block, Lsn lsn) { uncommitted.make_void(block, lsn); };
   std::uint64_t epoch = 0;
-  const Lsn end = whole_until(ring, from, head);
-  if (from >= end) return;
-  write_log(txn, log, catalog, header, ring, header.layout.read(epoch), from, end);
+  const Layout layout = header.layout.read(epoch);
+  if (!former.damaged) {
+    write_log(txn, log, catalog, header, ring, layout, from, end, make_void);
+  } else {
+    const bool known = layout.intact(epoch) && layout.well_formed();
+    // What the store has forgotten is as the log has it.
+    write_records(txn, log, catalog, ring, known ? layout : layout_of_rows(txn, from, ring.stable_header(from)), from,
+                  end, make_void);
+  }
   txn.commit();
+  return saved;
 }
 
-/// `former`: an earlier life of the shared memory in this boot, whose ring is saved. What it alone knows goes on: the
-/// clock, the claims that outlive their owners, and the tokens. It is replaced when all is done, so that a death before
-/// leaves it to the next.
-Live Recovery::rebuild(const std::filesystem::path& live_dir, const Live* former) const {
+/// As much of a layout as it takes to write records from `from` on, the first of which is `first`, into the bucket that
+/// has the last row.
+Layout Recovery::layout_of_rows(const lmdb::Txn& txn, Lsn from, const RecordHeader& first) const {
+  const BucketRows rows = catalog.buckets(txn);
+  const auto rules = BucketRules::make(identity.retention_us, identity.buckets, BucketRules::kMinPlannedIds);
+  const bool fits = !rows.empty() && rows.back().second.first_lsn <= from.value;
+  Layout layout;
+  layout.bucket_count = 1;
+  layout.buckets[0].number = rows.empty() ? 1 : rows.back().first + (fits ? 0 : 1);
+  layout.buckets[0].first_lsn = fits ? Lsn{rows.back().second.first_lsn} : from;
+  layout.buckets[0].slice_begin_us = rules.slice_begin(first.time_us());
+  return layout;
+}
+
+std::string Recovery::damage_of(const std::filesystem::path& live, const Former& former, const Saved& saved) const {
+  if (!former.damaged && saved.places == 0 && saved.lost_from.value == 0) return {};
+  std::string said = fmt::format(
+      "{}: the store's shared memory was damaged and was made anew; {} records that were not "
+      "on disk yet are saved",
+      live.string(), saved.records);
+  if (saved.places != 0) {
+    said += fmt::format("; damaged ones at {} places, the first at LSN {}, are lost, and their ids are fresh",
+                        saved.places, saved.first_place.value);
+  }
+  if (saved.lost_from.value != 0) {
+    said += fmt::format("; those from LSN {} on are lost, and their ids are fresh", saved.lost_from.value);
+  }
+  if (former.damaged) said += "; all claims and locks are released";
+  return said;
+}
+
+/// `known`: an earlier life of the shared memory in this boot, whose ring is saved. What it alone knows goes on: the
+/// clock, and unless it is damaged the claims that outlive their owners, and the tokens. It is replaced when all is
+/// done, so that a death before leaves it to the next.
+Live Recovery::rebuild(const std::filesystem::path& live_dir, const Former* known) const {
   make_live_directory(live_dir, env.path());
   remove_hints(live_dir);
 
-  const ClockAnchor wall{.offset_us = host.wall_us() - host.boot_us(), .apart_since_us = 0, .least_apart_us = 0};
-  const ClockAnchor& anchor = former != nullptr ? former->header().clock : wall;
+  ClockAnchor fresh{.offset_us = host.wall_us() - host.boot_us(), .apart_since_us = 0, .least_apart_us = 0};
+  const Live* former = known != nullptr && !known->damaged ? &known->live : nullptr;
+  if (known != nullptr && known->damaged && known->live.header().clock.possible()) {
+    // The lower one: whatever it is, nothing expires early by it, and records are stamped with the wall clock's time.
+    // Relaxed: nobody else has it.
+    fresh.offset_us = std::min(fresh.offset_us.load(std::memory_order_relaxed),
+                               known->live.header().clock.offset_us.load(std::memory_order_relaxed));
+  }
+  const ClockAnchor& anchor = former != nullptr ? former->header().clock : fresh;
   const Clock clock(host, anchor);
   const std::int64_t now_us = clock.retention_us();
   const auto rules = BucketRules::make(identity.retention_us, identity.buckets,

@@ -5,6 +5,7 @@
 
 #include "failpoint.h"
 #include "message_hash.h"
+#include "ring_salvage.h"
 
 namespace oncelog::internal {
 namespace {
@@ -56,6 +57,25 @@ void Uncommitted::done() const {
   live_->pending.begin.store(0, std::memory_order_release);  // Pairs with the acquire in any.
 }
 
+bool Uncommitted::sound(Lsn log_end) const {
+  const Lsn begin{live_->pending.begin.load(std::memory_order_acquire)};  // Pairs with the release in announce.
+  if (begin.value == 0) return true;
+  const Lsn end{live_->pending.end.load(std::memory_order_relaxed)};
+  // Acquire: pair with the releases of producers and flushers, all dead or gone by now.
+  const std::uint64_t flushed = live_->marks.flushed.load(std::memory_order_acquire);
+  const Lsn head{live_->marks.head.load(std::memory_order_acquire)};
+  if (begin.value < flushed || end <= begin || end.value - flushed > ring_.bytes() || begin.value % kRecordUnit != 0 ||
+      (log_end > begin && log_end != end)) {
+    return false;
+  }
+  return RingSalvage(ring_, hash_seed_).whole_until(begin, head) >= std::min(end, head);
+}
+
+bool Uncommitted::announces(Lsn lsn) const {
+  const std::uint64_t begin = live_->pending.begin.load(std::memory_order_acquire);  // As above.
+  return begin != 0 && lsn.value >= begin && lsn.value < live_->pending.end.load(std::memory_order_relaxed);
+}
+
 bool Uncommitted::settle_records(Lsn log_end) {
   // Acquire: pairs with the release in announce; the one who announced may be dead.
   const Lsn begin{live_->pending.begin.load(std::memory_order_acquire)};
@@ -91,11 +111,20 @@ bool Uncommitted::settle_records(Lsn log_end) {
 }
 
 void Uncommitted::make_messages(std::span<std::byte> block, Lsn lsn) const {
+  reflag(block, lsn, 0);
+}
+
+void Uncommitted::make_void(std::span<std::byte> block, Lsn lsn) const {
+  reflag(block, lsn, kVoid);
+}
+
+void Uncommitted::reflag(std::span<std::byte> block, Lsn lsn, std::uint32_t instead) const {
   while (!block.empty()) {
     const auto record = decode_record(block);
     if (!record) throw Error(ErrorCode::corrupt, "a record in the shared memory is damaged");
     if ((record->header.flags() & kUncommitted) != 0) {
-      const std::uint64_t word = first_word(*record, lsn, digest(*record), record->header.flags() & ~kUncommitted);
+      const std::uint32_t flags = (record->header.flags() & ~kUncommitted) | instead;
+      const std::uint64_t word = first_word(*record, lsn, digest(*record), flags);
       std::memcpy(block.data(), &word, sizeof word);
     }
     const std::size_t bytes = record->header.bytes();

@@ -40,8 +40,17 @@ class Uncommitted {
 
   /// For a block on its way into the log: takes kUncommitted from its records.
   void make_messages(std::span<std::byte> block, Lsn lsn) const;
+  /// The same for records whose transaction never committed, as the log's end tells: makes them void.
+  void make_void(std::span<std::byte> block, Lsn lsn) const;
+
+  /// Whether what is announced can be: settle() finds its records, and a transaction is in the log whole or not at all.
+  /// Anything else is damage. For the only process that has the memory.
+  bool sound(Lsn log_end) const;
+  /// Whether a record there is one of those that are announced.
+  bool announces(Lsn lsn) const;
 
  private:
+  void reflag(std::span<std::byte> block, Lsn lsn, std::uint32_t instead) const;
   std::uint64_t digest(const RecordView& record) const;
 
   LiveHeader* live_;

@@ -74,6 +74,16 @@ struct View {
     return all;
   }
 
+  /// The end of the newest record that any table or generation has been told of.
+  Lsn reached() const {
+    Lsn farthest;
+    for (const Bucket& bucket : buckets) {
+      for (const auto& table : bucket.tables) farthest = std::max(farthest, table->reached());
+      for (const auto& generation : generations) farthest = std::max(farthest, generation->reached(bucket.info.lane));
+    }
+    return farthest;
+  }
+
   /// The live lanes that may hold the id; 0 means that none does.
   LaneMask candidates(const MessageHash& hash) const {
     LaneMask lanes = 0;

@@ -1,10 +1,14 @@
 #include "event_watch.h"
 
+#include <signal.h>
+
 #include <algorithm>
+#include <fstream>
 #include <mutex>
 #include <stdexcept>
 #include <vector>
 
+#include "live.h"
 #include "support.h"
 
 using namespace oncelog;
@@ -170,4 +174,35 @@ TEST_CASE("a hook may use the store") {
   wait_until([&] { return marked.load(); });
   CHECK(store.durable() == store.metrics().head);
   scope.reset();
+}
+
+TEST_CASE("shared memory that a killed process has left damaged is told to the one that opens the store, and counted") {
+  const TempDir dir;
+  const pid_t child = spawn([&] {
+    const Store store = Store::open(dir / "store", {.retention = 1h, .expected_ids = 1, .flush_interval = 1h});
+    store.scope("s").mark("in the ring");
+    ::raise(SIGKILL);
+    return 0;
+  });
+  REQUIRE(wait_for(child) == -SIGKILL);
+  {
+    std::fstream live(dir / "store" / "live", std::ios::in | std::ios::out | std::ios::binary);
+    live.seekp(offsetof(internal::LiveHeader, ready));
+    live.put('\x55');
+    REQUIRE(live.flush());
+  }
+  Told told;
+  {
+    const Store store = Store::open(dir / "store", watched(told.hook()));
+    CHECK(store.scope("s").mark("in the ring") == Verdict::duplicate);
+    wait_until([&] { return told.count(StoreEventKind::memory_damaged) == 1; });
+    CHECK(store.metrics().damages == 1);
+  }
+  const std::string sentence = told.all().front().sentence;
+  CAPTURE(sentence);
+  CHECK(sentence.find((dir / "store" / "live").string() + ": the store's shared memory was damaged") == 0);
+  CHECK(sentence.find("all claims and locks are released") != std::string::npos);
+  const Store store = Store::open(dir / "store", watched(told.hook()));
+  CHECK(store.scope("s").mark("in the ring") == Verdict::duplicate);
+  CHECK(told.count(StoreEventKind::memory_damaged) == 1);
 }

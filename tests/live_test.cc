@@ -66,29 +66,54 @@ TEST_CASE("shared memory of another boot or another store is not believed") {
   CHECK(test.open());
 }
 
-TEST_CASE("a stamp with any byte changed is not believed") {
+TEST_CASE("a stamp with any byte changed is not believed, but its copy is, and mends it") {
   const TestLive test;
+  const auto file = MappedFile::open(test.path, 1);
+  const std::size_t copy = file->size() - sizeof(FileStamp);
   for (std::size_t byte = 0; byte < sizeof(FileStamp); ++byte) {
     CAPTURE(byte);
-    const auto file = MappedFile::open(test.path, 1);
     file->data()[byte] ^= std::byte{0x40};
+    CHECK(test.open());
+    file->data()[copy + byte] ^= std::byte{0x40};
     CHECK_FALSE(test.open());
+    CHECK_FALSE(Live::open_damaged(test.path, kBoot, kHome));
     file->data()[byte] ^= std::byte{0x40};
+    REQUIRE(test.open());
+    test.open()->mend();
+    CHECK(std::memcmp(file->data(), file->data() + copy, sizeof(FileStamp)) == 0);
+    file->data()[byte] ^= std::byte{0x40};
+    test.open()->mend();
+    CHECK(std::memcmp(file->data(), file->data() + copy, sizeof(FileStamp)) == 0);
   }
-  CHECK(test.open());
+}
+
+TEST_CASE("a file whose header is damaged is opened by its stamp alone, and not by one of another boot or store") {
+  const TestLive test;
+  const auto file = MappedFile::open(test.path, 1);
+  std::memset(file->data(), 0xFF, Live::kHeaderBytes);
+  CHECK_FALSE(test.open());
+  CHECK_FALSE(Live::open_damaged(test.path, Uuid{9}, kHome));
+  CHECK_FALSE(Live::open_damaged(test.path, kBoot, Uuid{9}));
+  CHECK_FALSE(Live::open_damaged(test.dir / "missing", kBoot, kHome));
+  const auto live = Live::open_damaged(test.path, kBoot, kHome);
+  REQUIRE(live);
+  CHECK(live->ring().bytes() == Live::kMinRingBytes);
 }
 
 TEST_CASE("a sealed stamp that lies about the file's size or its kind is not believed") {
   const TestLive test;
   const auto opened_after = [&](auto change) {
     const auto file = MappedFile::open(test.path, 1);
+    std::byte* const copy = file->data() + (file->size() - sizeof(FileStamp));
     const FileStamp sound = load_stamp(file->data());
     FileStamp stamp = sound;
     change(stamp);
     stamp.seal();
     store_stamp(file->data(), stamp);
+    store_stamp(copy, stamp);
     const bool opened = test.open().has_value();
     store_stamp(file->data(), sound);
+    store_stamp(copy, sound);
     return opened;
   };
   CHECK(opened_after([](FileStamp&) {}));
@@ -133,13 +158,24 @@ TEST_CASE("shared memory that was not finished, or whose watermarks contradict e
   CHECK_FALSE(opened_with(header.marks.flushed, 799U));
   CHECK_FALSE(opened_with(header.marks.writing, 792U));
   CHECK(opened_with(header.marks.writing, 900U));
+  CHECK_FALSE(opened_with(header.marks.writing, 801U + Live::kMinRingBytes));  // Over what is not flushed.
   CHECK(opened_with(header.marks.last_time_us, kMaxTimeUs));
   CHECK_FALSE(opened_with(header.marks.last_time_us, kMaxTimeUs + 1));
   CHECK_FALSE(opened_with(header.marks.last_time_us, std::int64_t{-1}));
-  const std::uint64_t planned = header.planned_ids;
-  header.planned_ids = 0;
+  for (std::int64_t far_us : {kMaxTimeUs + 1, -kMaxTimeUs - 1}) {
+    CHECK_FALSE(opened_with(header.clock.offset_us, far_us));
+    CHECK_FALSE(opened_with(header.clock.apart_since_us, far_us));
+    CHECK_FALSE(opened_with(header.clock.least_apart_us, far_us));
+  }
+  for (std::uint64_t* settled : {&header.ring_start, &header.planned_ids}) {
+    *settled -= 8;
+    CHECK_FALSE(test.open());
+    *settled += 8;
+  }
+  header.max_claims += 1;
   CHECK_FALSE(test.open());
-  header.planned_ids = planned;
+  header.max_claims -= 1;
+  CHECK(test.open());
   std::uint64_t epoch = 0;
   const Layout layout = header.layout.read(epoch);
   auto* const cell = reinterpret_cast<std::byte*>(&header.layout);

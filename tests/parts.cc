@@ -32,7 +32,9 @@ Recovery Parts::recovery() const {
 
 void Parts::open(bool alone, const std::filesystem::path& former_dir) {
   close();
-  live.emplace(recovery().open(live_dir, former_dir, alone));
+  auto opened = recovery().open(live_dir, former_dir, alone);
+  live.emplace(std::move(opened.live));
+  damage = std::move(opened.damage);
   rules = BucketRules::make(identity.retention_us, identity.buckets, header().planned_ids);
   clock.emplace(host, header().clock);
   views.emplace(*live, live_dir);

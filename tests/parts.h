@@ -65,6 +65,7 @@ struct Parts {
   std::filesystem::path live_dir;
   internal::BucketRules rules{};
   std::optional<internal::Live> live;
+  std::string damage;  // As the last open() reported it.
   std::optional<internal::ViewCache> views;
   std::optional<internal::Clock> clock;
 };

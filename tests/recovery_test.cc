@@ -1,6 +1,15 @@
 #include "recovery.h"
 
+#include <fmt/format.h>
+
+#include <array>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "log_writer.h"
 #include "parts.h"
+#include "uncommitted.h"
 
 using namespace oncelog;
 using namespace oncelog::internal;
@@ -307,6 +316,11 @@ TEST_CASE("a rebuild within the same boot keeps the claims that outlive their ow
     return lease->token.load();
   };
   const auto find = [&](std::string_view id) { return parts.live->leases().find(parts.probe(id).hash, Parts::kScope); };
+  {
+    lmdb::WriteTxn txn(parts.tables.env);
+    parts.tables.catalog->put_number(txn, Catalog::Number::token_epoch, 7);
+    txn.commit();
+  }
   parts.header().leases.token_epoch.store(7);
   take("done with", Orphans::never);
   const std::uint64_t after_lease = take("after its lease", Orphans::after_lease);
@@ -397,21 +411,299 @@ TEST_CASE("hints that are older than the shared memory beside them, put back fro
   }
 }
 
-TEST_CASE("a record in the ring that does not match its checksum is not believed, and those before it are saved") {
+TEST_CASE("records in the ring that do not match their checksums are not believed, and those around them are saved") {
+  const std::string long_id(900, 'l');
+  std::vector<std::string> lost;
+  bool followed = true;
+  SUBCASE("one") {
+    lost = {"c"};
+  }
+  SUBCASE("several, some of them long") {
+    lost = {"c", long_id, "e", long_id + "2"};
+  }
+  SUBCASE("all that follow") {
+    lost = {"c", "e"};
+    followed = false;
+  }
+  for (const bool header_too : {false, true}) {
+    CAPTURE(header_too);
+    Parts parts;
+    parts.append("a");
+    parts.flush();
+    parts.append("b");
+    const Lsn first = parts.head();
+    for (const std::string& id : lost) {
+      const Lsn lsn = parts.append(id);
+      const auto header = parts.live->ring().stable_header(lsn);
+      parts.live->ring().put_first_word(lsn, RecordHeader::first_word(header.checksum ^ 1, header.units_flags));
+    }
+    if (followed) parts.append("d");
+    const Lsn head = parts.head();
+    if (header_too) parts.header().marks.head.store(~std::uint64_t{0});
+    const FileStamp before = stamp_of(parts);
+    parts.open();
+    CHECK(stamp_of(parts) != before);
+    CHECK(knows(parts, "a"));
+    CHECK(knows(parts, "b"));
+    for (const std::string& id : lost) CHECK_FALSE(knows(parts, id));
+    CHECK(knows(parts, "d") == followed);
+    CHECK(parts.head() == (followed ? head : first));
+    CHECK(parts.header().counters.damages == 1);
+    CAPTURE(parts.damage);
+    const auto says = [&](const std::string& words) { return parts.damage.find(words) != std::string::npos; };
+    CHECK(says(fmt::format("{} records that were not on disk yet are saved", followed ? 2 : 1)));
+    CHECK(says(fmt::format("damaged ones at 1 places, the first at LSN {}, are lost", first.value)) == followed);
+    // A damaged header does not say up to where there were any.
+    CHECK(says(fmt::format("those from LSN {} on are lost", first.value)) == (!followed && !header_too));
+    parts.recovery().verify_log();
+    parts.open();
+    CHECK(parts.damage.empty());
+  }
+}
+
+namespace {
+
+/// Gives the clocks, the layout or the watermarks another value that the header contradicts.
+void contradict_header(Parts& parts) {
+  parts.header().ready.store(0);
+}
+
+}  // namespace
+
+TEST_CASE("under a damaged header the ring is saved, claims are released, and the tokens' epoch is assigned again") {
+  Parts parts;
+  parts.append("flushed");
+  parts.flush();
+  // A flusher that died between its commit and the watermark.
+  parts.append("flushed, and nobody knows");
+  const Lsn flushed = parts.flushed();
+  parts.flush();
+  parts.header().marks.flushed.store(flushed.value);
+  parts.append("in the ring");
+  const Probe one = parts.probe("claimed");
+  parts.header().leases.token_epoch.store(7);
+  parts.live->leases().take(one.hash, one.scope, one.id, {1, 1}, 5'000'000'000, Orphans::never);
+  const Lsn head = parts.head();
+  const std::filesystem::path first_dir = parts.live_dir;
+  bool moved = false;
+  SUBCASE("which nobody has finished") {
+    contradict_header(parts);
+  }
+  SUBCASE("in another directory") {
+    contradict_header(parts);
+    moved = true;
+    parts.live_dir = parts.tables.dir / "elsewhere";
+  }
+  SUBCASE("and a damaged layout") {
+    std::memset(static_cast<void*>(&parts.header().layout), 0xFF, sizeof(LayoutCell));
+  }
+  SUBCASE("all of it") {
+    std::memset(static_cast<void*>(&parts.header()), 0xFF, Live::kHeaderBytes);
+  }
+  SUBCASE("and claims") {
+    std::memset(static_cast<void*>(&parts.header()), 0xFF,
+                Live::kHeaderBytes + Live::lease_bytes(parts.options.max_claims));
+  }
+  SUBCASE("and no bucket rows") {
+    contradict_header(parts);
+    lmdb::WriteTxn txn(parts.tables.env);
+    parts.tables.catalog->drop_buckets_below(txn, 99);
+    txn.commit();
+  }
+  CHECK(error_code_of([&] { parts.recovery().open(moved ? first_dir : parts.live_dir, {}, false); }) ==
+        ErrorCode::in_use);
+  parts.open(true, moved ? first_dir : std::filesystem::path());
+  for (const char* id : {"flushed", "flushed, and nobody knows", "in the ring"}) CHECK(knows(parts, id));
+  CHECK(parts.head() == head);
+  CHECK(parts.flushed() == head);
+  CHECK_FALSE(parts.live->leases().any());
+  CHECK(parts.header().leases.token_epoch == 0);
+  CHECK(parts.header().counters.damages == 1);
+  CAPTURE(parts.damage);
+  CHECK(parts.damage.find((first_dir / "live").string()) == 0);
+  CHECK(parts.damage.find(" 1 records that were not on disk yet are saved; all claims and locks are released") !=
+        std::string::npos);
+  parts.append("later");
+  parts.flush();
+  const FileStamp stamp = stamp_of(parts);
+  parts.open();
+  CHECK(parts.damage.empty());
+  CHECK(stamp_of(parts) == stamp);
+}
+
+TEST_CASE("a damaged header does not have anything expire early, or be remembered for ever") {
   Parts parts;
   parts.append("a");
-  parts.flush();
-  parts.append("b");
-  const Lsn damaged = parts.append("c");
-  parts.append("d");
-  const auto first = parts.live->ring().stable_header(damaged);
-  parts.live->ring().put_first_word(damaged, RecordHeader::first_word(first.checksum ^ 1, first.units_flags));
-  const FileStamp before = stamp_of(parts);
+  parts.host.advance(1s);
+  parts.host.step_wall(2h);  // Long after the retention, if it were right.
+  std::int64_t offset_us = 0;
+  SUBCASE("with the clock that was") {}
+  SUBCASE("with a later one") {
+    offset_us = std::chrono::microseconds(48h).count();
+  }
+  SUBCASE("with an earlier one") {
+    offset_us = -std::chrono::microseconds(1h).count();
+  }
+  parts.header().clock.offset_us.fetch_add(offset_us);
+  contradict_header(parts);
   parts.open();
-  CHECK(stamp_of(parts) != before);
+  if (offset_us <= 0) CHECK(knows(parts, "a"));
+  CHECK(parts.clock->stamp_us() == parts.host.wall_us());
+}
+
+TEST_CASE("a transaction that died with its records in the ring is settled, whatever is announced of it") {
+  for (const bool committed : {false, true}) {
+    for (int damage = 0; damage < 10; ++damage) {
+      CAPTURE(committed);
+      CAPTURE(damage);
+      Parts parts;
+      parts.append("flushed");
+      parts.flush();
+      const Lsn begin = parts.append("before");
+      const std::uint64_t first = parts.head().value;
+      Uncommitted uncommitted(*parts.live, parts.identity.hash_seed);
+      uncommitted.announce(Lsn{first}, Lsn{first + record_bytes(3) + record_bytes(3)});
+      parts.append("one", kUncommitted);
+      const Lsn second = parts.append("two", kUncommitted);
+      const Lsn end = parts.head();
+      if (committed) {
+        lmdb::WriteTxn txn(parts.tables.env);
+        write_log(txn, *parts.tables.log, *parts.tables.catalog, parts.header(), parts.live->ring(), parts.layout(),
+                  parts.flushed(), end,
+                  [&](std::span<std::byte> block, Lsn lsn) { uncommitted.make_messages(block, lsn); });
+        txn.commit();
+      } else {
+        parts.append("after");
+      }
+      PendingTransaction& pending = parts.header().pending;
+      const std::array<std::pair<std::uint64_t, std::uint64_t>, 10> values{{{pending.begin, pending.end},
+                                                                            {0, pending.end},
+                                                                            {~std::uint64_t{0}, pending.end},
+                                                                            {begin.value, pending.end},
+                                                                            {second.value, pending.end},
+                                                                            {first + 8, pending.end},
+                                                                            {first, 0},
+                                                                            {first, ~std::uint64_t{0}},
+                                                                            {first, second.value},
+                                                                            {first, end.value + 64}}};
+      pending.begin.store(values[static_cast<std::size_t>(damage)].first);
+      pending.end.store(values[static_cast<std::size_t>(damage)].second);
+      for (const bool header_too : {false, true}) {
+        if (header_too) contradict_header(parts);
+        parts.open();
+        if (damage == 0) CHECK(parts.damage.empty() == !header_too);
+        // As the first flush does.
+        std::optional<Lsn> log_end;
+        {
+          const lmdb::Txn txn(parts.tables.env, MDB_RDONLY);
+          log_end = parts.tables.log->end(txn);
+        }
+        Uncommitted(*parts.live, parts.identity.hash_seed).settle(*log_end);
+        if (parts.flushed() < *log_end) parts.header().marks.flushed.store(log_end->value);
+        parts.flush();
+        Reader reader(parts.tables.env, *parts.tables.log, parts.header(), parts.live->ring(), *parts.views);
+        for (const char* id : {"flushed", "before"}) CHECK(reader.look(reader.view(), parts.probe(id)));
+        CHECK(reader.look(reader.view(), parts.probe("after")).has_value() == !committed);
+        for (const char* id : {"one", "two"}) {
+          const auto found = reader.look(reader.view(), parts.probe(id));
+          CHECK(found.has_value() == committed);
+          if (found) CHECK_FALSE(found->uncommitted());
+        }
+        parts.recovery().verify_log();
+      }
+    }
+  }
+}
+
+TEST_CASE("a head below what the index was told of is damaged, and nothing of it is believed") {
+  Parts parts;
+  parts.append("a");
+  parts.append("b");
+  const Lsn c = parts.append("c");
+  const Lsn head = parts.head();
+  SUBCASE("at a record") {
+    parts.header().marks.head.store(c.value);
+  }
+  SUBCASE("where the ring begins") {
+    parts.header().marks.head.store(8);
+  }
+  SUBCASE("between records") {
+    parts.header().marks.head.store(c.value - 8);
+  }
+  parts.open();
+  for (const char* id : {"a", "b", "c"}) CHECK(knows(parts, id));
+  CHECK(parts.head() == head);
+}
+
+TEST_CASE("a record that its producer wrote and did not live to accept does not exist") {
+  Parts parts;
+  parts.append("accepted");
+  const Lsn head = parts.head();
+  RecordBuffer buffer;
+  const RecordDraft draft{.scope = Parts::kScope, .id = "not", .digest = parts.probe("not").hash.digest()};
+  parts.live->ring().write(head, encode_record(buffer, draft, head, FakeHost::kStartUs));
+  SUBCASE("in shared memory that is used as it is") {}
+  SUBCASE("in shared memory that is made anew") {
+    std::filesystem::remove(parts.live_dir / "filter-1");
+  }
+  parts.open();
+  CHECK(parts.head() == head);
+  CHECK(knows(parts, "accepted"));
+  CHECK_FALSE(knows(parts, "not"));
+}
+
+TEST_CASE("the newest record's time is that of the last record in the ring, or a little later") {
+  Parts parts;
+  parts.append("a");
+  const FileStamp before = stamp_of(parts);
+  auto& last_us = parts.header().marks.last_time_us;
+  bool believed = false;
+  SUBCASE("earlier") {
+    last_us.store(0);
+  }
+  SUBCASE("to come") {
+    last_us.store(FakeHost::kStartUs + 1'000'001);
+  }
+  SUBCASE("since") {
+    last_us.store(FakeHost::kStartUs + 1'000'000);  // Of a mark that was not accepted.
+    believed = true;
+  }
+  parts.host.advance(1s);
+  parts.open();
+  CHECK((stamp_of(parts) == before) == believed);
   CHECK(knows(parts, "a"));
-  CHECK(knows(parts, "b"));
-  CHECK_FALSE(knows(parts, "c"));
-  CHECK_FALSE(knows(parts, "d"));
-  CHECK(parts.head() == damaged);
+  if (!believed) CHECK(parts.header().marks.last_time_us == FakeHost::kStartUs);
+}
+
+TEST_CASE("what the header says of tokens, of the past and of flushes is mended when the store is opened") {
+  Parts parts;
+  {
+    lmdb::WriteTxn txn(parts.tables.env);
+    parts.tables.catalog->put_number(txn, Catalog::Number::token_epoch, 7);
+    parts.tables.catalog->put_number(txn, Catalog::Number::known_since_us, 1000);
+    txn.commit();
+  }
+  const auto reopened = [&](auto change) -> const LiveHeader& {
+    parts.header().known_since_us.store(2000);
+    parts.header().leases.token_epoch.store(7);
+    parts.header().leases.next_token.store(50);
+    parts.header().leases.twin_token.store(50);
+    change(parts.header());
+    parts.open();
+    return parts.header();
+  };
+  const auto sound = [](const LiveHeader&) {};
+  CHECK(reopened(sound).known_since_us == 2000);
+  CHECK(reopened(sound).leases.token_epoch == 7);
+  CHECK(reopened(sound).leases.next_token == 50);
+  CHECK(reopened([](LiveHeader& header) { header.known_since_us.store(-1); }).known_since_us == 1000);
+  CHECK(reopened([](LiveHeader& header) { header.leases.token_epoch.store(8); }).leases.token_epoch == 0);
+  CHECK(reopened([](LiveHeader& header) { header.leases.token_epoch.store(6); }).leases.token_epoch == 0);
+  CHECK(reopened([](LiveHeader& header) { header.leases.next_token.store(48); }).leases.token_epoch == 0);
+  CHECK(reopened([](LiveHeader& header) { header.leases.twin_token.store(49); }).leases.token_epoch == 7);
+  CHECK(reopened([](LiveHeader& header) {
+          header.counters.last_flush_at_us.store(kMaxTimeUs);
+        }).counters.last_flush_at_us == 0);
+  CHECK(reopened([](LiveHeader& header) { header.known_settles_at_us.store(kMaxTimeUs); }).known_settles_at_us ==
+        parts.host.boot_us() + std::chrono::microseconds(1h).count());
 }

@@ -77,6 +77,7 @@ Json to_json(const Metrics& metrics) {
           {"longest_flush_us", metrics.longest_flush.count()},
           {"transactions", metrics.transactions},
           {"dead_owners", metrics.dead_owners},
+          {"damages", metrics.damages},
           {"takeovers", metrics.takeovers},
           {"expired_buckets", metrics.expired_buckets},
           {"early_drops", metrics.early_drops},
@@ -169,9 +170,10 @@ std::string to_text(const Metrics& metrics) {
   row("claims", fmt::format("{} held of at most {}", metrics.claims_held, metrics.max_claims));
   row("all processes",
       fmt::format("{} records, {} flushes of {} in all, {} transactions, {} buckets expired, {} forgotten early, "
-                  "{} claims taken over, {} dead lock owners",
+                  "{} claims taken over, {} dead lock owners, shared memory damaged {} times",
                   metrics.host_records, metrics.flushes, bytes(metrics.flushed_bytes), metrics.transactions,
-                  metrics.expired_buckets, metrics.early_drops, metrics.takeovers, metrics.dead_owners));
+                  metrics.expired_buckets, metrics.early_drops, metrics.takeovers, metrics.dead_owners,
+                  metrics.damages));
   row("flush time", fmt::format("{}; last {} us, longest {} us", quantiles(metrics.flush_seconds),
                                 metrics.last_flush.count(), metrics.longest_flush.count()));
   row("mark time", quantiles(metrics.host_mark_seconds) + " (every 64th call of a thread)");

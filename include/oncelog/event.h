@@ -31,6 +31,10 @@ enum class StoreEventKind : std::uint8_t {
                          ///< former has been ahead for the retention (an hour at least), and is believed.
   flush_failed,          ///< A group commit failed; marks are refused until one succeeds.
   flush_recovered,       ///< One did.
+  memory_damaged,        ///< The store's shared memory was damaged when this process opened it as the only one, and was
+                         ///< made anew. What it held that was not on disk is saved where it was whole; the sentence
+                         ///< says how much, and what is lost. Where its header was damaged, claims and locks are
+                         ///< released, and tokens go on growing.
 };
 
 struct StoreEvent {

@@ -104,6 +104,7 @@ struct ONCELOG_API Metrics {
   std::chrono::microseconds longest_flush{0};
   std::uint64_t transactions = 0;  ///< Commits of Store::transact, which are no group commits.
   std::uint64_t dead_owners = 0;   ///< Times the lock was taken over from a process that died holding it.
+  std::uint64_t damages = 0;       ///< Times the shared memory was made anew because of damage, see StoreEventKind.
   std::uint64_t takeovers = 0;  ///< Claims and locks that were had by another one after their owner's death or lease.
   std::uint64_t expired_buckets = 0;  ///< Early ones included.
   std::uint64_t early_drops = 0;      ///< Buckets forgotten before their time, see Options::max_bytes.
