@@ -210,6 +210,9 @@ summary "--csv" "4 lines, 2 fresh, 2 duplicates"
 printf 'a,1\r\nb,1\r\nb,"1"\n' >records.csv
 exits "--csv with carriage returns" 0 "$oncelog" filter --store csv --csv --field 2 --scope returns <records.csv
 same "the last field of a CSV record has no carriage return" 1 "$(wc -l <out)"
+printf '\xef\xbb\xbf"two\nlines",n1\n"two\nlines",n2\nx,n3\n\xef\xbb\xbfx,n4\n' >records.csv
+exits "--csv with byte order marks" 0 "$oncelog" filter --store csv --csv --field 1 --scope marks <records.csv
+same_file "a byte order mark is no part of a CSV field" <(sed -n '1,2p;5p' records.csv) out
 printf 'a;1\n"never closed;2\na;1\n' >records.csv
 exits "--csv, an open quote" 0 "$oncelog" filter --store csv --csv --field 1 --delimiter ';' --scope open <records.csv
 same_file "a quote that is never closed loses nothing" records.csv out
@@ -289,6 +292,9 @@ for file in same.txt /dev/stdout; do
 done
 exits "duplicates to /dev/null, as the rest" 0 \
   bash -c '"$0" filter --store append --duplicates /dev/null >/dev/null' "$oncelog" </dev/null
+exits "duplicates to a pipe" 0 bash -c '"$0" filter --store append --scope pipe --duplicates >(cat >piped.txt); wait $!' \
+  "$oncelog" <<<$'x\nx'
+same "a pipe gets the duplicates" x "$(cat piped.txt)"
 exits "a file named -" 0 "$oncelog" filter --store append --duplicates ./- <<<x
 same_file "a file named -" <(echo x) ./-
 
@@ -497,6 +503,9 @@ same_file "mark says what was fresh" <(printf '%s\n' 'fresh a' 'fresh b' 'duplic
 exits "mark from standard input" 0 "$oncelog" mark --store marks --ack disk - < <(printf 'b\nc')
 same_file "mark reads lines" <(printf '%s\n' 'duplicate b' 'fresh c') out
 refuses "an id in brackets" "would be taken for a list" "$oncelog" mark --store marks '[a,b]'
+refuses "an id in brackets after an option with =" "would be taken for a list" "$oncelog" mark --store=marks '[a,b]'
+refuses "an id in brackets after --" "would be taken for a list" "$oncelog" mark --store marks -- --id '[a,b]'
+exits "a value in brackets" 0 "$oncelog" mark --store marks --quiet --scope '[a,b]' a
 refuses "a lock without a command" "no command; write" "$oncelog" lock --store marks name
 refuses "a lock's command without --" "'echo' is neither an option nor the lock's name, and stands before --; write" \
   "$oncelog" lock --store marks name echo -n hello
@@ -891,6 +900,7 @@ same "a refused command creates no store" absent "$([[ -e new ]] && echo there |
 exits "--help" 0 "$oncelog" filter --help
 exits "--version" 0 "$oncelog" --version
 same "--version" "oncelog 0.1.0" "$(cat out)"
+refuses "--version to a full disk" "cannot write to standard output" bash -c '"$0" --version >/dev/full' "$oncelog"
 
 echo "$((checks - failures)) checks passed, $failures failed"
 exit $((failures > 0))

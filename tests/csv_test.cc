@@ -60,6 +60,17 @@ TEST_CASE("quotes where RFC 4180 has none are bytes like any, and one that is no
   CHECK(field(R"(")", 1) == std::nullopt);
 }
 
+TEST_CASE("a byte order mark before a CSV record is no part of its first field") {
+  const std::string mark(kByteOrderMark);
+  const std::string text = mark + "\"a\nb\",c\n" + mark + "\"d\ne\"\n\xef\"f\n\"g\nh\"\n\xef\xbb\"i\n";
+  const std::vector<std::string> wanted{mark + "\"a\nb\",c\n", mark + "\"d\ne\"\n", "\xef\"f\n",
+                                        "\"g\nh\"\n",          "\xef\xbb\"i\n",     ""};
+  for (const std::size_t piece : {std::size_t{1}, std::size_t{2}, std::size_t{3}, std::size_t{7}, text.size()}) {
+    CAPTURE(piece);
+    CHECK(records(text, piece) == wanted);
+  }
+}
+
 TEST_CASE("a newline in quotes does not end a CSV record, however the bytes come in") {
   const std::string_view text = "a,\"b\nc\"\n\"\"\"\n\",d\ne\"\nf,g\"\"\n\"\"\nlast \"\n,\"open\n";
   const std::vector<std::string> wanted{"a,\"b\nc\"\n", "\"\"\"\n\",d\n", "e\"\n",    "f,g\"\"\n",

@@ -141,6 +141,7 @@ done
 exits "verify does not look at hints by itself" 0 "$oncelog" verify --store hints
 exits "deep verify finds damaged hints" 1 "$oncelog" verify --deep --store hints
 says "deep verify finds damaged hints" 'repair --hints --store hints' out
+refuses "JSON of nothing" "excludes" "$oncelog" repair --hints --json --store hints
 exits "repair of hints" 0 "$oncelog" repair --hints --store hints
 exits "deep verify of mended hints" 0 "$oncelog" verify --deep --store hints
 

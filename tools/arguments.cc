@@ -127,13 +127,16 @@ std::string in_flags(const Error& error) {
 
 const char* list_of_ids(int argc, const char* const* argv) {
   constexpr std::array<std::string_view, 4> kTakeIds{"mark", "check", "forget", "release"};
-  constexpr std::array<std::string_view, 7> kTakeNoValue{
-      "--", "-z", "--null", "--quiet", "--exit-code", "--allow-foreign-owner", "--allow-network-filesystem"};
+  constexpr std::array<std::string_view, 5> kTakeNoValue{"--null", "--quiet", "--exit-code", "--allow-foreign-owner",
+                                                         "--allow-network-filesystem"};
   if (argc < 2 || std::ranges::find(kTakeIds, std::string_view(argv[1])) == kTakeIds.end()) return nullptr;
+  bool only_ids = false;  // After "--".
   for (int i = 2; i < argc; ++i) {
     const std::string_view argument(argv[i]);
     const std::string_view before(argv[i - 1]);
-    const bool is_value = before.starts_with("--") && std::ranges::find(kTakeNoValue, before) == kTakeNoValue.end();
+    only_ids = only_ids || before == "--";
+    const bool is_value = !only_ids && before.starts_with("--") && before.find('=') == std::string_view::npos &&
+                          std::ranges::find(kTakeNoValue, before) == kTakeNoValue.end();
     if (argument.size() >= 2 && argument.front() == '[' && argument.back() == ']' && !is_value) return argv[i];
   }
   return nullptr;

@@ -13,8 +13,18 @@ std::size_t CsvRecords::end(std::string_view bytes) {
       continue;
     }
     const char c = bytes[i];
+    if (at_ == At::record) {
+      if (c == kByteOrderMark[mark_bytes_]) {
+        if (++mark_bytes_ != kByteOrderMark.size()) continue;
+        at_ = At::field;
+        mark_bytes_ = 0;
+        continue;
+      }
+      at_ = mark_bytes_ == 0 || kByteOrderMark[mark_bytes_ - 1] == delimiter_ ? At::field : At::bare;
+      mark_bytes_ = 0;
+    }
     if (c == '\n') {
-      at_ = At::field;
+      at_ = At::record;
       return i + 1;
     }
     if (c == delimiter_) {

@@ -69,9 +69,10 @@ std::unique_ptr<Output> open_duplicates(const FilterOptions& options, const Outp
   };
   if (options.duplicates == "-")
     refuse("would mix them with what is passed on; name a file, or ./- for one of that name");
-  const fs::path file = fs::weakly_canonical(fs::absolute(options.duplicates));
+  std::error_code no_path;  // What is a pipe by way of /dev/fd has none, and is in no directory.
+  const fs::path file = fs::weakly_canonical(fs::absolute(options.duplicates), no_path);
   const fs::path store = fs::weakly_canonical(fs::absolute(options.store.directory) / ".");
-  if (std::ranges::mismatch(store, file).in1 == store.end()) {
+  if (!no_path && std::ranges::mismatch(store, file).in1 == store.end()) {
     refuse(fmt::format("is inside of the store '{}'; name a file elsewhere", options.store.directory.string()));
   }
   auto output = std::make_unique<Output>(options.duplicates, options.lines.end);

@@ -22,7 +22,6 @@ static_assert(LineReader::kPadding >= JsonFinder::kPadding);
 namespace {
 
 constexpr std::string_view kBlanks = " \t\n";  // A newline is one where lines end otherwise.
-constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
 
 std::string stand_in(std::string_view line) {
   const XXH128_hash_t hash = XXH3_128bits(line.data(), line.size());
@@ -70,6 +69,7 @@ std::optional<std::string_view> IdExtractor::extract(std::string_view line) {
   if (std::holds_alternative<WholeLine>(source_)) return of_line(line);
   if (const auto* const fields = std::get_if<Fields>(&source_)) {
     if (fields->csv && line.ends_with('\r')) line.remove_suffix(1);
+    if (fields->csv && line.starts_with(kByteOrderMark)) line.remove_prefix(kByteOrderMark.size());
     return joined(fields->numbers.size(), [&](std::size_t position) { return field(line, position); });
   }
   if (line.starts_with(kByteOrderMark)) line.remove_prefix(kByteOrderMark.size());

@@ -16,7 +16,8 @@ struct WholeLine {};
 
 /// The fields with these numbers, from 1. Without a delimiter, fields are separated by runs of blanks, and those around
 /// the line do not count, as in awk; with one, each delimiter ends a field, so that fields may be empty. `csv`: they
-/// are RFC 4180's, which may stand in quotes; the delimiter is a comma unless given.
+/// are RFC 4180's, which may stand in quotes; the delimiter is a comma unless given, and a byte order mark before the
+/// line is skipped.
 struct Fields {
   std::vector<unsigned> numbers;
   std::optional<char> delimiter = std::nullopt;

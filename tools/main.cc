@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <exception>
 #include <functional>
+#include <iostream>
 #include <new>
 #include <optional>
 #include <string>
@@ -322,12 +323,13 @@ void add_repair(CLI::App& app, CommandLine& line) {
   add_store(command, arguments.store);
   CLI::Option* const into =
       command.add_option("--into", arguments.into, "a new or empty directory for the new store")->type_name("DIR");
-  command.add_flag("--hints", arguments.hints, "have filter and index of this store made again, and nothing else")
-      ->excludes(into);
+  CLI::Option* const hints =
+      command.add_flag("--hints", arguments.hints, "have filter and index of this store made again, and nothing else")
+          ->excludes(into);
   add_duration(command, "--retention", arguments.store.retention,
                "of the new store, where the damaged one's is lost; 24h");
   command.add_option("--buckets", arguments.store.buckets, "the same for its time slices; 8");
-  command.add_flag("--json", arguments.json, "one JSON object");
+  command.add_flag("--json", arguments.json, "one JSON object")->excludes(hints);
   command.footer(
       "No process may have the store open. The damaged store is only read. Where records are lost their ids are fresh\n"
       "again, or too_old for messages that say when they were sent. Afterwards put the new directory in the place of\n"
@@ -397,7 +399,10 @@ int run(int argc, const char* const* argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app.exit(error);
+    if (error.get_exit_code() == 0) {
+      app.exit(error);
+      return std::cout.flush() ? 0 : fail("cannot write to standard output");
+    }
     if (app.get_subcommands().empty() && argc > 1 && argv[1][0] != '-') {
       return fail(fmt::format("there is no command '{}'; see oncelog --help", printable(argv[1])));
     }

@@ -125,6 +125,7 @@ std::vector<Expected> expected_json(std::string_view text, const std::vector<std
 /// RFC 4180 as Python's csv reads it, a character at a time.
 Expected expected_csv(std::string_view record, char delimiter, unsigned number) {
   if (record.ends_with('\r')) record.remove_suffix(1);
+  if (record.starts_with("\xef\xbb\xbf")) record.remove_prefix(3);
   std::vector<std::optional<std::string>> fields(1, std::string());
   enum class In { begin, bare, quoted, quote } in = In::begin;
   for (const char c : record) {
