@@ -272,8 +272,9 @@ printf 'z' >>appended.txt2
 "$oncelog" check --store append y >>appended.txt2
 same_file "standard output that is appended to" <(printf '%s\n' old y z 'known y') appended.txt2
 awk 'BEGIN { for (i = 0; i < 5000; ++i) printf "%d-%060d\n", i % 4000, i % 4000 }' >limited.txt
+# The store's own file may not grow either, but is not written to meanwhile.
 exits "a file that may not grow" 2 \
-  bash -c 'ulimit -f 64; exec "$0" filter --store append --scope limit <limited.txt >>limit.out' "$oncelog"
+  bash -c 'ulimit -f 64; exec "$0" filter --store append --flush-interval 1h --scope limit <limited.txt >>limit.out' "$oncelog"
 same "and it is told" 1 "$(grep -c '^oncelog: cannot write to standard output: File too large' err)"
 kept=$(wc -l <limit.out)
 exits "once it may" 0 bash -c '"$0" filter --store append --scope limit --quiet <limited.txt >>limit.out' "$oncelog"
@@ -310,7 +311,7 @@ for signal in TERM INT HUP; do
     "$oncelog" "${words[@]}" </dev/null 2>err &
     job=$!
     set +m
-    until [[ $(<"/proc/$job/stat") == *"(oncelog) S"* ]]; do :; done # It waits for the pipe's other end.
+    until [[ $(<"/proc/$job/stat") == *") S "* ]]; do :; done # It waits for the pipe's other end.
     kill -"$signal" "$job"
     wait "$job" || code=$?
     same "SIG$signal while ${words[0]} opens a file" $((128 + $(kill -l "$signal"))) "$code"
@@ -505,7 +506,7 @@ same_file "mark reads lines" <(printf '%s\n' 'duplicate b' 'fresh c') out
 refuses "an id in brackets" "would be taken for a list" "$oncelog" mark --store marks '[a,b]'
 refuses "an id in brackets after an option with =" "would be taken for a list" "$oncelog" mark --store=marks '[a,b]'
 refuses "an id in brackets after --" "would be taken for a list" "$oncelog" mark --store marks -- --id '[a,b]'
-exits "a value in brackets" 0 "$oncelog" mark --store marks --quiet --scope '[a,b]' a
+exits "a value in brackets" 0 "$oncelog" mark --store brackets --quiet --scope '[a,b]' a
 refuses "a lock without a command" "no command; write" "$oncelog" lock --store marks name
 refuses "a lock's command without --" "'echo' is neither an option nor the lock's name, and stands before --; write" \
   "$oncelog" lock --store marks name echo -n hello
