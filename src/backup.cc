@@ -12,6 +12,7 @@
 #include <oncelog/store.h>
 
 #include "catalog.h"
+#include "descriptors.h"
 #include "directory.h"
 #include "engine.h"
 #include "leases.h"
@@ -33,18 +34,15 @@ constexpr std::uint64_t kMaxEpoch = (std::uint64_t{1} << (64 - LeaseTable::kEpoc
 class NewFile {
  public:
   explicit NewFile(const std::filesystem::path& path)
-      : path_(path), fd_(::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0660)) {
-    if (fd_ < 0) throw system_error(errno, "creating it", path);
+      : path_(path), file_(open_descriptor(path, O_RDWR | O_CREAT | O_EXCL, 0660)) {
+    if (!file_) throw system_error(errno, "creating it", path);
   }
-  NewFile(const NewFile&) = delete;
-  NewFile& operator=(const NewFile&) = delete;
-  ~NewFile() { ::close(fd_); }
 
-  int fd() const { return fd_; }
+  int fd() const { return file_.get(); }
 
   void write(std::span<const std::byte> bytes) {
     while (!bytes.empty()) {
-      const ssize_t written = ::write(fd_, bytes.data(), bytes.size());
+      const ssize_t written = ::write(file_.get(), bytes.data(), bytes.size());
       if (written < 0 && errno == EINTR) continue;
       if (written < 0) throw system_error(errno, "writing it", path_);
       bytes = bytes.subspan(static_cast<std::size_t>(written));
@@ -52,12 +50,12 @@ class NewFile {
   }
 
   void sync() {
-    if (::fsync(fd_) != 0) throw system_error(errno, "fsync", path_);
+    if (::fsync(file_.get()) != 0) throw system_error(errno, "fsync", path_);
   }
 
  private:
   std::filesystem::path path_;
-  int fd_;
+  Descriptor file_;
 };
 
 Error damaged(const std::filesystem::path& path, const std::string& what, const char* way_out) {
@@ -71,27 +69,13 @@ void check_sound(const lmdb::Pages& pages, const lmdb::Meta& meta, const char* w
   });
 }
 
-/// Where the log ends.
-Lsn end_of_log(const lmdb::Pages& pages, const lmdb::Meta& meta) {
-  Lsn end;
-  const auto ignore = [](const lmdb::Fault&) {};  // The structure was found sound.
-  if (const auto table = pages.table(meta, "log", ignore)) {
-    pages.each(
-        *table,
-        [&](const lmdb::TreeEntry& entry) {
-          end = std::max(end, Lsn{entry.number().value_or(0) + entry.bytes});
-          return true;
-        },
-        ignore);
-  }
-  return end;
-}
-
-/// Copies the file as it is.
-void copy_file(const lmdb::Pages& from, int fd, NewFile& to) {
+/// Copies the file's pages as they are, up to the commit's last one: what may follow is nobody's. Returns their bytes.
+std::uint64_t copy_pages(const lmdb::Pages& from, const lmdb::Meta& meta, int fd, NewFile& to) {
   std::vector<std::byte> buffer(std::size_t{1} << 20);
-  for (std::uint64_t at = 0; at < from.file_bytes();) {
-    const ssize_t got = ::pread(fd, buffer.data(), buffer.size(), static_cast<off_t>(at));
+  const std::uint64_t end = std::min(from.file_bytes(), (meta.last_page + 1) * from.page_bytes());
+  for (std::uint64_t at = 0; at < end;) {
+    const auto some = static_cast<std::size_t>(std::min<std::uint64_t>(buffer.size(), end - at));
+    const ssize_t got = ::pread(fd, buffer.data(), some, static_cast<off_t>(at));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) throw system_error(errno, "reading it", from.path());
     if (got == 0)
@@ -99,6 +83,7 @@ void copy_file(const lmdb::Pages& from, int fd, NewFile& to) {
     to.write(std::span(buffer).first(static_cast<std::size_t>(got)));
     at += static_cast<std::uint64_t>(got);
   }
+  return end;
 }
 
 /// Raises what a store must not repeat after it was put back to an earlier moment.
@@ -132,7 +117,7 @@ BackupReport Engine::backup(const std::filesystem::path& directory) {
   constexpr const char* kVerify = "oncelog verify says more";
   check_usable();
   check_not_in_transaction("a backup");
-  StagedDirectory staged(directory);
+  StagedDirectory staged(directory, directory_);
   if (!options_.read_only) flusher_->drive(head());
   BackupReport report;
   const Lsn before = durable();
@@ -152,7 +137,7 @@ BackupReport Engine::backup(const std::filesystem::path& directory) {
     // LMDB writes a compact copy's tree by the second meta page.
     const lmdb::Meta meta = copy.newest().value_or(copy.meta(1));
     check_sound(copy, meta, kVerify);
-    report.below = std::max(before, end_of_log(copy, meta));
+    report.below = std::max(before, end_of_log(copy, meta, Lsn{}));
     report.bytes = copy.file_bytes();
   }
   staged.give_to_owner_of(directory_ / kData);
@@ -180,7 +165,7 @@ RestoreReport restore(const std::filesystem::path& backup, const std::filesystem
   // A backup that was never opened needs no lock, and gets none: it may lie where nothing can be written.
   std::optional<OpenLock> lock;
   lock_alone(lock, backup);
-  StagedDirectory staged(directory);
+  StagedDirectory staged(directory, backup);
   RestoreReport report;
   {
     const DataFile file(data);
@@ -196,9 +181,8 @@ RestoreReport restore(const std::filesystem::path& backup, const std::filesystem
     }
     report.below = check.position();
     NewFile copy(staged.path() / kData);
-    copy_file(pages, file.fd(), copy);
+    report.bytes = copy_pages(pages, *meta, file.fd(), copy);
     copy.sync();
-    report.bytes = pages.file_bytes();
   }
   forget_nothing_silently(staged.path(), report);
   std::filesystem::remove(staged.path() / "lock.mdb");

@@ -259,7 +259,7 @@ class Engine {
   /// Gives the host what this process has counted; returns that.
   Tally fold_tally();
 
-  void verify_ring(VerifyReport& report, Lsn from, const VerifyOptions& options,
+  void verify_ring(VerifyReport& report, Lsn from, Lsn end, const VerifyOptions& options,
                    const std::function<void(const RecordView&, const MessageHash&, Lsn)>& look);
 
   const std::uint64_t process_;            // The process's fork generation.

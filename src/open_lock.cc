@@ -163,6 +163,13 @@ void OpenLock::pair() {
   if (!lock_pair(lock_.get(), data_.get(), lock_path_)) throw refuse_pair("data.mdb");
 }
 
+bool OpenLock::used_by_others(const std::filesystem::path& directory) {
+  const std::filesystem::path data = directory / "data.mdb";
+  const Descriptor file = open_descriptor(data, O_RDONLY | O_NONBLOCK);
+  if (!file) throw system_error(errno, "opening it", data);
+  return locked_by_others(file.get(), kOpeningByte, kUsersByte - kOpeningByte + 1, data);
+}
+
 void OpenLock::lock() {
   set_lock(data_.get(), F_OFD_SETLKW, F_WRLCK, kOpeningByte, data_path_);
 }

@@ -45,6 +45,9 @@ class OpenLock {
   void lock();
   void unlock();
 
+  /// Whether processes have the store open, asked without taking a lock: for a file system that is mounted read-only.
+  static bool used_by_others(const std::filesystem::path& directory);
+
   /// data.mdb at its path is the file that is locked.
   bool is_current() const;
 

@@ -21,6 +21,7 @@
 #include "log.h"
 #include "open_lock.h"
 #include "salvage.h"
+#include "shared_memory.h"
 #include "staged_directory.h"
 #include "user_tables.h"
 
@@ -268,7 +269,7 @@ RepairReport repair(const std::filesystem::path& directory, const std::filesyste
   }
   identity->format_version = kFormatVersion;
 
-  StagedDirectory staged(into);
+  StagedDirectory staged(into, directory);
   RepairReport report;
   // The new file is at most as large as what is read, and what a commit needs besides.
   constexpr std::uint64_t kMapSlack = std::uint64_t{1} << 30;
@@ -291,7 +292,16 @@ RepairReport repair(const std::filesystem::path& directory, const std::filesyste
       if (noted.empty() && lock) noted = lock->formerly_noted_live_dir();
       const Uuid home = home_of(directory, identity->store_id);
       const fs::path live_dir = live_dir_of(directory, noted, options.live_dir, home);
-      const auto live = Live::open(live_dir / "live", Host::system().boot_id(), home);
+      fs::path live_file = live_dir / "live";
+      std::error_code absent;
+      if (fs::exists(live_file, absent) && is_mounted_read_only(live_dir)) {
+        // It is mapped to be written, though nothing here does.
+        std::error_code failed;
+        fs::copy_file(live_file, staged.path() / "live", failed);
+        if (failed) throw system_error(failed.value(), "copying it", live_file);
+        live_file = staged.path() / "live";
+      }
+      const auto live = Live::open(live_file, Host::system().boot_id(), home);
       bool complete_by_ring = false;
       if (live) {
         const Lsn log_end = store.end();
@@ -358,6 +368,7 @@ RepairReport repair(const std::filesystem::path& directory, const std::filesyste
         data);
   }
   fs::remove(staged.path() / "lock.mdb");
+  fs::remove(staged.path() / "live");
   sync_path(staged.path() / kData);
   staged.give_to_owner_of(data);
   staged.publish();
@@ -372,6 +383,8 @@ void rebuild_hints(const std::filesystem::path& directory, const RepairOptions& 
   opening.create = false;
   opening.live_dir = options.live_dir;
   opening.allow_foreign_owner = options.allow_foreign_owner;
+  if (options.map_bytes) opening.map_bytes = *options.map_bytes;
+  if (options.max_readers) opening.max_readers = *options.max_readers;
   check_directory(directory, opening);
   {
     // Where one is missing, the next to open the store saves the ring and makes all of them again; also when this

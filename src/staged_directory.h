@@ -2,15 +2,18 @@
 
 #include <filesystem>
 
+#include "descriptors.h"
+
 namespace oncelog::internal {
 
-/// A directory that is made under another name beside its place and renamed there when everything in it is on disk: a
-/// death or an error in between leaves no half-made backup or store. Used by one thread.
+/// A directory that is made under another name beside its place and renamed there when everything in it is on disk: an
+/// error in between leaves no half-made backup or store. What a death leaves, the next one with the same target
+/// removes: the maker of a directory holds its lock (flock). Used by one thread.
 class StagedDirectory {
  public:
   /// Makes it, and the parents of `target` where there are none. What is in `target`'s place is an empty directory or
-  /// nothing; throws Error::invalid_argument otherwise.
-  explicit StagedDirectory(const std::filesystem::path& target);
+  /// nothing, and it is not within the store `source`; throws Error::invalid_argument otherwise.
+  StagedDirectory(const std::filesystem::path& target, const std::filesystem::path& source);
   StagedDirectory(const StagedDirectory&) = delete;
   StagedDirectory& operator=(const StagedDirectory&) = delete;
   /// Removes it with everything in it, unless it is published.
@@ -28,8 +31,12 @@ class StagedDirectory {
   void give_to_owner_of(const std::filesystem::path& original) const;
 
  private:
+  void remove_abandoned() const;
+  bool make();
+
   std::filesystem::path target_;
   std::filesystem::path path_;
+  ParentsDescriptor lock_;
   std::filesystem::path oldest_parent_;  // That was there before.
   bool published_ = false;
 };

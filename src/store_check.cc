@@ -2,7 +2,8 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <unistd.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include <algorithm>
 #include <cstring>
@@ -71,12 +72,32 @@ T load(std::span<const std::byte> bytes) {
 
 }  // namespace
 
-DataFile::DataFile(const std::filesystem::path& path) : fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
-  if (fd_ < 0) throw system_error(errno, "opening it", path);
+DataFile::DataFile(const std::filesystem::path& path) : file_(open_descriptor(path, O_RDONLY | O_NONBLOCK)) {
+  if (!file_) throw system_error(errno, "opening it", path);
+  struct stat status {};
+  if (::fstat(file_.get(), &status) != 0) throw system_error(errno, "fstat", path);
+  if (S_ISREG(status.st_mode)) return;
+  throw Error(ErrorCode::not_a_store, fmt::format("{}: is not a regular file; that of a store is one", path.string()),
+              path);
 }
 
-DataFile::~DataFile() {
-  ::close(fd_);
+bool is_mounted_read_only(const std::filesystem::path& directory) {
+  struct statvfs filesystem {};
+  if (::statvfs(directory.c_str(), &filesystem) != 0) throw system_error(errno, "statvfs", directory);
+  return (filesystem.f_flag & ST_RDONLY) != 0;
+}
+
+bool lock_if_closed(std::optional<OpenLock>& lock, const std::filesystem::path& directory) {
+  if (!is_mounted_read_only(directory)) {
+    lock.emplace(directory);
+    if (!lock->acquire()) throw no_store(directory);
+    return lock->join();
+  }
+  if (!OpenLock::used_by_others(directory)) return true;
+  throw Error(ErrorCode::in_use,
+              fmt::format("{}: a process has the store open by a mount where it can be written; use the path there",
+                          directory.string()),
+              directory);
 }
 
 void lock_alone(std::optional<OpenLock>& lock, const std::filesystem::path& directory) {
@@ -84,9 +105,7 @@ void lock_alone(std::optional<OpenLock>& lock, const std::filesystem::path& dire
   if (std::filesystem::symlink_status(directory / "lock.mdb", failed).type() == std::filesystem::file_type::not_found) {
     return;
   }
-  lock.emplace(directory);
-  if (!lock->acquire()) throw no_store(directory);
-  if (!lock->join()) {
+  if (!lock_if_closed(lock, directory)) {
     throw Error(ErrorCode::in_use,
                 fmt::format("{}: a process has the store open; close it in every process first", directory.string()),
                 directory);
@@ -94,6 +113,10 @@ void lock_alone(std::optional<OpenLock>& lock, const std::filesystem::path& dire
 }
 
 void Problems::add(ProblemKind kind, std::string where, std::string sentence, std::string meaning, std::string remedy) {
+  const auto is_same = [&](const Problem& known) {
+    return known.kind == kind && known.where == where && known.sentence == sentence && known.meaning == meaning;
+  };
+  if (std::ranges::any_of(report_->problems, is_same)) return;
   ++report_->problem_count;
   if (report_->problems.size() >= most_) return;
   report_->problems.push_back({kind, std::move(where), std::move(sentence), std::move(meaning), std::move(remedy)});
@@ -138,6 +161,21 @@ std::size_t next_intact(std::span<const std::byte> block, std::size_t offset, Ls
     if (intact_record(block.subspan(offset), Lsn{lsn.value + offset}, hash_seed)) return offset;
   }
   return block.size();
+}
+
+Lsn end_of_log(const lmdb::Pages& pages, const lmdb::Meta& meta, Lsn from) {
+  Lsn end = from;
+  const auto ignore = [](const lmdb::Fault&) {};
+  if (const auto table = pages.table(meta, "log", ignore)) {
+    pages.each(
+        *table,
+        [&](const lmdb::TreeEntry& entry) {
+          end = std::max(end, Lsn{entry.number().value_or(0) + entry.bytes});
+          return true;
+        },
+        ignore, from.value);
+  }
+  return end;
 }
 
 StoreCheck::StoreCheck(VerifyReport& report, const VerifyOptions& options, const VerifyProgressHook& progress,
@@ -270,7 +308,8 @@ void StoreCheck::tables(const lmdb::Pages& pages, const lmdb::Meta& meta) {
 
   if (const auto table = all.find("scopes"); table != all.end()) {
     scope_count_ = table->second.entries;
-    const std::uint64_t most = std::min<std::uint64_t>(scope_count_, std::uint64_t{1} << 32);
+    constexpr std::uint64_t kLeastEntryBytes = 8;
+    const std::uint64_t most = std::min(scope_count_, pages.file_bytes() / kLeastEntryBytes);
     lmdb::PageSet numbers(most + 1);  // A set of small numbers, here.
     pages.each(
         table->second,
@@ -359,6 +398,7 @@ bool StoreCheck::log(const lmdb::Pages& pages, const lmdb::Meta& meta, const Rec
           return true;
         }
         const Lsn lsn{*key};
+        if (any_block_ && limit_ && lsn >= *limit_) return false;
         if (any_block_ && lsn < at_) {
           problems_.add(ProblemKind::block, lsn_name(lsn),
                         fmt::format("the block begins before the end of the one before it, {}", at_.value),
@@ -458,13 +498,14 @@ void StoreCheck::count(const RecordView& record, Lsn lsn) {
 void StoreCheck::buckets(const lmdb::Pages& pages, const lmdb::Meta& meta) {
   const Rows all = rows(pages, meta, true);
   std::uint64_t before = 0;
+  const Lsn end = limit_ ? end_of_log(pages, meta, at_) : at_;
   for (const auto& [number, row] : all) {
     const std::string where = fmt::format("bucket {}", number);
     if (row.first_lsn % kRecordUnit != 0 || row.first_lsn < kRecordUnit || row.first_lsn <= before ||
-        row.first_lsn > at_.value) {
+        row.first_lsn > end.value) {
       problems_.add(ProblemKind::bucket, where,
                     fmt::format("its row says that it begins at LSN {}, after {} and before {}", row.first_lsn, before,
-                                at_.value),
+                                end.value),
                     "the store does not open after a reboot, or forgets live ids then", kRepair);
       continue;
     }

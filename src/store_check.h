@@ -11,6 +11,7 @@
 #include <oncelog/verify.h>
 
 #include "catalog.h"
+#include "descriptors.h"
 #include "lmdb_pages.h"
 #include "message_hash.h"
 #include "open_lock.h"
@@ -18,11 +19,18 @@
 
 namespace oncelog::internal {
 
+/// Whether nothing can be written in a directory, because its file system is mounted read-only here.
+bool is_mounted_read_only(const std::filesystem::path& directory);
+
+/// Locks a store, and returns whether nobody has it open; then nobody opens it while the lock is held. On a file system
+/// that is mounted read-only there is no lock, and whoever has it open by another mount makes this throw Error::in_use.
+bool lock_if_closed(std::optional<OpenLock>& lock, const std::filesystem::path& directory);
+
 /// Locks a store that nobody may have open while the lock is held. None is needed where there is no lock.mdb: nobody
 /// can have the store open then, and none is made. Throws Error::in_use.
 void lock_alone(std::optional<OpenLock>& lock, const std::filesystem::path& directory);
 
-/// Collects problems, up to a number, and counts the rest.
+/// Collects problems, up to a number, and counts the rest. What is found again on another way to it is one problem.
 class Problems {
  public:
   Problems(VerifyReport& report, std::size_t most) : report_(&report), most_(most) {}
@@ -36,15 +44,12 @@ class Problems {
 /// A descriptor of data.mdb of its own. LMDB's locks lie on lock.mdb, so that closing this one drops none.
 class DataFile {
  public:
-  /// Throws Error::io or no_permission.
+  /// Throws Error::io or no_permission; not_a_store when it is no file.
   explicit DataFile(const std::filesystem::path& path);
-  DataFile(const DataFile&) = delete;
-  DataFile& operator=(const DataFile&) = delete;
-  ~DataFile();
-  int fd() const { return fd_; }
+  int fd() const { return file_.get(); }
 
  private:
-  int fd_;
+  Descriptor file_;
 };
 
 /// The identity as stored in `bytes`; nothing when that is damaged. Throws Error::newer_format.
@@ -61,6 +66,9 @@ std::optional<std::pair<RecordView, MessageHash>> intact_record(std::span<const 
 /// Where the next intact record begins, at or after `offset` of a block that begins at `block`; its size when there is
 /// none.
 std::size_t next_intact(std::span<const std::byte> block, std::size_t offset, Lsn lsn, std::uint64_t hash_seed);
+
+/// Where the log ends, when it does not end before `from`. Of a structure that was found sound.
+Lsn end_of_log(const lmdb::Pages& pages, const lmdb::Meta& meta, Lsn from);
 
 /// The ranges of LSNs that repair() has left out of a log, as it has noted in table `meta`: (begin, end), ascending.
 inline constexpr std::string_view kGapsKey = "gaps";
@@ -87,6 +95,9 @@ class StoreCheck {
   /// Some 16 MB of the log's blocks from where the last call ended. False when the snapshot's log has ended.
   bool log(const lmdb::Pages& pages, const lmdb::Meta& meta, const RecordHook& record = {});
   Lsn position() const { return at_; }
+
+  /// Lets log() end with the block that reaches this LSN: those who write faster than it reads would keep it for ever.
+  void end_at(Lsn end) { limit_ = end; }
 
   /// All but structure(), of a commit that stays as it is.
   void rest(const lmdb::Pages& pages, const lmdb::Meta& meta);
@@ -121,6 +132,7 @@ class StoreCheck {
   std::uint64_t scope_count_ = 0;
   Gaps gaps_;
   Lsn at_;  // The log is checked below.
+  std::optional<Lsn> limit_;
   bool any_block_ = false;
   Rows rows_;                           // Of the newest snapshot.
   std::map<std::uint64_t, Seen> seen_;  // By the bucket's number.

@@ -33,6 +33,8 @@ VerifyReport Engine::verify(const VerifyOptions& options, const VerifyProgressHo
   const std::filesystem::path data = directory_ / kData;
   VerifyReport report;
   StoreCheck check(report, options, progress, [this] { return clock_->retention_us(); });
+  const Lsn end = head();
+  check.end_at(end);
   const bool sound = lmdb::with_snapshot(*env_, data, [&](const lmdb::Pages& pages, const lmdb::Meta& meta) {
     const bool known_sound = structure_known || check.structure(pages, meta);
     report.pages = meta.last_page + 1;
@@ -54,7 +56,7 @@ VerifyReport Engine::verify(const VerifyOptions& options, const VerifyProgressHo
   while (lmdb::with_snapshot(*env_, data, some_more)) {
   }
   if (hints) {
-    verify_ring(report, check.position(), options, look);
+    verify_ring(report, check.position(), end, options, look);
     Problems problems(report, options.max_problems);
     hints->report(problems);
     report.looked_up = hints->looked_up();
@@ -63,10 +65,9 @@ VerifyReport Engine::verify(const VerifyOptions& options, const VerifyProgressHo
   return report;
 }
 
-/// What is accepted and was not in the log yet.
-void Engine::verify_ring(VerifyReport& report, Lsn from, const VerifyOptions& options,
+/// What was accepted and not in the log yet.
+void Engine::verify_ring(VerifyReport& report, Lsn from, Lsn end, const VerifyOptions& options,
                          const std::function<void(const RecordView&, const MessageHash&, Lsn)>& look) {
-  const Lsn end = head();
   std::vector<std::byte> bytes;
   // A log without a block begins with the first record.
   for (Lsn at = std::max(from, Lsn{live_->header().ring_start}); at < end;) {
@@ -106,6 +107,28 @@ VerifyReport Store::verify(const VerifyOptions& options, const VerifyProgressHoo
   return engine_->verify(options, progress, false);
 }
 
+namespace internal {
+namespace {
+
+/// All but the structure, of a store that nobody has open, in steps between which it may be opened; false when it was.
+bool rest_while_closed(StoreCheck& check, const std::filesystem::path& directory) {
+  for (bool first = true;; first = false) {
+    std::optional<OpenLock> lock;
+    if (!lock_if_closed(lock, directory)) return false;
+    const DataFile file(directory / kData);
+    const lmdb::Pages pages(file.fd(), directory / kData);
+    const auto meta = pages.newest();
+    if (!meta) return false;
+    if (first) check.tables(pages, *meta);
+    if (check.log(pages, *meta)) continue;
+    check.buckets(pages, *meta);
+    return true;
+  }
+}
+
+}  // namespace
+}  // namespace internal
+
 VerifyReport verify(const std::filesystem::path& directory, const VerifyOptions& options,
                     const VerifyProgressHook& progress) {
   using namespace internal;
@@ -115,6 +138,8 @@ VerifyReport verify(const std::filesystem::path& directory, const VerifyOptions&
   reading.live_dir = options.live_dir;
   reading.allow_foreign_owner = options.allow_foreign_owner;
   reading.allow_network_filesystem = options.allow_network_filesystem;
+  if (options.map_bytes) reading.map_bytes = *options.map_bytes;
+  if (options.max_readers) reading.max_readers = *options.max_readers;
   check_directory(directory, reading);
   if (const auto engine = engine_of(directory)) return engine->verify(options, progress, false);
 
@@ -122,10 +147,9 @@ VerifyReport verify(const std::filesystem::path& directory, const VerifyOptions&
   VerifyReport report;
   StoreCheck check(report, options, progress, wall_us);
   {
-    OpenLock lock(directory);
-    if (!lock.acquire()) throw no_store(directory);
+    std::optional<OpenLock> lock;
     bool sound = true;
-    if (lock.join()) {
+    if (lock_if_closed(lock, directory)) {
       const DataFile file(data);
       const lmdb::Pages pages(file.fd(), data);
       const auto meta = pages.newest();
@@ -133,7 +157,7 @@ VerifyReport verify(const std::filesystem::path& directory, const VerifyOptions&
       if (!sound && meta) check.rest(pages, *meta);
     } else {
       // Another process has it open, and may write: a reader slot keeps the pages. LMDB itself looks at none of them.
-      lock.pair();
+      lock->pair();
       const lmdb::Env env(directory, MDB_NOTLS | MDB_NORDAHEAD, reading.map_bytes, reading.max_readers, 1);
       lmdb::with_snapshot(env, data, [&](const lmdb::Pages& pages, const lmdb::Meta& meta) {
         sound = check.structure(pages, meta);
@@ -143,6 +167,7 @@ VerifyReport verify(const std::filesystem::path& directory, const VerifyOptions&
     if (!sound) return report;
   }
   const VerifyReport structure = report;
+  if (!options.deep && rest_while_closed(check, directory)) return report;
   try {
     const auto engine = open_engine(directory, reading, Host::system());
     report = engine->verify(options, progress, true);
@@ -152,8 +177,8 @@ VerifyReport verify(const std::filesystem::path& directory, const VerifyOptions&
       throw;
     }
     report = {};
-    OpenLock lock(directory);
-    if (lock.acquire() && lock.join()) {
+    std::optional<OpenLock> lock;
+    if (lock_if_closed(lock, directory)) {
       const DataFile file(data);
       const lmdb::Pages pages(file.fd(), data);
       if (const auto meta = pages.newest()) check.rest(pages, *meta);

@@ -3,10 +3,18 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <csignal>
 #include <fstream>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include <oncelog/repair.h>
 
 #include "catalog.h"
 #include "lmdb_handles.h"
+#include "staged_directory.h"
 #include "store_files.h"
 #include "support.h"
 
@@ -21,6 +29,12 @@ const Options kOptions{.expected_ids = 1000,
                        .flush_interval = 1h,
                        .ring_bytes = std::uint64_t{1} << 20,
                        .map_bytes = std::uint64_t{1} << 30};
+
+std::string contents_of(const std::filesystem::path& path) {
+  std::ostringstream bytes;
+  bytes << std::ifstream(path, std::ios::binary).rdbuf();
+  return bytes.str();
+}
 
 std::size_t entries_in(const std::filesystem::path& dir) {
   std::size_t count = 0;
@@ -129,6 +143,93 @@ TEST_CASE("a backup overwrites nothing, and leaves nothing half-made") {
     CHECK(error_code_of([&] { store.backup(dir / "within"); }) == ErrorCode::invalid_argument);
   });
   CHECK(entries_in(dir.path()) == 4);
+}
+
+TEST_CASE("a backup is not made in the store, nor without a name") {
+  const TempDir dir;
+  const auto store = Store::open(dir / "store", kOptions);
+  store.scope("s").mark("id");
+  std::filesystem::create_directory_symlink(dir / "store", dir / "link");
+  for (const auto* target : {"store/backup", "store/a/b", "link/backup"}) {
+    CAPTURE(target);
+    CHECK(error_code_of([&] { store.backup(dir / target); }) == ErrorCode::invalid_argument);
+    CHECK(error_text_of([&] { store.backup(dir / target); }).find("is inside of the store") != std::string::npos);
+  }
+  CHECK(error_text_of([&] { store.backup(""); }).find("name is empty") != std::string::npos);
+  store.backup(dir / "store-2");
+  CHECK(error_code_of([&] { restore(dir / "store-2", dir / "store-2/new"); }) == ErrorCode::invalid_argument);
+  CHECK(error_code_of([&] { repair(dir / "store-2", dir / "store-2/new"); }) == ErrorCode::invalid_argument);
+  CHECK(entries_in(dir / "store-2") == 1);
+}
+
+TEST_CASE("what a backup that was killed has left is removed by the next one, and no other's") {
+  const TempDir dir;
+  const auto unfinished = [&] {
+    std::vector<std::filesystem::path> found;
+    for (const auto& entry : std::filesystem::directory_iterator(dir.path())) {
+      if (entry.path().filename().string().starts_with(".backup.unfinished-")) found.push_back(entry.path());
+    }
+    return found;
+  };
+  // Each stays in the middle of making one, until it is killed or told to go on.
+  int go_on[2];
+  REQUIRE(::pipe2(go_on, O_CLOEXEC) == 0);
+  const auto start = [&] {
+    return spawn([&] {
+      internal::StagedDirectory staged(dir / "backup", dir.path() / "none");
+      std::ofstream(staged.path() / "data.mdb") << "half of it";
+      char byte = 0;
+      if (::read(go_on[0], &byte, 1) != 1) return 20;
+      staged.publish();
+      return 0;
+    });
+  };
+  const auto has_begun = [&](std::size_t count) {
+    std::size_t begun = 0;
+    for (const auto& path : unfinished()) begun += std::filesystem::exists(path / "data.mdb") ? 1 : 0;
+    return begun == count;
+  };
+  const pid_t killed = start();
+  wait_until([&] { return has_begun(1); });
+  const auto abandoned = unfinished().front();
+  const pid_t other = start();
+  wait_until([&] { return has_begun(2); });
+  CHECK(unfinished().size() == 2);  // The one does not remove the other.
+  REQUIRE(::kill(killed, SIGKILL) == 0);
+  wait_for(killed);
+  CHECK(unfinished().size() == 2);
+  const pid_t third = start();
+  wait_until([&] {
+    const auto there = unfinished();
+    return std::ranges::find(there, abandoned) == there.end() && has_begun(2);
+  });
+  REQUIRE(::kill(third, SIGKILL) == 0);
+  wait_for(third);
+  REQUIRE(::write(go_on[1], "x", 1) == 1);
+  CHECK(wait_for(other) == 0);
+  CHECK(contents_of(dir / "backup" / "data.mdb") == "half of it");
+  std::filesystem::remove_all(dir / "backup");
+  const auto store = Store::open(dir / "store", kOptions);
+  store.scope("s").mark("id");
+  store.backup(dir / "backup");
+  CHECK(unfinished().empty());
+  ::close(go_on[0]);
+  ::close(go_on[1]);
+}
+
+TEST_CASE("of a backup that claims to be larger than it is, the pages are restored that there are") {
+  const TempDir dir;
+  {
+    const auto store = Store::open(dir / "store", kOptions);
+    store.scope("s").mark("id");
+    store.backup(dir / "backup");
+  }
+  const auto bytes = std::filesystem::file_size(dir / "backup/data.mdb");
+  std::filesystem::resize_file(dir / "backup/data.mdb", std::uintmax_t{1} << 40);
+  const auto report = restore(dir / "backup", dir / "restored");
+  CHECK(report.bytes <= bytes + 16 * 4096);
+  CHECK(std::filesystem::file_size(dir / "restored/data.mdb") == report.bytes);
+  CHECK(Store::open(dir / "restored", kOptions).scope("s").contains("id"));
 }
 
 TEST_CASE("a restored store remembers the backup, and gives no token again") {

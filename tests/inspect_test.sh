@@ -145,5 +145,50 @@ refuses "JSON of nothing" "excludes" "$oncelog" repair --hints --json --store hi
 exits "repair of hints" 0 "$oncelog" repair --hints --store hints
 exits "deep verify of mended hints" 0 "$oncelog" verify --deep --store hints
 
+# Where address space is scarce.
+exits "verify in little address space" 0 bash -c 'ulimit -v 3000000; "$0" verify --deep --store hints --map-bytes 64M' "$oncelog"
+exits "repair of hints in little address space" 0 \
+  bash -c 'ulimit -v 3000000; "$0" repair --hints --store hints --map-bytes 64M' "$oncelog"
+
+# --- data.mdb is no file
+mkdir pipe
+mkfifo pipe/data.mdb
+for command in "repair --store pipe --into new" "repair --store pipe --hints" "restore pipe new"; do
+  # shellcheck disable=SC2086 # Words.
+  refuses "$command of a pipe" "is not a regular file" timeout 60 "$oncelog" $command
+done
+
+# --- where nothing can be written, and on a mount point
+if unshare -m true 2>/dev/null; then
+  "$oncelog" backup --store store copied >/dev/null
+  mkdir mounted new-mount
+  exits "a file system that is mounted read-only" 0 unshare -m bash -ec '
+    mount --bind . mounted
+    mount -o remount,bind,ro mounted
+    for store in store copied; do
+      "$0" verify --store mounted/$store
+      "$0" restore mounted/$store restored-$store
+      "$0" repair --store mounted/$store --into repaired-$store
+    done' "$oncelog"
+  for store in restored-store restored-copied repaired-store repaired-copied; do
+    exits "$store" 0 "$oncelog" check --quiet --store $store id-000001 other
+  done
+  same "a copy that is verified, restored and repaired stays as it is" data.mdb "$(ls copied)"
+  # shellcheck disable=SC2016
+  refuses "a store that is written to by another mount" "open by a mount where it can be written" unshare -m bash -ec '
+    mount --bind . mounted
+    mount -o remount,bind,ro mounted
+    mkfifo held
+    "$0" mark --store store <held >/dev/null &
+    exec 9>held
+    echo a >&9
+    until "$0" check --quiet --store store a; do :; done
+    "$0" verify --store mounted/store' "$oncelog"
+  refuses "a backup to a mount point" "is a mount point.*name a new directory in it" \
+    unshare -m bash -ec 'mount -t tmpfs none new-mount; "$0" backup --store store new-mount' "$oncelog"
+  refuses "a backup to a directory that is mounted by another name" "is a mount point" \
+    unshare -m bash -ec 'mount --bind new-mount new-mount; "$0" backup --store store new-mount' "$oncelog"
+fi
+
 echo "$checks checks, $failures failures"
 [[ $failures -eq 0 ]]

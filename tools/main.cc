@@ -310,7 +310,9 @@ void add_verify(CLI::App& app, CommandLine& line) {
   command.add_flag("--deep", line.verify.deep, "also look every live record up in filter and index");
   command.add_flag("--json", line.verify.json, "one JSON object");
   command.footer(
-      "Reads only. Takes 2 bits of memory for each page of data.mdb and some MB, whatever the store's size. Values of\n"
+      "Reads only; --deep opens the store as check does. Takes 2 bits of memory for each page of data.mdb and some "
+      "MB,\n"
+      "whatever the store's size, and looks at what was there when it began. Values of\n"
       "user tables bear no checksum; only the structure around them is checked.");
   command.callback([&line] { line.run = [&line] { return run_verify(line.verify); }; });
 }
@@ -343,7 +345,10 @@ void add_backup(CLI::App& app, CommandLine& line) {
   command.add_option("directory", line.backup.into, "for the copy")->required()->type_name("DIR");
   command.add_flag("--json", line.backup.json, "one JSON object");
   command.footer(
-      "Everything marked before is in it. It is complete and on disk when its name appears. To go on with it, restore\n"
+      "Everything marked before is in it. It is complete and on disk when its name appears; what an interrupted one "
+      "has\n"
+      "left beside it, .DIR.unfinished-..., is removed by the next one to the same DIR. To go on with a backup, "
+      "restore\n"
       "it; opened as it is, it gives the fencing tokens since then again and calls what was processed since then "
       "fresh.");
   command.callback([&line] { line.run = [&line] { return run_backup(line.backup); }; });

@@ -55,6 +55,8 @@ int run_repair(const RepairArguments& arguments) {
   options.retention = arguments.store.retention;
   options.buckets = arguments.store.buckets;
   options.allow_foreign_owner = arguments.store.allow_foreign_owner;
+  options.map_bytes = arguments.store.map_bytes;
+  options.max_readers = arguments.store.max_readers;
   if (arguments.hints) {
     act_as_owner(arguments.store);
     rebuild_hints(arguments.store.directory, options);

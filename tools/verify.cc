@@ -88,6 +88,8 @@ int run_verify(const VerifyArguments& arguments) {
   options.live_dir = arguments.store.live_dir;
   options.allow_foreign_owner = arguments.store.allow_foreign_owner;
   options.allow_network_filesystem = arguments.store.allow_network_filesystem;
+  options.map_bytes = arguments.store.map_bytes;
+  options.max_readers = arguments.store.max_readers;
   Output output = standard_output();
   act_as_owner(arguments.store);
   VerifyReport report;

@@ -25,6 +25,10 @@ struct RepairOptions {
   /// As Options::allow_foreign_owner.
   bool allow_foreign_owner = false;
 
+  /// As Options::map_bytes and max_readers; only for rebuild_hints().
+  std::optional<std::uint64_t> map_bytes = std::nullopt;
+  std::optional<unsigned> max_readers = std::nullopt;
+
   /// Problems to keep; more are counted, not kept.
   std::size_t max_problems = 1000;
 };

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -56,6 +57,10 @@ struct VerifyOptions {
   bool allow_foreign_owner = false;
   bool allow_network_filesystem = false;
 
+  /// As Options::map_bytes and max_readers, where LMDB has to open the store.
+  std::optional<std::uint64_t> map_bytes = std::nullopt;
+  std::optional<unsigned> max_readers = std::nullopt;
+
   /// Problems to keep; more are counted, not kept.
   std::size_t max_problems = 1000;
 };
@@ -86,8 +91,11 @@ struct VerifyReport {
 
 /// Verifies the store in `directory`, in this order: LMDB's structure, from one snapshot; the small tables; every block
 /// and record of the log, renewing the snapshot every 16 MB so that no space is pinned for long; the rows of the time
-/// buckets; with `deep`, filter and index. LMDB itself only gets to see the pages when its structure is sound. While it
-/// reads the structure of a store that nobody has open, whoever opens it waits.
+/// buckets; with `deep`, filter and index. LMDB itself only gets to see the pages when its structure is sound. Of what
+/// is written while it runs, it looks at some or none.
+///
+/// Without `deep` a store that nobody has open stays as it is, to the file: it may lie on a file system that is mounted
+/// read-only. Whoever opens it waits while the structure is read, and then for no more than 16 MB of the log at a time.
 ///
 /// A store that this process has open is verified through that handle; no thread may open it here meanwhile otherwise.
 ///
