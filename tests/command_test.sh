@@ -271,13 +271,14 @@ printf 'y\ny\n' | "$oncelog" filter --store append --quiet >>appended.txt2
 printf 'z' >>appended.txt2
 "$oncelog" check --store append y >>appended.txt2
 same_file "standard output that is appended to" <(printf '%s\n' old y z 'known y') appended.txt2
-awk 'BEGIN { for (i = 0; i < 5000; ++i) printf "%d-%060d\n", i % 4000, i % 4000 }' >limited.txt
-# The store's own file may not grow either, but is not written to meanwhile.
+awk 'BEGIN { for (i = 0; i < 5000; ++i) printf "%d %0600d\n", i % 4000, i % 4000 }' >limited.txt
+# The limit is the store's as well, and its file stays far below.
 exits "a file that may not grow" 2 \
-  bash -c 'ulimit -f 64; exec "$0" filter --store append --flush-interval 1h --scope limit <limited.txt >>limit.out' "$oncelog"
+  bash -c 'ulimit -f 1024; exec "$0" filter --store append --scope limit --field 1 <limited.txt >>limit.out' "$oncelog"
 same "and it is told" 1 "$(grep -c '^oncelog: cannot write to standard output: File too large' err)"
 kept=$(wc -l <limit.out)
-exits "once it may" 0 bash -c '"$0" filter --store append --scope limit --quiet <limited.txt >>limit.out' "$oncelog"
+exits "once it may" 0 \
+  bash -c '"$0" filter --store append --scope limit --field 1 --quiet <limited.txt >>limit.out' "$oncelog"
 same_file "no line is torn, lost or repeated ($kept before)" <(head -n 4000 limited.txt) limit.out
 for copy in 1 2 3; do
   "$oncelog" filter --store append --scope $copy --quiet <plain.txt >>appended-together.txt &
