@@ -94,6 +94,7 @@ void forget_nothing_silently(const std::filesystem::path& directory, RestoreRepo
   const lmdb::Env env(directory, MDB_NOTLS, map_bytes, 8, 8);
   lmdb::WriteTxn txn(env);
   const Catalog catalog(txn, 0);
+  catalog.identity(txn);  // Throws when a number is damaged; writing one would give it a checksum.
   const std::uint64_t epoch = catalog.number(txn, Catalog::Number::token_epoch);
   if (epoch > kMaxEpoch - kRestoreEpochs) {
     throw Error(ErrorCode::corrupt,

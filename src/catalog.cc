@@ -4,6 +4,8 @@
 
 #include <cstring>
 
+#include "xxh3.h"
+
 namespace oncelog::internal {
 namespace {
 
@@ -36,6 +38,32 @@ T load_struct(const lmdb::Env& env, const char* table, lmdb::Bytes bytes) {
   return value;
 }
 
+[[noreturn]] void fail_damaged(const lmdb::Env& env, const char* what) {
+  throw Error(
+      ErrorCode::corrupt,
+      fmt::format("{}: {}; see `oncelog verify`, then restore a backup or `oncelog repair`", env.path().string(), what),
+      env.path());
+}
+
+/// Visits all entries of a table whose keys are texts.
+template <typename Visit>
+void each_entry(const lmdb::Txn& txn, MDB_dbi table, Visit visit) {
+  const lmdb::Cursor cursor(txn, table);
+  MDB_val key{};
+  MDB_val value{};
+  for (int code = mdb_cursor_get(cursor.get(), &key, &value, MDB_FIRST); code != MDB_NOTFOUND;
+       code = mdb_cursor_get(cursor.get(), &key, &value, MDB_NEXT)) {
+    txn.env().check(code, "mdb_cursor_get");
+    visit(std::string_view(static_cast<const char*>(key.mv_data), key.mv_size), lmdb::to_bytes(value));
+  }
+}
+
+std::uint32_t scope_number(const lmdb::Env& env, lmdb::Bytes row, std::string_view name) {
+  const auto number = ScopeRow::number_in(row, name);
+  if (!number) fail_damaged(env, "the name or the number of a scope is damaged");
+  return *number;
+}
+
 }  // namespace
 
 Catalog::Catalog(lmdb::Txn& txn, unsigned flags)
@@ -60,11 +88,17 @@ std::optional<StoreIdentity> Catalog::identity(const lmdb::Txn& txn) const {
     throw Error(ErrorCode::corrupt,
                 fmt::format("{}: the store's identity record is damaged", txn.env().path().string()), txn.env().path());
   }
+  // A version that was lowered by damage does not escape: earlier formats have no such entry.
+  const auto checksum = txn.get(meta_, text_val(MetaChecksum::kKey));
+  if (checksum ? load_struct<std::uint64_t>(txn.env(), "meta", *checksum) != meta_checksum(txn)
+               : version >= MetaChecksum::kSince) {
+    fail_damaged(txn.env(), "the store's identity, or one of its numbers, is damaged");
+  }
   return identity;
 }
 
 void Catalog::put_identity(lmdb::WriteTxn& txn, const StoreIdentity& identity) const {
-  txn.put(meta_, text_val(kIdentityKey), struct_bytes(identity));
+  put_meta(txn, kIdentityKey, struct_bytes(identity));
 }
 
 std::uint64_t Catalog::number(const lmdb::Txn& txn, Number which) const {
@@ -73,7 +107,7 @@ std::uint64_t Catalog::number(const lmdb::Txn& txn, Number which) const {
 }
 
 void Catalog::put_number(lmdb::WriteTxn& txn, Number which, std::uint64_t value) const {
-  txn.put(meta_, text_val(key_of(which)), struct_bytes(value));
+  put_meta(txn, key_of(which), struct_bytes(value));
 }
 
 std::optional<std::string> Catalog::live_dir(const lmdb::Txn& txn) const {
@@ -83,7 +117,28 @@ std::optional<std::string> Catalog::live_dir(const lmdb::Txn& txn) const {
 }
 
 void Catalog::put_live_dir(lmdb::WriteTxn& txn, std::string_view live_dir) const {
-  txn.put(meta_, text_val(kLiveDirKey), lmdb::to_bytes(live_dir));
+  put_meta(txn, kLiveDirKey, lmdb::to_bytes(live_dir));
+}
+
+void Catalog::put_meta(lmdb::WriteTxn& txn, std::string_view key, lmdb::Bytes value) const {
+  txn.put(meta_, text_val(key), value);
+  seal_meta(txn);
+}
+
+void Catalog::seal_meta(lmdb::WriteTxn& txn) const {
+  txn.put(meta_, text_val(MetaChecksum::kKey), struct_bytes(meta_checksum(txn)));
+}
+
+std::uint64_t Catalog::meta_checksum(const lmdb::Txn& txn) const {
+  MetaChecksum checksum;
+  each_entry(txn, meta_, [&](std::string_view key, lmdb::Bytes value) { checksum.add(key, value); });
+  return checksum.value();
+}
+
+void MetaChecksum::add(std::string_view key, lmdb::Bytes value) {
+  if (key == kKey) return;
+  sum_ = XXH3_64bits_withSeed(key.data(), key.size(), sum_);
+  sum_ = XXH3_64bits_withSeed(value.data(), value.size(), sum_);
 }
 
 std::vector<std::pair<std::uint64_t, BucketRow>> Catalog::buckets(const lmdb::Txn& txn) const {
@@ -117,31 +172,46 @@ std::size_t Catalog::drop_buckets_below(lmdb::WriteTxn& txn, std::uint64_t numbe
   return dropped;
 }
 
+ScopeRow ScopeRow::of(std::string_view name, std::uint32_t number) {
+  return {number, static_cast<std::uint32_t>(XXH3_64bits_withSeed(name.data(), name.size(), number))};
+}
+
+std::optional<std::uint32_t> ScopeRow::number_in(lmdb::Bytes row, std::string_view name) {
+  ScopeRow stored;
+  if (row.size() != sizeof stored && row.size() != sizeof stored.number) return std::nullopt;
+  std::memcpy(&stored, row.data(), row.size());
+  if (stored.number == 0) return std::nullopt;
+  if (row.size() == sizeof stored && stored.checksum != of(name, stored.number).checksum) return std::nullopt;
+  return stored.number;
+}
+
 std::optional<std::uint32_t> Catalog::scope(const lmdb::Txn& txn, std::string_view name) const {
   const auto bytes = txn.get(scopes_, text_val(name));
   if (!bytes) return std::nullopt;
-  return load_struct<std::uint32_t>(txn.env(), "scopes", *bytes);
+  return scope_number(txn.env(), *bytes, name);
 }
 
 std::uint32_t Catalog::add_scope(lmdb::WriteTxn& txn, std::string_view name) const {
   if (const auto known = scope(txn, name)) return *known;
   // Scopes are never deleted, so their count is the last number given.
   const auto number = static_cast<std::uint32_t>(txn.stat(scopes_).ms_entries + 1);
-  txn.put(scopes_, text_val(name), struct_bytes(number));
+  txn.put(scopes_, text_val(name), struct_bytes(ScopeRow::of(name, number)));
   return number;
+}
+
+void Catalog::seal_scopes(lmdb::WriteTxn& txn) const {
+  for (const auto& [number, name] : scopes(txn)) {
+    const ScopeRow row = ScopeRow::of(name, number);
+    if (txn.get(scopes_, text_val(name))->size() != sizeof row) txn.put(scopes_, text_val(name), struct_bytes(row));
+  }
 }
 
 std::vector<std::pair<std::uint32_t, std::string>> Catalog::scopes(const lmdb::Txn& txn) const {
   std::vector<std::pair<std::uint32_t, std::string>> all;
-  const lmdb::Cursor cursor(txn, scopes_);
-  MDB_val key{};
-  MDB_val value{};
-  for (int code = mdb_cursor_get(cursor.get(), &key, &value, MDB_FIRST); code != MDB_NOTFOUND;
-       code = mdb_cursor_get(cursor.get(), &key, &value, MDB_NEXT)) {
-    txn.env().check(code, "mdb_cursor_get");
-    all.emplace_back(load_struct<std::uint32_t>(txn.env(), "scopes", lmdb::to_bytes(value)),
-                     std::string(static_cast<const char*>(key.mv_data), key.mv_size));
-  }
+  each_entry(txn, scopes_, [&](std::string_view name, lmdb::Bytes row) {
+    all.emplace_back(scope_number(txn.env(), row, name), name);
+  });
+  if (all.size() != txn.stat(scopes_).ms_entries) fail_damaged(txn.env(), "the number of scopes is damaged");
   return all;
 }
 

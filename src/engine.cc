@@ -161,6 +161,7 @@ void Engine::open_tables(lmdb::Txn& txn, unsigned create) {
 void Engine::upgrade(lmdb::WriteTxn& txn) {
   if (identity_.format_version >= kFormatVersion || options_.read_only) return;
   identity_.format_version = kFormatVersion;
+  catalog_->seal_scopes(txn);
   catalog_->put_identity(txn, identity_);
   const std::string noted = open_lock_->formerly_noted_live_dir().string();
   if (!noted.empty()) catalog_->put_live_dir(txn, noted);
@@ -333,13 +334,17 @@ ScopeKey Engine::scope(std::string_view name) {
     lmdb::ReadTxn& txn = reader().txn();
     const lmdb::ReadTxn::Active active(txn);
     if (const auto known = catalog_->scope(txn, name)) return key(*known);
+    if (options_.read_only) catalog_->scopes(txn);  // Throws when it may be there under a damaged name.
   }
   if (options_.read_only) return key(0);
   check_not_in_transaction("the first use of a scope's name");
   const WriterGate gate(live_->header(), directory_);
   lmdb::WriteTxn txn(*env_);
+  // Relaxed: a thread that misses it reads the rows once more. Set after the commit, without which nothing is sealed.
+  if (!scopes_sealed_.load(std::memory_order_relaxed)) catalog_->seal_scopes(txn);
   const std::uint32_t number = catalog_->add_scope(txn, name);
   txn.commit();
+  scopes_sealed_.store(true, std::memory_order_relaxed);
   return key(number);
 }
 

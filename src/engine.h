@@ -272,6 +272,7 @@ class Engine {
   std::optional<lmdb::Env> env_;
   std::optional<Log> log_;
   std::optional<Catalog> catalog_;
+  std::atomic<bool> scopes_sealed_{false};  // All rows of scopes were read and are intact, see Catalog::seal_scopes.
   std::optional<UserTables> user_tables_;
   StoreIdentity identity_;
   Uuid home_{};

@@ -84,7 +84,8 @@ class NewStore {
 
   void put_scope(std::string_view name, std::uint32_t number) {
     make_room(name.size());
-    txn_->put(txn_->open_table("scopes", 0), lmdb::to_val(lmdb::to_bytes(name)), std::as_bytes(std::span(&number, 1)));
+    const ScopeRow row = ScopeRow::of(name, number);
+    txn_->put(txn_->open_table("scopes", 0), lmdb::to_val(lmdb::to_bytes(name)), std::as_bytes(std::span(&row, 1)));
   }
 
   void finish(std::uint64_t token_epoch, std::uint64_t known_since_us, const Gaps& older_gaps) {
@@ -104,6 +105,7 @@ class NewStore {
       std::vector<std::uint64_t> words;
       for (const auto& [begin, end] : gaps) words.insert(words.end(), {begin, end});
       txn_->put(txn_->open_table("meta", 0), lmdb::to_val(lmdb::to_bytes(kGapsKey)), std::as_bytes(std::span(words)));
+      catalog_->seal_meta(*txn_);
     }
     txn_->commit();
     txn_.reset();

@@ -137,8 +137,12 @@ std::optional<StoreIdentity> Salvage::identity() {
     if (identity && fits(*identity)) found = identity;
     return true;
   };
-  for (std::size_t commit = 0; commit < commits_.size(); ++commit) {
-    if (const auto tree = table(commit, "meta", kIgnore)) pages_.each(*tree, consider, kIgnore);
+  // An intact one of the commit before rather than a damaged one of the last.
+  for (const bool damaged : {false, true}) {
+    for (std::size_t commit = 0; commit < commits_.size(); ++commit) {
+      const auto tree = table(commit, "meta", kIgnore);
+      if (tree && meta_intact(pages_, *tree) != damaged) pages_.each(*tree, consider, kIgnore);
+    }
   }
   if (found) return found;
   // It is copied with each change of its table, and a key that fits the records proves itself wherever it lies.
@@ -147,7 +151,6 @@ std::optional<StoreIdentity> Salvage::identity() {
 }
 
 Salvage::Numbers Salvage::numbers() {
-  constexpr std::size_t kMostGapBytes = std::size_t{64} << 20;
   Numbers numbers;
   for (std::size_t commit = 0; commit < commits_.size(); ++commit) {
     bool damaged = false;
@@ -158,6 +161,8 @@ Salvage::Numbers Salvage::numbers() {
     };
     const auto tree = table(commit, "meta", fault);
     if (tree) {
+      if (!meta_intact(pages_, *tree))
+        fault({tree->root, "the checksum over the store's identity and numbers is wrong"});
       pages_.each(
           *tree,
           [&](const lmdb::TreeEntry& entry) {
@@ -169,7 +174,7 @@ Salvage::Numbers Salvage::numbers() {
             } else if (entry.text() == "live_dir" && numbers.live_dir.empty()) {
               numbers.live_dir.assign(reinterpret_cast<const char*>(entry.value.data()), entry.value.size());
             } else if (entry.text() == kGapsKey && numbers.gaps.empty()) {
-              const auto bytes = value_of(pages_, entry, kMostGapBytes, fault);
+              const auto bytes = value_of(pages_, entry, kMostMetaBytes, fault);
               for (std::size_t at = 0; bytes && at + 16 <= bytes->size(); at += 16) {
                 const auto words = std::span(*bytes);
                 numbers.gaps.emplace_back(*load<std::uint64_t>(words.subspan(at, 8)),
@@ -201,14 +206,13 @@ std::map<std::string, std::uint32_t> Salvage::scopes() {
       pages_.each(
           *tree,
           [&](const lmdb::TreeEntry& entry) {
-            const auto number = load<std::uint32_t>(entry.value);
+            const auto number = ScopeRow::number_in(entry.value, entry.text());
             const bool named = !entry.key.empty() && entry.key.size() <= kMaxScopeBytes;
-            if (number && *number != 0 && named && !taken.contains(*number) &&
-                scopes.emplace(entry.text(), *number).second) {
+            if (number && named && !taken.contains(*number) && scopes.emplace(entry.text(), *number).second) {
               taken.insert(*number);
             } else if (commit == 0) {
               problems_.add(ProblemKind::scope, fmt::format("page {} of data.mdb", entry.page),
-                            "a scope has no number, or another one's", "its name is lost",
+                            "a scope's name or number is damaged, or the number is another one's", "its name is lost",
                             "its ids are saved under the name lost-scope-N");
             }
             return true;

@@ -178,6 +178,30 @@ Lsn end_of_log(const lmdb::Pages& pages, const lmdb::Meta& meta, Lsn from) {
   return end;
 }
 
+bool meta_intact(const lmdb::Pages& pages, const lmdb::TreeInfo& table) {
+  bool intact = true;
+  std::uint32_t version = MetaChecksum::kSince;
+  std::optional<std::uint64_t> stored;
+  MetaChecksum checksum;
+  const auto fault = [&](const lmdb::Fault&) { intact = false; };
+  pages.each(
+      table,
+      [&](const lmdb::TreeEntry& entry) {
+        const auto value = value_of(pages, entry, kMostMetaBytes, fault);
+        if (!value) {
+          intact = false;
+        } else if (entry.text() == MetaChecksum::kKey && value->size() == sizeof(std::uint64_t)) {
+          stored = load<std::uint64_t>(*value);
+        } else {
+          if (entry.text() == "identity" && value->size() >= sizeof version) version = load<std::uint32_t>(*value);
+          checksum.add(entry.text(), *value);
+        }
+        return intact;
+      },
+      fault);
+  return intact && (stored ? *stored == checksum.value() : version < MetaChecksum::kSince);
+}
+
 StoreCheck::StoreCheck(VerifyReport& report, const VerifyOptions& options, const VerifyProgressHook& progress,
                        std::function<std::int64_t()> now_us)
     : report_(report),
@@ -237,7 +261,6 @@ bool StoreCheck::structure(const lmdb::Pages& pages, const lmdb::Meta& meta) {
 }
 
 void StoreCheck::tables(const lmdb::Pages& pages, const lmdb::Meta& meta) {
-  constexpr std::size_t kMostBytes = std::size_t{64} << 20;  // Of the list of gaps.
   const auto fault = [&](const lmdb::Fault& found) { page_fault(found); };
   std::map<std::string, lmdb::TreeInfo, std::less<>> all;
   pages.tables(
@@ -291,7 +314,7 @@ void StoreCheck::tables(const lmdb::Pages& pages, const lmdb::Meta& meta) {
               }
             }
           } else if (entry.text() == kGapsKey) {
-            const auto bytes = value_of(pages, entry, kMostBytes, fault);
+            const auto bytes = value_of(pages, entry, kMostMetaBytes, fault);
             for (std::size_t at = 0; bytes && at + 16 <= bytes->size(); at += 16) {
               gaps_.emplace_back(load<std::uint64_t>(std::span(*bytes).subspan(at)),
                                  load<std::uint64_t>(std::span(*bytes).subspan(at + 8)));
@@ -300,6 +323,11 @@ void StoreCheck::tables(const lmdb::Pages& pages, const lmdb::Meta& meta) {
           return true;
         },
         fault);
+    if (!meta_intact(pages, table->second)) {
+      problems_.add(ProblemKind::identity, "table meta", "the checksum over the store's identity and numbers is wrong",
+                    "the store does not open: with another retention, say, ids would be fresh too early",
+                    kRestoreOrRepair);
+    }
   }
   if (!identity_) {
     problems_.add(ProblemKind::identity, "table meta", "the store's identity record is missing or damaged",
@@ -314,10 +342,10 @@ void StoreCheck::tables(const lmdb::Pages& pages, const lmdb::Meta& meta) {
     pages.each(
         table->second,
         [&](const lmdb::TreeEntry& entry) {
-          const std::uint32_t number =
-              entry.value.size() == sizeof(std::uint32_t) ? load<std::uint32_t>(entry.value) : 0;
-          if (number == 0 || !numbers.add(number) || entry.key.size() > kMaxScopeBytes) {
-            problems_.add(ProblemKind::scope, page_name(entry.page), "a scope has no number, or another one's",
+          const auto number = ScopeRow::number_in(entry.value, entry.text());
+          if (!number || !numbers.add(*number) || entry.key.size() > kMaxScopeBytes) {
+            problems_.add(ProblemKind::scope, page_name(entry.page),
+                          "a scope's name or number is damaged, or the number is another one's",
                           "ids of that scope are fresh, or another scope's", kRestoreOrRepair);
           }
           return true;

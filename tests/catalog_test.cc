@@ -15,6 +15,7 @@ std::optional<StoreIdentity> identity_from(Tables& tables, lmdb::Bytes bytes) {
   lmdb::WriteTxn txn(tables.env);
   const MDB_dbi meta = txn.open_table("meta", 0);
   txn.put(meta, lmdb::to_val(lmdb::to_bytes("identity")), bytes);
+  tables.catalog->seal_meta(txn);
   return tables.catalog->identity(txn);
 }
 
@@ -74,6 +75,41 @@ TEST_CASE("an identity of a wrong length or with impossible values is damage") {
   CHECK(identity_from(tables, bytes_of(sound)));
 }
 
+TEST_CASE("whatever changes in the table with the identity and the numbers is found") {
+  Tables tables;
+  lmdb::WriteTxn txn(tables.env);
+  const MDB_dbi meta = txn.open_table("meta", 0);
+  const auto key = [](std::string_view text) { return lmdb::to_val(lmdb::to_bytes(text)); };
+  tables.catalog->put_identity(txn, sound_identity());
+  tables.catalog->put_number(txn, Catalog::Number::token_epoch, 5);
+  tables.catalog->put_live_dir(txn, "/dev/shm/somewhere");
+  REQUIRE(tables.catalog->identity(txn));
+  SUBCASE("the retention") {
+    StoreIdentity other = sound_identity();
+    other.retention_us /= 2;
+    txn.put(meta, key("identity"), bytes_of(other));
+  }
+  SUBCASE("the format version, lowered") {
+    StoreIdentity other = sound_identity();
+    other.format_version = 2;
+    txn.put(meta, key("identity"), bytes_of(other));
+  }
+  SUBCASE("a number") {
+    txn.put(meta, key("token_epoch"), lmdb::to_bytes(std::string_view("\4\0\0\0\0\0\0\0", 8)));
+  }
+  SUBCASE("a number's name") {
+    REQUIRE(txn.del(meta, key("token_epoch")));
+    txn.put(meta, key("token_epocj"), lmdb::to_bytes(std::string_view("\5\0\0\0\0\0\0\0", 8)));
+  }
+  SUBCASE("a path") {
+    txn.put(meta, key("live_dir"), lmdb::to_bytes("/dev/shm/somewherf"));
+  }
+  SUBCASE("the checksum's name") {
+    REQUIRE(txn.del(meta, key("checksum")));
+  }
+  CHECK(error_code_of([&] { tables.catalog->identity(txn); }) == ErrorCode::corrupt);
+}
+
 TEST_CASE("bucket rows are read in the order of their numbers, and dropped from below") {
   Tables tables;
   lmdb::WriteTxn txn(tables.env);
@@ -116,6 +152,38 @@ TEST_CASE("scopes are numbered from 1 in the order of their first use") {
   const auto all = tables.catalog->scopes(txn);
   REQUIRE(all.size() == 3);
   for (const auto& [number, name] : all) CHECK(tables.catalog->scope(txn, name) == number);
+}
+
+TEST_CASE("a scope whose name or number has changed is an error, not a new scope") {
+  Tables tables;
+  lmdb::WriteTxn txn(tables.env);
+  const MDB_dbi scopes = txn.open_table("scopes", 0);
+  tables.catalog->add_scope(txn, "orders");
+  const auto bytes_of = [](const ScopeRow& row) { return std::as_bytes(std::span(&row, 1)); };
+  const ScopeRow row = ScopeRow::of("orders", 1);
+  SUBCASE("its name") {
+    REQUIRE(txn.del(scopes, lmdb::to_val(lmdb::to_bytes("orders"))));
+    txn.put(scopes, lmdb::to_val(lmdb::to_bytes("ordess")), bytes_of(row));
+  }
+  SUBCASE("its number") {
+    const ScopeRow other{2, row.checksum};
+    txn.put(scopes, lmdb::to_val(lmdb::to_bytes("orders")), bytes_of(other));
+    CHECK(error_code_of([&] { tables.catalog->scope(txn, "orders"); }) == ErrorCode::corrupt);
+  }
+  CHECK(error_code_of([&] { tables.catalog->seal_scopes(txn); }) == ErrorCode::corrupt);
+  CHECK(error_code_of([&] { tables.catalog->scopes(txn); }) == ErrorCode::corrupt);
+}
+
+TEST_CASE("a scope of an earlier format has no checksum until it is sealed") {
+  Tables tables;
+  lmdb::WriteTxn txn(tables.env);
+  const MDB_dbi scopes = txn.open_table("scopes", 0);
+  txn.put(scopes, lmdb::to_val(lmdb::to_bytes("orders")), lmdb::to_bytes(std::string_view("\1\0\0\0", 4)));
+  CHECK(tables.catalog->scope(txn, "orders") == 1);
+  tables.catalog->seal_scopes(txn);
+  CHECK(tables.catalog->scope(txn, "orders") == 1);
+  CHECK(txn.get(scopes, lmdb::to_val(lmdb::to_bytes("orders")))->size() == sizeof(ScopeRow));
+  CHECK(tables.catalog->add_scope(txn, "mails") == 2);
 }
 
 TEST_CASE("an LMDB file without the tables is not a store") {
