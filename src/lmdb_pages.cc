@@ -446,9 +446,11 @@ void Pages::free_records(const Meta& meta, const std::function<void(PageNumber)>
                                                    entry.bytes / sizeof length - 1, length)});
                     return true;
                   }
-                  if (entry.number().value_or(0) > meta.transaction) {
-                    fault({entry.page, fmt::format("an entry of the free list is of transaction {}, after the newest",
-                                                   entry.number().value_or(0))});
+                  // The first is 1; LMDB asserts that when it next commits.
+                  const std::uint64_t freed_by = entry.number().value_or(0);
+                  if (freed_by == 0 || freed_by > meta.transaction) {
+                    fault({entry.page, fmt::format("an entry of the free list is of transaction {}, of 1 to {}",
+                                                   freed_by, meta.transaction)});
                   }
                   PageNumber above = kNoPage;  // LMDB relies on their order.
                   std::array<PageNumber, kNumbersAtOnce> numbers;
