@@ -114,7 +114,7 @@ void run_transactions(benchmark::State& state, const Settings& settings) {
   const Ids ids(std::uint64_t{5} << 40, kTransactions);
   const std::string value(kValueBytes, 'v');
   for (auto _ : state) {
-    ScratchStore store(settings, Live::disk, Options{}.expected_ids);
+    ScratchStore store(settings, Live::disk, kDefaultExpectedIds);
     BareLmdb lmdb(settings);
     const Scope& scope = store.scope();
     scope.begin("the first claim of all", kLease).abandon();

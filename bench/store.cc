@@ -131,7 +131,7 @@ void run_build(benchmark::State& state, Bench& bench, const Build& build) {
   const SetTimes& set = bench.workload().set_times();
   const double dram_read_ns = DramChase::instance().read_ns();
   for (auto _ : state) {
-    ScratchStore store(settings, build.live, build.buckets == 1 ? Options{}.expected_ids : settings.ids);
+    ScratchStore store(settings, build.live, build.buckets == 1 ? kDefaultExpectedIds : settings.ids);
     const auto mark = [&](std::size_t begin, std::size_t end) {
       if (build.batches) {
         bench.mark_batches(store.scope(), begin, end);
@@ -281,7 +281,7 @@ std::string durable_name(unsigned threads, std::size_t batch) {
 void run_durable(benchmark::State& state, Bench& bench, unsigned threads, std::size_t batch) {
   constexpr std::size_t kIds = 2000;
   for (auto _ : state) {
-    ScratchStore store(bench.settings(), Live::disk, Options{}.expected_ids);
+    ScratchStore store(bench.settings(), Live::disk, kDefaultExpectedIds);
     const Ids ids(std::uint64_t{3} << 40, kIds);
     std::vector<std::string_view> views;
     for (std::size_t i = 0; i < kIds; ++i) views.push_back(ids[i]);

@@ -3,13 +3,13 @@
 #include <fmt/format.h>
 
 #include <array>
-#include <bit>
 #include <utility>
 
 #include <oncelog/error.h>
 
 #include "index.h"
 #include "live.h"
+#include "settings.h"
 
 namespace oncelog::internal {
 namespace {
@@ -18,12 +18,10 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kMinRetention{1};
 constexpr milliseconds kMaxRetention = std::chrono::hours{24 * 365 * 100};
-constexpr std::uint64_t kMaxExpectedIds = std::uint64_t{1} << 36;
 constexpr std::uint64_t kMinMapBytes = std::uint64_t{1} << 20;
 constexpr std::uint64_t kMaxMapBytes = std::uint64_t{4} << 40;
 // What is in the log or the ring lies within reach of its bucket's index.
 static_assert(kMaxMapBytes + Live::kMaxRingBytes <= Slot::kMaxOffset * kRecordUnit);
-constexpr std::uint64_t kMinMaxBytes = std::uint64_t{1} << 20;
 constexpr milliseconds kMaxFlushInterval = std::chrono::hours{1};
 
 }  // namespace
@@ -52,23 +50,22 @@ void check_option_ranges(const Options& options) {
   if (options.buckets && (*options.buckets < kMinBuckets || *options.buckets > kMaxBuckets)) {
     refuse(fmt::format("{} buckets are not within {} and {}", *options.buckets, kMinBuckets, kMaxBuckets));
   }
-  if (!std::has_single_bit(options.ring_bytes) || options.ring_bytes < Live::kMinRingBytes ||
-      options.ring_bytes > Live::kMaxRingBytes) {
-    refuse(fmt::format("ring_bytes is {}, not a power of two from {} to {}", options.ring_bytes, Live::kMinRingBytes,
+  if (options.ring_bytes && !Settings::valid_ring_bytes(*options.ring_bytes)) {
+    refuse(fmt::format("ring_bytes is {}, not a power of two from {} to {}", *options.ring_bytes, Live::kMinRingBytes,
                        Live::kMaxRingBytes));
   }
-  if (options.expected_ids == 0 || options.expected_ids > kMaxExpectedIds) {
-    refuse(fmt::format("expected_ids is {}, not within 1 and {}", options.expected_ids, kMaxExpectedIds));
+  if (options.expected_ids && !Settings::valid_expected_ids(*options.expected_ids)) {
+    refuse(fmt::format("expected_ids is {}, not within 1 and {}", *options.expected_ids, Settings::kMaxExpectedIds));
   }
   if (options.map_bytes < kMinMapBytes || options.map_bytes > kMaxMapBytes) {
     refuse(fmt::format("map_bytes is {}, not within {} and {}", options.map_bytes, kMinMapBytes, kMaxMapBytes));
   }
   if (options.max_readers == 0) refuse("max_readers is 0");
-  if (options.max_claims == 0 || options.max_claims > LeaseTable::kMaxCapacity) {
-    refuse(fmt::format("max_claims is {}, not within 1 and {}", options.max_claims, LeaseTable::kMaxCapacity));
+  if (options.max_claims && !Settings::valid_max_claims(*options.max_claims)) {
+    refuse(fmt::format("max_claims is {}, not within 1 and {}", *options.max_claims, LeaseTable::kMaxCapacity));
   }
-  if (options.max_bytes != 0 && options.max_bytes < kMinMaxBytes) {
-    refuse(fmt::format("max_bytes is {}, neither 0 nor {} or more", options.max_bytes, kMinMaxBytes));
+  if (options.max_bytes && !Settings::valid_max_bytes(*options.max_bytes)) {
+    refuse(fmt::format("max_bytes is {}, neither 0 nor {} or more", *options.max_bytes, Live::kMinMaxBytes));
   }
   if (options.flush_interval < milliseconds{1} || options.flush_interval > kMaxFlushInterval) {
     refuse(fmt::format("a flush_interval of {} is not within 1 ms and 1 hour", in_words(options.flush_interval)));

@@ -39,11 +39,8 @@ static_assert(kDoublingTables < kMaxTables && kDoublingGenerations < kMaxGenerat
 
 }  // namespace
 
-BucketRules BucketRules::make(std::int64_t retention_us, unsigned buckets, std::uint64_t planned_ids,
-                              std::uint64_t max_bytes) {
-  const std::uint64_t most_bytes = max_bytes - max_bytes / 8;
-  return {retention_us, std::max(kMinSliceUs, retention_us / buckets), std::max(planned_ids, kMinPlannedIds),
-          most_bytes, most_bytes / buckets};
+BucketRules BucketRules::make(std::int64_t retention_us, unsigned buckets, std::uint64_t planned_ids) {
+  return {retention_us, std::max(kMinSliceUs, retention_us / buckets), std::max(planned_ids, kMinPlannedIds), buckets};
 }
 
 std::uint64_t BucketRules::planned_ids_for(std::uint64_t expected_ids, unsigned buckets) {

@@ -12,10 +12,6 @@ namespace {
 constexpr std::string_view kIdentityKey = "identity";
 constexpr std::string_view kLiveDirKey = "live_dir";
 
-std::string_view key_of(Catalog::Number which) {
-  return which == Catalog::Number::token_epoch ? "token_epoch" : "known_since_us";
-}
-
 MDB_val text_val(std::string_view text) {
   return lmdb::to_val(lmdb::to_bytes(text));
 }
@@ -99,6 +95,24 @@ std::optional<StoreIdentity> Catalog::identity(const lmdb::Txn& txn) const {
 
 void Catalog::put_identity(lmdb::WriteTxn& txn, const StoreIdentity& identity) const {
   put_meta(txn, kIdentityKey, struct_bytes(identity));
+}
+
+std::string_view Catalog::key_of(Number which) {
+  switch (which) {
+    case Number::token_epoch:
+      return "token_epoch";
+    case Number::known_since_us:
+      return "known_since_us";
+    case Number::max_bytes:
+      return "max_bytes";
+    case Number::expected_ids:
+      return "expected_ids";
+    case Number::ring_bytes:
+      return "ring_bytes";
+    case Number::max_claims:
+      return "max_claims";
+  }
+  return {};
 }
 
 std::uint64_t Catalog::number(const lmdb::Txn& txn, Number which) const {

@@ -75,9 +75,10 @@ class Catalog {
   std::optional<StoreIdentity> identity(const lmdb::Txn& txn) const;
   void put_identity(lmdb::WriteTxn& txn, const StoreIdentity& identity) const;
 
-  /// Numbers that only grow, 0 at first: how often the fencing tokens began anew, and the time (microseconds since
-  /// 1970) from which on a size cap has left everything remembered.
-  enum class Number { token_epoch, known_since_us };
+  /// Numbers, 0 at first: how often the fencing tokens began again, the time (microseconds since 1970) from which on a
+  /// size cap has left everything remembered, and what the store is set to, see settings.h.
+  enum class Number { token_epoch, known_since_us, max_bytes, expected_ids, ring_bytes, max_claims };
+  static std::string_view key_of(Number which);
   std::uint64_t number(const lmdb::Txn& txn, Number which) const;
   void put_number(lmdb::WriteTxn& txn, Number which, std::uint64_t value) const;
 

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "argument_checks.h"
 #include "directory.h"
@@ -33,7 +34,7 @@ Engine::Engine(const std::filesystem::path& directory, const Options& options, c
   const std::filesystem::path former_dir = former_live_dir();
   choose_live_dir(former_dir, alone);
   check_live_dir_owner();
-  const Recovery recovery{*env_, *log_, *catalog_, identity_, home_, host_, options_};
+  const Recovery recovery{*env_, *log_, *catalog_, identity_, home_, host_, settings_};
   if (alone && log_to_verify_) recovery.verify_log();
   Recovery::Opened opened = recovery.open(live_dir_, former_dir, alone);
   live_.emplace(std::move(opened.live));
@@ -42,7 +43,9 @@ Engine::Engine(const std::filesystem::path& directory, const Options& options, c
 
   LiveHeader& header = live_->header();
   clock_.emplace(host_, header.clock);
-  rules_ = BucketRules::make(identity_.retention_us, identity_.buckets, header.planned_ids, options_.max_bytes);
+  // Whoever died on the way from the one to the other has left an earlier value.
+  if (alone) header.max_bytes.store(settings_.max_bytes, std::memory_order_relaxed);
+  rules_ = BucketRules::make(identity_.retention_us, identity_.buckets, header.planned_ids);
   views_.emplace(*live_, live_dir_);
   views_->newest();  // Maps everything, so that what is missing is told now.
   self_ = ProcessIdentity::self();
@@ -65,8 +68,10 @@ Engine::Engine(const std::filesystem::path& directory, const Options& options, c
                      .reap = [this] { reap_claims(); }});
   }
   open_lock_->unlock();
+  if (options_.read_only) return;
+  if (!alone) change_settings(options_);
   // Left by a program that this process ran before an exec: they would look like its own for ever.
-  if (!options_.read_only) free_own_claims();
+  free_own_claims();
 }
 
 Engine::~Engine() {
@@ -133,6 +138,10 @@ void Engine::open_environment(bool alone) {
     log_to_verify_ = env_->complete_file();
     open_tables(txn, MDB_CREATE);
     upgrade(txn);
+    if (!options_.read_only) {
+      const Settings before = std::exchange(settings_, settings_.with(options_));
+      settings_.put(txn, *catalog_, before);
+    }
     txn.commit();
     if (identity_.format_version == kFormatVersion) open_lock_->forget_earlier_version();
   } else {
@@ -154,6 +163,7 @@ void Engine::open_tables(lmdb::Txn& txn, unsigned create) {
   }
   user_tables_.emplace(txn, create);
   identity_ = *stored;
+  settings_ = Settings::stored(*catalog_, txn);
   check_options(options_);
 }
 
@@ -196,13 +206,31 @@ void Engine::check_options(const Options& options) const {
                             directory_.string(), options_.read_only ? "with" : "without"),
                 directory_);
   }
-  if (options.on_decision || options.on_event || (options.max_bytes != 0 && options.max_bytes != options_.max_bytes)) {
+  if (options.on_decision || options.on_event) {
     throw Error(ErrorCode::options_mismatch,
-                fmt::format("{}: this process has the store open already; its hooks and its max_bytes are those of the "
-                            "first handle, so give them there",
+                fmt::format("{}: this process has the store open already; its hooks are those of the first handle, so "
+                            "give them there",
                             directory_.string()),
                 directory_);
   }
+}
+
+void Engine::change_settings(const Options& options) {
+  if (options_.read_only) return;
+  std::atomic<std::uint64_t>& cap = live_->header().max_bytes;
+  // Relaxed: see there. Also when it alone differs: the process that stored another one may have died before this.
+  const bool cap_differs = options.max_bytes && *options.max_bytes != cap.load(std::memory_order_relaxed);
+  const auto stored = [&](const lmdb::Txn& txn) { return Settings::stored(*catalog_, txn); };
+  if (const Settings now = stored(lmdb::Txn(*env_, MDB_RDONLY)); now == now.with(options) && !cap_differs) return;
+  check_not_in_transaction("opening the store with other settings");
+  const WriterGate gate(live_->header(), directory_);
+  lmdb::WriteTxn txn(*env_);
+  const Settings before = stored(txn);
+  const Settings after = before.with(options);
+  after.put(txn, *catalog_, before);
+  txn.commit();
+  cap.store(after.max_bytes, std::memory_order_relaxed);
+  flusher_->ring_bell();
 }
 
 std::filesystem::path Engine::live_dir_for(const Options& options) const {

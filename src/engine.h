@@ -30,6 +30,7 @@
 #include "log.h"
 #include "open_lock.h"
 #include "reader.h"
+#include "settings.h"
 #include "tally.h"
 #include "uncommitted.h"
 #include "upkeep.h"
@@ -143,6 +144,8 @@ class Engine {
   /// Throws Error::options_mismatch or live_dir_mismatch when the options of a second open in this process contradict
   /// the first's.
   void check_options(const Options& options) const;
+  /// Makes what the options set, and the store is not yet set to, the store's. For writers; waits for other writers.
+  void change_settings(const Options& options);
   bool forked() const;
   /// What calls the event hook; null without one. Whoever deletes the engine closes it after that, once the store can
   /// be opened again: the hook may do that.
@@ -275,6 +278,7 @@ class Engine {
   std::atomic<bool> scopes_sealed_{false};  // All rows of scopes were read and are intact, see Catalog::seal_scopes.
   std::optional<UserTables> user_tables_;
   StoreIdentity identity_;
+  Settings settings_;  // As they were stored when the store was opened.
   Uuid home_{};
   std::filesystem::path live_dir_;
   std::optional<Live> live_;

@@ -16,6 +16,7 @@ Live Live::create(const std::filesystem::path& path, const Birth& birth) {
   header.planned_ids = birth.planned_ids;
   header.max_claims = birth.max_claims;
   header.settled_checksum = header.expected_settled_checksum();
+  header.max_bytes.store(birth.max_bytes, std::memory_order_relaxed);
   header.known_since_us.store(birth.known_since_us, std::memory_order_relaxed);
   header.known_settles_at_us.store(birth.known_settles_at_us, std::memory_order_relaxed);
   header.mutex.initialise();
@@ -76,6 +77,10 @@ bool Live::consistent() const {
       last_time_us > kMaxTimeUs || live.settled_checksum != live.expected_settled_checksum() || live.planned_ids == 0 ||
       live.ring_start == 0 || live.ring_start > head_before || live.max_claims != stamp_.part ||
       !live.clock.possible()) {
+    return false;
+  }
+  // Relaxed: others may change it meanwhile.
+  if (const std::uint64_t cap = live.max_bytes.load(std::memory_order_relaxed); cap != 0 && cap < kMinMaxBytes) {
     return false;
   }
   std::uint64_t epoch = 0;

@@ -60,6 +60,9 @@ struct LiveHeader {
   // 1 when every derived file is complete. Release by the process that made them, acquire by those that open them.
   std::atomic<std::uint32_t> ready;
   std::atomic<std::uint64_t> pid_namespace;  // Of the processes that use it; under the store's open lock.
+  // The cap in force, 0 for none: what the table `meta` says, for all processes at once. Read for each mark. Written
+  // under the writer gate, or by the only process under the open lock. Relaxed: a number that orders nothing.
+  std::atomic<std::uint64_t> max_bytes;
 
   ClockAnchor clock;  // Read for each mark, written seldom.
 
@@ -95,6 +98,7 @@ class Live {
   static constexpr std::uint64_t kShape = std::uint64_t{sizeof(LiveHeader)} << 32 | sizeof(Layout);
   static constexpr std::uint64_t kMinRingBytes = std::uint64_t{64} << 10;
   static constexpr std::uint64_t kMaxRingBytes = std::uint64_t{1} << 30;
+  static constexpr std::uint64_t kMinMaxBytes = std::uint64_t{1} << 20;
   static_assert(kMinRingBytes >= 16 * kMaxPlainRecordBytes &&
                 kMinRingBytes / Ring::kReserveShare >= kMaxRecordPrefixBytes);
   /// The ring begins on a page of its own.
@@ -110,6 +114,7 @@ class Live {
     std::uint64_t planned_ids;
     std::uint64_t ring_bytes;
     std::uint32_t max_claims;
+    std::uint64_t max_bytes = 0;
     std::int64_t known_since_us;
     std::int64_t known_settles_at_us = 0;
   };

@@ -231,7 +231,9 @@ Engine::Need Engine::prepare(const View& view, std::int64_t time_us, std::size_t
     live.layout.publish(next);
     return Need::newer_view;
   };
-  if (layout.empty() || time_us >= layout.current().slice_end_us || rules_.slice_is_full(layout, Lsn{head})) {
+  const std::uint64_t max_bytes = live.max_bytes.load(std::memory_order_relaxed);
+  if (layout.empty() || time_us >= layout.current().slice_end_us ||
+      rules_.slice_is_full(layout, Lsn{head}, max_bytes)) {
     if (can_open_bucket(layout)) {
       return change([&](Layout& next) {
         open_bucket(next, rules_, Lsn{head}, time_us, live.marks.last_time_us.load(std::memory_order_relaxed),
@@ -241,7 +243,7 @@ Engine::Need Engine::prepare(const View& view, std::int64_t time_us, std::size_t
     // With all lanes taken and none to expire (the wall clock runs ahead of the boot clock) the bucket goes on beyond
     // its slice.
     const bool lane_can_be_had = free_lane(layout).has_value() || layout.sweeping != 0 ||
-                                 rules_.over_cap(layout, Lsn{head}) ||
+                                 BucketRules::over_cap(layout, Lsn{head}, max_bytes) ||
                                  rules_.past_retention(layout.buckets[0].newest_us, clock_->retention_us());
     if (lane_can_be_had) return Need::bucket;
   }

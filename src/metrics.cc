@@ -148,6 +148,7 @@ Metrics Engine::metrics() {
   metrics.data_bytes = env_->used_bytes();
   metrics.claims_held = live.leases.held.load(std::memory_order_relaxed);  // Relaxed: a count.
   metrics.max_claims = live.max_claims;
+  metrics.max_bytes = live.max_bytes.load(std::memory_order_relaxed);
   if (const std::int64_t fault_us = clock_->fault_us(); fault_us > Clock::kNoiseUs)
     metrics.clock_fault = std::chrono::microseconds{fault_us};
   if (flusher_) metrics.last_error = flusher_->last_error();

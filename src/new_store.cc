@@ -16,6 +16,7 @@
 #include "directory.h"
 #include "lmdb_pages.h"
 #include "log.h"
+#include "settings.h"
 #include "shared_memory.h"
 #include "user_tables.h"
 
@@ -81,6 +82,7 @@ void write_tables(const std::filesystem::path& path, const Options& options) {
   const Log log(txn, MDB_CREATE);
   const UserTables user_tables(txn, MDB_CREATE);
   catalog.put_identity(txn, new_identity(options));
+  Settings{}.with(options).put(txn, catalog, Settings{});
   // Nothing was elsewhere before, so that this is true already. Of a directory elsewhere it is noted once it is there.
   if (options.live_dir.empty()) catalog.put_live_dir(txn, Catalog::kOwnLiveDir);
   txn.commit();

@@ -185,6 +185,7 @@ std::string Metrics::prometheus(MetricsOf of) const {
   text.gauge("oncelog_claims_held", "Claims and locks held.", claims_held);
   text.gauge("oncelog_claims_limit", "Claims and locks that may be held.", max_claims);
   text.gauge("oncelog_data_bytes", "Used pages of data.mdb, reusable ones included.", data_bytes);
+  text.gauge("oncelog_data_bytes_limit", "The cap on data.mdb (max_bytes); 0 when there is none.", max_bytes);
   text.gauge("oncelog_log_blocks", "Blocks of records in data.mdb.", log_blocks);
   text.gauge("oncelog_ring_bytes", "Size of the ring of records that are not flushed yet.", ring_bytes);
   text.gauge("oncelog_filter_bytes", "Size of the filter's generations.", filter_bytes);

@@ -336,7 +336,7 @@ Live Recovery::rebuild(const std::filesystem::path& live_dir, const Former* know
   const Clock clock(host, anchor);
   const std::int64_t now_us = clock.retention_us();
   const auto rules = BucketRules::make(identity.retention_us, identity.buckets,
-                                       BucketRules::planned_ids_for(options.expected_ids, identity.buckets));
+                                       BucketRules::planned_ids_for(settings.expected_ids, identity.buckets));
   Lsn log_end = kFirstLsn;
   Lsn log_begin = kFirstLsn;
   Layout layout;
@@ -376,8 +376,9 @@ Live Recovery::rebuild(const std::filesystem::path& live_dir, const Former* know
                                              .clock_offset_us = anchor.offset_us.load(std::memory_order_relaxed),
                                              .start = log_end,
                                              .planned_ids = rules.planned_ids,
-                                             .ring_bytes = options.ring_bytes,
-                                             .max_claims = std::max(options.max_claims, claims_kept),
+                                             .ring_bytes = settings.ring_bytes,
+                                             .max_claims = std::max(settings.max_claims, claims_kept),
+                                             .max_bytes = settings.max_bytes,
                                              .known_since_us = known_since_us,
                                              .known_settles_at_us = known_settles_at_us});
   if (former != nullptr) live.leases().take_over(former->leases());

@@ -5,8 +5,6 @@
 #include <string>
 #include <utility>
 
-#include <oncelog/options.h>
-
 #include "buckets.h"
 #include "catalog.h"
 #include "host.h"
@@ -14,6 +12,7 @@
 #include "log.h"
 #include "message_hash.h"
 #include "record_codec.h"
+#include "settings.h"
 #include "view.h"
 
 namespace oncelog::internal {
@@ -30,7 +29,7 @@ struct Recovery {
   const StoreIdentity& identity;
   Uuid home;
   const Host& host;
-  const Options& options;
+  Settings settings;
 
   struct Opened {
     Live live;

@@ -123,7 +123,9 @@ std::shared_ptr<Engine> open_engine(const std::filesystem::path& directory, cons
   }
   const Registry::Key key = key_of(directory);
   if (auto engine = engine_or_reservation(key)) {
+    check_option_ranges(options);
     engine->check_options(options);
+    engine->change_settings(options);
     return engine;
   }
   Reservation reservation(key);

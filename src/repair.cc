@@ -88,6 +88,8 @@ class NewStore {
     txn_->put(txn_->open_table("scopes", 0), lmdb::to_val(lmdb::to_bytes(name)), std::as_bytes(std::span(&row, 1)));
   }
 
+  void put_number(Catalog::Number which, std::uint64_t value) { catalog_->put_number(*txn_, which, value); }
+
   void finish(std::uint64_t token_epoch, std::uint64_t known_since_us, const Gaps& older_gaps) {
     close_row();
     catalog_->put_number(*txn_, Catalog::Number::token_epoch, token_epoch);
@@ -360,6 +362,7 @@ RepairReport repair(const std::filesystem::path& directory, const std::filesyste
     if (log_lost || !numbers.known_since_us) known_since_us = now_us;
     const std::int64_t edge_us = static_cast<std::int64_t>(now_us) - identity->retention_us + 1;
     report.known_since = Time{std::chrono::microseconds{std::max(static_cast<std::int64_t>(known_since_us), edge_us)}};
+    for (const auto& [which, value] : numbers.settings) store.put_number(which, value);
     store.finish(epoch, known_since_us, numbers.gaps);
   }
   if (report.records == 0 && report.entries == 0 && report.scopes == 0 && found.problem_count != 0) {

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "log.h"
+#include "settings.h"
 
 namespace oncelog::internal {
 namespace {
@@ -167,6 +168,9 @@ Salvage::Numbers Salvage::numbers() {
           *tree,
           [&](const lmdb::TreeEntry& entry) {
             const auto number = load<std::uint64_t>(entry.value);
+            for (const auto which : Settings::kNumbers) {
+              if (number && entry.text() == Catalog::key_of(which)) numbers.settings.emplace(which, *number);
+            }
             if (entry.text() == "token_epoch" && number) {
               numbers.token_epoch = std::max(numbers.token_epoch.value_or(0), *number);
             } else if (entry.text() == "known_since_us" && number) {

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "catalog.h"
 #include "lmdb_pages.h"
 #include "store_check.h"
 
@@ -34,6 +35,7 @@ class Salvage {
   struct Numbers {
     std::optional<std::uint64_t> token_epoch;
     std::optional<std::uint64_t> known_since_us;
+    std::map<Catalog::Number, std::uint64_t> settings;  // Those that were stored.
     Gaps gaps;
     std::string live_dir;   // As Catalog::live_dir.
     bool doubtful = false;  // The newest of them may be lost.

@@ -12,6 +12,7 @@
 #include "directory.h"
 #include "leases.h"
 #include "log.h"
+#include "settings.h"
 #include "shared_memory.h"
 
 namespace oncelog {
@@ -313,6 +314,9 @@ void StoreCheck::tables(const lmdb::Pages& pages, const lmdb::Meta& meta) {
                               kRepair);
               }
             }
+          } else if (std::ranges::any_of(Settings::kNumbers,
+                                         [&](auto which) { return entry.text() == Catalog::key_of(which); })) {
+            number(entry);  // One that cannot be is read as the default.
           } else if (entry.text() == kGapsKey) {
             const auto bytes = value_of(pages, entry, kMostMetaBytes, fault);
             for (std::size_t at = 0; bytes && at + 16 <= bytes->size(); at += 16) {

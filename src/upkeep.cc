@@ -107,7 +107,8 @@ std::int64_t Upkeep::newest_us_of_oldest(const Layout& layout) const {
 
 bool Upkeep::over_cap(const Layout& layout) const {
   // Acquire: pairs with the release in Engine::append.
-  return rules_.over_cap(layout, Lsn{live_.marks.head.load(std::memory_order_acquire)});
+  return BucketRules::over_cap(layout, Lsn{live_.marks.head.load(std::memory_order_acquire)},
+                               live_.max_bytes.load(std::memory_order_relaxed));
 }
 
 /// Follows a wall clock that has stayed where it jumped to, and takes back a known_since that lies in the future.
@@ -245,7 +246,9 @@ bool Upkeep::wants_bucket(const Layout& layout) const {
   if (layout.spare_bucket_slots != 0) return false;
   if (layout.empty()) return true;
   // Acquire: pairs with the release in Engine::append.
-  if (rules_.slice_is_full(layout, Lsn{live_.marks.head.load(std::memory_order_acquire)})) return true;
+  if (rules_.slice_is_full(layout, Lsn{live_.marks.head.load(std::memory_order_acquire)},
+                           live_.max_bytes.load(std::memory_order_relaxed)))
+    return true;
   // Time to make it in, but not so early that the current bucket's ids say nothing yet.
   const std::int64_t two_rounds_us = 2 * std::chrono::microseconds(flush_interval_).count();
   const std::int64_t lead_us = std::min(rules_.slice_us / 2, std::max(rules_.slice_us / 16, two_rounds_us));

@@ -158,8 +158,8 @@ class Walk {
 
   std::string describe() const {
     return "retention " + std::to_string(options_.retention->count()) + " ms, " + std::to_string(*options_.buckets) +
-           " buckets, ring " + std::to_string(options_.ring_bytes) + ", expected " +
-           std::to_string(options_.expected_ids);
+           " buckets, ring " + std::to_string(*options_.ring_bytes) + ", expected " +
+           std::to_string(*options_.expected_ids);
   }
 
   void step() {

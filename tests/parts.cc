@@ -27,7 +27,7 @@ Parts::Parts(const Options& with, unsigned buckets, std::chrono::microseconds re
 }
 
 Recovery Parts::recovery() const {
-  return {tables.env, *tables.log, *tables.catalog, identity, home, host, options};
+  return {tables.env, *tables.log, *tables.catalog, identity, home, host, Settings{}.with(options)};
 }
 
 void Parts::open(bool alone, const std::filesystem::path& former_dir) {

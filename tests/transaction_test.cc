@@ -457,7 +457,7 @@ TEST_CASE("while a transaction runs others mark until the ring is full, and go o
       }
     });
     threads.emplace_back([&] { store.sync(); });
-    const std::uint64_t ring = kSmallRing.ring_bytes;
+    const std::uint64_t ring = *kSmallRing.ring_bytes;
     wait_until([&] {
       const Metrics metrics = store.metrics();
       return metrics.head.value - metrics.durable.value >= ring - ring / 8 - 256;

@@ -91,6 +91,7 @@ Json to_json(const Metrics& metrics) {
           {"claims_held", metrics.claims_held},
           {"max_claims", metrics.max_claims},
           {"data_bytes", metrics.data_bytes},
+          {"max_bytes", metrics.max_bytes},
           {"log_blocks", metrics.log_blocks},
           {"ring_bytes", metrics.ring_bytes},
           {"filter_bytes", metrics.filter_bytes},
@@ -162,7 +163,8 @@ std::string to_text(const Metrics& metrics) {
   row("log",
       fmt::format("accepted below LSN {}, on disk below {} ({} to go)", metrics.head.value, metrics.durable.value,
                   bytes(metrics.head.value - std::min(metrics.head.value, metrics.durable.value))));
-  row("data.mdb", fmt::format("{} in {} log blocks", bytes(metrics.data_bytes), metrics.log_blocks));
+  const std::string cap = metrics.max_bytes == 0 ? "" : fmt::format(" of at most {}", bytes(metrics.max_bytes));
+  row("data.mdb", fmt::format("{}{} in {} log blocks", bytes(metrics.data_bytes), cap, metrics.log_blocks));
   row("shared memory",
       fmt::format("ring {}, filter {} in {} generations, index {}", bytes(metrics.ring_bytes),
                   bytes(metrics.filter_bytes), metrics.filter_generations, bytes(metrics.index_bytes)));

@@ -24,15 +24,15 @@ Options common_options(const StoreArguments& arguments) {
   options.live_dir = arguments.live_dir;
   options.allow_foreign_owner = arguments.allow_foreign_owner;
   options.allow_network_filesystem = arguments.allow_network_filesystem;
-  if (arguments.expected_ids) options.expected_ids = *arguments.expected_ids;
+  options.expected_ids = arguments.expected_ids;
   if (arguments.flush_interval) options.flush_interval = *arguments.flush_interval;
-  if (arguments.ring_bytes) options.ring_bytes = *arguments.ring_bytes;
-  if (arguments.max_bytes) options.max_bytes = *arguments.max_bytes;
+  options.ring_bytes = arguments.ring_bytes;
+  options.max_bytes = arguments.max_bytes;
   if (arguments.map_bytes) options.map_bytes = *arguments.map_bytes;
   if (arguments.max_readers) options.max_readers = *arguments.max_readers;
   if (arguments.max_claims) {
     // Too many are refused by the library, in its words.
-    constexpr std::uint64_t kMost = std::numeric_limits<decltype(options.max_claims)>::max();
+    constexpr std::uint64_t kMost = std::numeric_limits<std::uint32_t>::max();
     options.max_claims = static_cast<std::uint32_t>(std::min(*arguments.max_claims, kMost));
   }
   return options;

@@ -120,6 +120,7 @@ struct ONCELOG_API Metrics {
   std::uint64_t claims_held = 0;            ///< Locks included.
   std::uint64_t max_claims = 0;
   std::uint64_t data_bytes = 0;  ///< Size of data.mdb's used pages, reusable ones included.
+  std::uint64_t max_bytes = 0;   ///< The cap in force, see Options::max_bytes; 0 when there is none.
   std::uint64_t log_blocks = 0;
   std::uint64_t ring_bytes = 0;
   std::uint64_t filter_bytes = 0;

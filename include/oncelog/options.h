@@ -20,6 +20,9 @@ inline constexpr std::chrono::milliseconds kDefaultRetention = std::chrono::hour
 inline constexpr unsigned kDefaultBuckets = 8;
 inline constexpr unsigned kMinBuckets = 2;
 inline constexpr unsigned kMaxBuckets = 14;
+inline constexpr std::uint64_t kDefaultExpectedIds = 1'000'000;
+inline constexpr std::uint64_t kDefaultRingBytes = std::uint64_t{16} << 20;
+inline constexpr std::uint32_t kDefaultMaxClaims = 32'768;
 
 /// What becomes of a claim whose owner died or whose lease is over. A claim that is done with in order is free at once,
 /// whatever this says.
@@ -35,6 +38,10 @@ struct ScopeOptions {
 };
 
 /// How to open a store. Every field has a default that is right for most.
+///
+/// Four of them are kept in the store: max_bytes, expected_ids, ring_bytes and max_claims. Unset they mean "as stored",
+/// or the default for a new store. A value that is set is stored, and holds for every process until one opens the store
+/// with another: the last writer decides. With read_only nothing is stored, and what is set here is ignored.
 struct Options {
   // --- Fixed when the store is created. Unset means "as stored", or the default for a new store; a value that
   // contradicts the stored one is ErrorCode::options_mismatch.
@@ -69,14 +76,19 @@ struct Options {
   DecisionHook on_decision = {};
   StoreEventHook on_event = {};
 
-  /// Caps data.mdb, for as long as this handle's process has the store open: when its records would take more, the
-  /// oldest bucket is forgotten before its time, and Store::known_since() rises. 0 is no cap; 1 MiB at least. User
-  /// tables are not counted. A process that opens the store without a cap leaves it to the others. Set by a process's
-  /// first handle, as the hooks are; another value later is ErrorCode::options_mismatch.
-  std::uint64_t max_bytes = 0;
+  /// Caps the size of data.mdb: where its records would make it larger, the oldest are forgotten before their time, and
+  /// Store::known_since() rises. 0 is no cap, the default; 1 MiB at least. Kept in the store; a new value takes effect
+  /// at once, in every process.
+  ///
+  /// User tables are not counted. The file never shrinks: one that is larger already stays as large (a backup is a
+  /// compact copy). While somebody reads for long (a scan, a backup, a reader that was stopped), the pages that are
+  /// freed meanwhile cannot be used again, so that the file may grow beyond the cap by about what is marked until that
+  /// ends. A thirty-second of the cap is the most that waits for the disk, and the most that a result, or the marks of
+  /// one transaction, may take.
+  std::optional<std::uint64_t> max_bytes = std::nullopt;
 
-  // --- Performance. None of these is needed for correctness, and all but live_dir are those of a process's first
-  // handle.
+  // --- Performance. None of these is needed for correctness. flush_interval, map_bytes and max_readers are those of a
+  // process's first handle.
 
   /// Where the shared-memory files go; empty means the store's own directory. A tmpfs (/dev/shm) keeps the kernel's
   /// write-back away from the marks and makes their longest stall several times shorter. All processes of a store must
@@ -87,8 +99,9 @@ struct Options {
   /// live_dir elsewhere.
   std::filesystem::path live_dir = {};
 
-  /// Ids expected per retention: sizes the first filter and index. The store follows the traffic after that.
-  std::uint64_t expected_ids = 1'000'000;
+  /// Ids expected per retention, 1 million by default: sizes the first filter and index. The store follows the traffic
+  /// after that. Kept in the store; takes effect when the shared memory is rebuilt (after a reboot).
+  std::optional<std::uint64_t> expected_ids = std::nullopt;
 
   /// About how long a mark with Ack::host waits for its fsync (up to half of it more), and so what a power failure may
   /// take. That is while the process that marked lives: what a killed one has left is flushed by the next that has the
@@ -96,13 +109,13 @@ struct Options {
   /// it.
   std::chrono::milliseconds flush_interval{50};
 
-  /// Bytes of the shared ring that holds what is not flushed yet; a power of two from 64 KiB to 1 GiB. A larger ring
-  /// rides out a slower disk. Takes effect when the shared memory is made anew (after a reboot).
-  std::uint64_t ring_bytes = std::uint64_t{16} << 20;
+  /// Bytes of the shared ring that holds what is not flushed yet; a power of two from 64 KiB to 1 GiB, 16 MiB by
+  /// default. A larger ring rides out a slower disk. Kept in the store; takes effect when the shared memory is rebuilt.
+  std::optional<std::uint64_t> ring_bytes = std::nullopt;
 
-  /// Claims and locks that may be held at once, over all processes; 1 to 4,194,304. Takes 136 bytes of shared memory
-  /// for each. Takes effect when the shared memory is made anew.
-  std::uint32_t max_claims = 32'768;
+  /// Claims and locks that may be held at once, over all processes; 1 to 4,194,304, 32,768 by default. Takes 136 bytes
+  /// of shared memory for each. Kept in the store; takes effect when the shared memory is rebuilt.
+  std::optional<std::uint32_t> max_claims = std::nullopt;
 
   /// The most that data.mdb can grow to; 1 MiB to 4 TiB. Address space is reserved for 16 GiB of that at first, or for
   /// four times the file, and for more as the file grows; that costs neither disk nor memory.

@@ -60,7 +60,8 @@ struct Attributes {
   /// Of the payload, by fingerprint(); 0 is none. An id that comes again with another one is Verdict::conflict.
   std::uint64_t fingerprint = 0;
 
-  /// The answer to give to a duplicate, up to kMaxResultBytes (and an eighth of Options::ring_bytes).
+  /// The answer to give to a duplicate, up to kMaxResultBytes, an eighth of Options::ring_bytes, and a
+  /// thirty-second of Options::max_bytes.
   std::string_view result = {};
 
   SourceView source = {};

@@ -75,8 +75,8 @@ class ONCELOG_API Store {
   /// Runs `work` and commits what it did with the Transaction, fsynced: effects and marks together, or, when it throws,
   /// the process dies or the commit fails, neither. One transaction at a time over all processes, and no flush
   /// meanwhile: be brief. Within `work` other calls of this store that have to write to disk (sync, wait, a new scope's
-  /// name, transact) are ErrorCode::invalid_argument. The marks' records may take an eighth of Options::ring_bytes in
-  /// all.
+  /// name, transact) are ErrorCode::invalid_argument. The marks' records may take an eighth of Options::ring_bytes and
+  /// a thirty-second of Options::max_bytes in all.
   ///
   /// A transaction of another store may be within `work`. Begin them in the same order everywhere: where two wait for
   /// each other, in one process or two, and for any such wait of 10 seconds, the inner call is ErrorCode::in_use, which
