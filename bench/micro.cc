@@ -105,7 +105,8 @@ IndexTable& filled_index() {
 struct BenchRing {
   std::vector<std::uint64_t> words = std::vector<std::uint64_t>(kRingBytes / kRecordUnit);
   Watermarks marks{};
-  Ring ring{reinterpret_cast<std::atomic<std::uint64_t>*>(words.data()), kRingBytes, Lsn{0}, marks};
+  std::atomic<std::uint64_t> cap{0};
+  Ring ring{reinterpret_cast<std::atomic<std::uint64_t>*>(words.data()), kRingBytes, Lsn{0}, marks, cap};
 };
 
 /// Runs `once` over 0 .. count - 1 in each repetition, and reports the time of each; `set_ns` picks the time of

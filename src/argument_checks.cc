@@ -85,7 +85,7 @@ void check_correlation(std::string_view correlation) {
   }
 }
 
-void check_attributes(const Attributes& attributes, std::size_t reserve_bytes) {
+void check_attributes(const Attributes& attributes, const Ring& ring) {
   if (!attributes.correlation.empty()) check_correlation(attributes.correlation);
   if (attributes.source.name.size() > kMaxSourceBytes) {
     refuse(
@@ -94,10 +94,14 @@ void check_attributes(const Attributes& attributes, std::size_t reserve_bytes) {
   if (attributes.result.size() > kMaxResultBytes) {
     refuse(fmt::format("a result has {} bytes; {} are the most", attributes.result.size(), kMaxResultBytes));
   }
-  if (attributes.result.size() + kMaxRecordPrefixBytes > reserve_bytes && !attributes.result.empty()) {
-    refuse(fmt::format("a result of {} bytes is too large for a ring of {}; open the store with a larger ring_bytes",
-                       attributes.result.size(), reserve_bytes * Ring::kReserveShare));
-  }
+  if (attributes.result.empty() || attributes.result.size() + kMaxRecordPrefixBytes <= ring.reserve_bytes()) return;
+  refuse(
+      ring.lent_bytes() == ring.bytes()
+          ? fmt::format("a result of {} bytes is too large for a ring of {}; open the store with a larger ring_bytes",
+                        attributes.result.size(), ring.bytes())
+          : fmt::format("a result of {} bytes is too large for a store of so small a max_bytes: with what comes with "
+                        "it it would take more than {}; open the store with a larger one",
+                        attributes.result.size(), ring.reserve_bytes()));
 }
 
 void check_lease(std::chrono::milliseconds lease) {

@@ -8,6 +8,8 @@
 #include <oncelog/options.h>
 #include <oncelog/record.h>
 
+#include "ring.h"
+
 namespace oncelog::internal {
 
 /// Throws Error::invalid_argument when an option is outside its documented range, whatever the store.
@@ -16,9 +18,9 @@ void check_option_ranges(const Options& options);
 /// Throws Error::invalid_argument unless the id has 1 to kMaxIdBytes bytes.
 void check_id(std::string_view id);
 
-/// Throws Error::invalid_argument unless the attributes are within their limits; a result must fit into a ring whose
-/// reserve is `reserve_bytes`.
-void check_attributes(const Attributes& attributes, std::size_t reserve_bytes);
+/// Throws Error::invalid_argument unless the attributes are within their limits; a result must fit into the
+/// ring's reserve.
+void check_attributes(const Attributes& attributes, const Ring& ring);
 void check_correlation(std::string_view correlation);
 
 /// Throws Error::invalid_argument unless a lease is within 1 ms and kMaxLease.

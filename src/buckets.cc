@@ -40,7 +40,7 @@ static_assert(kDoublingTables < kMaxTables && kDoublingGenerations < kMaxGenerat
 }  // namespace
 
 BucketRules BucketRules::make(std::int64_t retention_us, unsigned buckets, std::uint64_t planned_ids) {
-  return {retention_us, std::max(kMinSliceUs, retention_us / buckets), std::max(planned_ids, kMinPlannedIds), buckets};
+  return {retention_us, std::max(kMinSliceUs, retention_us / buckets), std::max(planned_ids, kMinPlannedIds)};
 }
 
 std::uint64_t BucketRules::planned_ids_for(std::uint64_t expected_ids, unsigned buckets) {

@@ -16,7 +16,6 @@ struct BucketRules {
   std::int64_t retention_us;
   std::int64_t slice_us;      // What a bucket covers: retention / buckets, at least kMinSliceUs.
   std::uint64_t planned_ids;  // Per bucket, when nothing is known of the traffic.
-  unsigned buckets;           // That the retention, and what a cap allows, is cut into.
 
   static constexpr std::uint64_t kMinPlannedIds = 1024;
   static constexpr std::int64_t kMinSliceUs = 10'000;  // Longer than it takes to make a bucket ready.
@@ -35,20 +34,12 @@ struct BucketRules {
   /// plan or too small; 0 when it fits.
   std::uint64_t next_generation(const Layout& layout, std::uint64_t next_plan) const;
 
-  /// Of the log's live records, where Options::max_bytes is that: an eighth of it is for what LMDB needs besides.
-  static std::uint64_t most_bytes(std::uint64_t max_bytes) { return max_bytes - max_bytes / 8; }
-
-  /// Whether the current bucket has its share of the cap.
-  bool slice_is_full(const Layout& layout, Lsn head, std::uint64_t max_bytes) const {
+  /// Whether the current bucket has its share of a cap: what is forgotten at once when there is no more room.
+  static bool slice_is_full(const Layout& layout, Lsn head, std::uint64_t max_bytes) {
     return max_bytes != 0 && !layout.empty() &&
-           (head.value - layout.current().first_lsn.value) * buckets >= most_bytes(max_bytes);
+           head.value - layout.current().first_lsn.value >= max_bytes / kSlicesOfCap;
   }
-
-  /// Whether the oldest bucket has to go before its time. The current one never does.
-  static bool over_cap(const Layout& layout, Lsn head, std::uint64_t max_bytes) {
-    return max_bytes != 0 && layout.bucket_count > 1 &&
-           head.value - layout.buckets[0].first_lsn.value > most_bytes(max_bytes);
-  }
+  static constexpr std::uint64_t kSlicesOfCap = 12;
 
   bool past_retention(std::int64_t newest_us, std::int64_t now_us) const { return newest_us + retention_us <= now_us; }
 };

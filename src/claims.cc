@@ -122,7 +122,7 @@ Marked Engine::begin(ScopeKey scope, std::string_view id, const Attributes& attr
   check_writable();
   check_id(id);
   check_lease(terms.lease);
-  check_attributes(attributes, live_->ring().reserve_bytes());
+  check_attributes(attributes, live_->ring());
   const Probe probe = probe_of(scope, id);
   Reader& mine = reader();
   const auto limit = limit_of(patience);
@@ -249,7 +249,7 @@ void Engine::sleep_until_freed(const Probe& probe, Steady::time_point limit) {
 
 Lsn Engine::complete(std::span<HeldLease> held, std::span<const Attributes> attributes) {
   check_writable();
-  for (const Attributes& given : attributes) check_attributes(given, live_->ring().reserve_bytes());
+  for (const Attributes& given : attributes) check_attributes(given, live_->ring());
   LiveHeader& live = live_->header();
   const LeaseTable leases = live_->leases();
   Reader& mine = reader();

@@ -65,7 +65,9 @@ Engine::Engine(const std::filesystem::path& directory, const Options& options, c
                            events_->look(*flusher_);
                          },
                      // What the dead have left is free as it is; this gives its place in the table back.
-                     .reap = [this] { reap_claims(); }});
+                     .reap = [this] { reap_claims(); },
+                     .drop_early = [this] { return upkeep_->drop_early(); },
+                     .uncounted_pages = [this](const lmdb::Txn& txn) { return user_tables_->pages(txn); }});
   }
   open_lock_->unlock();
   if (options_.read_only) return;
@@ -230,7 +232,7 @@ void Engine::change_settings(const Options& options) {
   after.put(txn, *catalog_, before);
   txn.commit();
   cap.store(after.max_bytes, std::memory_order_relaxed);
-  flusher_->ring_bell();
+  flusher_->note_cap();
 }
 
 std::filesystem::path Engine::live_dir_for(const Options& options) const {
@@ -452,9 +454,7 @@ Expired Engine::expire() {
   check_not_in_transaction("expire");
   Expired expired;
   expired.buckets = upkeep_->expire();
-  for (std::size_t trimmed = Flusher::kTrimBlocks; trimmed == Flusher::kTrimBlocks; expired.blocks += trimmed) {
-    trimmed = flusher_->flush();
-  }
+  for (std::size_t trimmed = 1; trimmed != 0; expired.blocks += trimmed) trimmed = flusher_->flush();
   return expired;
 }
 

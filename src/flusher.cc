@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <thread>
 
 #include "buckets.h"
 #include "failpoint.h"
@@ -127,6 +128,134 @@ std::size_t Flusher::commit_or_make_room() {
   return commit();
 }
 
+/// LMDB commits nothing when nothing is written: writes what is there as it is.
+void Flusher::write_something(lmdb::WriteTxn& txn) const {
+  if (const auto identity = catalog_.identity(txn)) catalog_.put_identity(txn, *identity);
+}
+
+// --- Under a cap
+//
+// Pages that a commit frees can be used again from the second commit after it on, and before that data.mdb grows where
+// none is free. It stays below the cap when each commit begins with as many usable pages (and pages by which the file
+// may still grow) as it can possibly take. So each one deletes so much that this holds for the next one of its size,
+// and, beside that, for one of all that may wait: a transaction's is bound to its records, and cannot be put off or cut
+// into pieces, nor can the one that saves the ring. A commit that is larger than those before it has others precede it
+// that write nothing. Blocks are of one page (see write_log), so that a free page serves wherever it is; only records
+// that are larger than that need some in a row.
+
+/// The most pages that a commit of so many bytes takes. Of two blocks that follow each other one record would not have
+/// fitted into the first: they are half full on average, at least.
+std::uint64_t Flusher::most_pages_of(std::uint64_t bytes) const {
+  constexpr std::uint64_t kTreePages = 16;    // Changed pages of the trees: both ends of the log, rows, the free list.
+  constexpr std::uint64_t kBlocksALeaf = 64;  // At least, of blocks that have pages of their own.
+  const std::uint64_t blocks = bytes == 0 ? 0 : 2 * bytes / Log::max_block_bytes(env_, 1) + 1;
+  return blocks + blocks / kBlocksALeaf + kTreePages;
+}
+
+Flusher::Runs Flusher::waiting_runs() const {
+  const std::uint64_t page = env_.page_bytes();
+  Runs runs;
+  // Acquire: as in commit.
+  Lsn at{live_.marks.flushed.load(std::memory_order_acquire)};
+  const Lsn head{live_.marks.head.load(std::memory_order_acquire)};
+  while (at < head) {
+    const RecordHeader header = ring_.stable_header(at);
+    if (!header.well_formed() || header.bytes() > head.value - at.value) break;  // Found when it is written.
+    if (const std::uint64_t pages = (header.bytes() + Log::kRunHeaderBytes + page - 1) / page; pages > 1) {
+      runs.pages += pages;
+      runs.longest = std::max(runs.longest, pages);
+    }
+    at.value += header.bytes();
+  }
+  return runs;
+}
+
+std::optional<Flusher::Room> Flusher::room_under_cap(const lmdb::WriteTxn& txn, std::uint64_t bytes) {
+  const std::uint64_t cap = live_.max_bytes.load(std::memory_order_relaxed);  // Relaxed: see there.
+  if (cap == 0 || !chores_.drop_early) return std::nullopt;
+  const auto less = [](std::uint64_t from, std::uint64_t by) { return from - std::min(from, by); };
+  const std::uint64_t capped = cap / env_.page_bytes();
+  const std::uint64_t growth = less(capped + chores_.uncounted_pages(txn), env_.used_bytes() / env_.page_bytes());
+  const std::uint64_t now = most_pages_of(bytes);
+  const std::uint64_t later = most_pages_of(ring_.lent_bytes());
+  Runs runs;
+  if (growth < now + later) {
+    runs = waiting_runs();
+    longest_run_ = std::max(longest_run_, runs.longest);
+    // What a transaction will bring is not known yet.
+    if (bytes == 0) runs = {2 * longest_run_, longest_run_};
+  }
+  if (!free_list_) free_list_.emplace(env_);
+  const auto free = free_list_->pages(env_.oldest_snapshot(), runs.longest);
+  // What this one frees the next one cannot use yet: it is about as much as it takes.
+  const std::uint64_t kept_free = later + 2 * now;
+  // Not into pages that user tables have given back either: they may want them again.
+  const std::uint64_t log_now = log_.pages(txn);
+  const std::uint64_t log_pages =
+      std::min(less(log_now + free.all + growth, kept_free), less(capped, kept_free + most_pages_of(0)));
+  if (runs.longest > 1 && free.in_runs < runs.pages && growth < runs.pages + now) {
+    // There are free pages, but not in a row: those of the next slice are.
+    return Room{false, now, std::min(log_pages, less(log_now, capped / BucketRules::kSlicesOfCap))};
+  }
+  return Room{free.usable + growth >= now + later, now, log_pages};
+}
+
+std::optional<Flusher::Room> Flusher::make_room_under_cap(std::optional<lmdb::WriteTxn>& txn, std::uint64_t bytes) {
+  constexpr unsigned kMostRounds = 8;
+  for (unsigned round = 0;; ++round) {
+    const auto room = room_under_cap(*txn, bytes);
+    if (!room || room->enough || round == kMostRounds) return room;
+    const std::uint64_t newest = mdb_txn_id(txn->get()) - 1;
+    if (const auto oldest = env_.oldest_snapshot(); oldest && *oldest < newest) {
+      // What is free is pinned: neither forgetting more nor another commit helps before that is over.
+      if (!wait_for_readers(txn, *oldest)) return room;
+      continue;
+    }
+    if (give_back(*txn, room->log_pages) == 0) write_something(*txn);
+    txn->commit();
+    txn.emplace(env_);
+  }
+}
+
+/// Look-ups pin the pages of a commit for microseconds, but for some milliseconds when their thread loses the
+/// processor. Waits for that, once for each commit that is pinned; false when it was in vain, or had been.
+bool Flusher::wait_for_readers(std::optional<lmdb::WriteTxn>& txn, std::uint64_t snapshot) {
+  constexpr std::chrono::milliseconds kPatience{50};
+  constexpr std::chrono::microseconds kPause{100};
+  if (snapshot <= waited_for_) return false;
+  txn.reset();  // The gate keeps others from writing.
+  const auto limit = std::chrono::steady_clock::now() + kPatience;
+  bool over = false;
+  while (!over && std::chrono::steady_clock::now() < limit) {
+    std::this_thread::sleep_for(kPause);
+    const auto oldest = env_.oldest_snapshot();
+    over = !oldest || *oldest > snapshot;
+  }
+  if (!over) waited_for_ = snapshot;
+  txn.emplace(env_);
+  return over;
+}
+
+/// Deletes the oldest blocks, and has buckets forgotten for that, until the log has no more than so many pages, or
+/// nothing is left to delete. Returns how many blocks, at most kMostGivenBack.
+std::size_t Flusher::give_back(lmdb::WriteTxn& txn, std::uint64_t log_pages) {
+  const auto enough = [&] { return log_.pages(txn) <= log_pages; };
+  const Lsn log_end = log_.end(txn).value_or(Lsn{});
+  std::uint64_t epoch = 0;
+  std::size_t deleted = 0;
+  bool more = !enough();
+  while (more) {
+    // Acquire: as in commit.
+    const Lsn head{live_.marks.head.load(std::memory_order_acquire)};
+    const Layout layout = live_.layout.read(epoch);
+    deleted += log_.trim(txn, oldest_lsn(layout, head), kMostGivenBack - deleted, enough);
+    more = deleted < kMostGivenBack && !enough() && !layout.empty() && layout.buckets[0].first_lsn < log_end &&
+           chores_.drop_early();
+  }
+  keep_forgotten(txn, catalog_, live_, live_.layout.read(epoch));
+  return deleted;
+}
+
 /// Pages that one transaction frees are LMDB's to give away from the second one after it, and a flush that finds no
 /// room undoes its own deletions. So they are committed here alone, and twice, so that what they freed can be had.
 /// False when not even that has room.
@@ -141,8 +270,7 @@ bool Flusher::make_room() {
       const Layout layout = live_.layout.read(epoch);
       log_.trim(txn, oldest_lsn(layout, head), kTrimBlocks);
       keep_forgotten(txn, catalog_, live_, layout);
-      // As it is: LMDB commits nothing when nothing is written.
-      if (const auto identity = catalog_.identity(txn)) catalog_.put_identity(txn, *identity);
+      write_something(txn);
       txn.commit();
     }
     return true;
@@ -158,11 +286,12 @@ std::size_t Flusher::commit() {
   std::uint64_t bytes = 0;
   {
     const WriterGate gate(live_, env_.path());
-    lmdb::WriteTxn txn(env_);
-    const std::uint64_t flushed = catch_up(txn).value;
+    std::optional<lmdb::WriteTxn> txn(std::in_place, env_);
     // Acquire: pairs with the release of head by the producers. Before the layout: buckets that open later begin at or
     // above this head.
     head = live_.marks.head.load(std::memory_order_acquire);
+    const auto room = make_room_under_cap(txn, waiting());
+    const std::uint64_t flushed = catch_up(*txn).value;
     if (head < flushed) {
       throw Error(
           ErrorCode::corrupt,
@@ -174,19 +303,22 @@ std::size_t Flusher::commit() {
     }
     std::uint64_t epoch = 0;
     const Layout layout = live_.layout.read(epoch);
-    trimmed = log_.trim(txn, oldest_lsn(layout, Lsn{head}), kTrimBlocks);
+    // Under a cap, where the next commit cannot use them yet, no more than this one takes.
+    const std::size_t most_trimmed = room ? std::min<std::size_t>(kTrimBlocks, room->pages) : kTrimBlocks;
+    trimmed = log_.trim(*txn, oldest_lsn(layout, Lsn{head}), most_trimmed);
     // Only read by this process's due(), as a hint.
-    if (trimmed < kTrimBlocks) trimmed_epoch_.store(epoch, std::memory_order_relaxed);
+    if (trimmed < most_trimmed) trimmed_epoch_.store(epoch, std::memory_order_relaxed);
     bytes = head - flushed;
     bool forgot = false;
     if (bytes != 0) {
-      write_log(txn, log_, catalog_, live_, ring_, layout, Lsn{flushed}, Lsn{head});
+      write_log(*txn, log_, catalog_, live_, ring_, layout, Lsn{flushed}, Lsn{head});
     } else {
-      forgot = keep_forgotten(txn, catalog_, live_, layout);
+      forgot = keep_forgotten(*txn, catalog_, live_, layout);
     }
+    if (room) trimmed += give_back(*txn, room->log_pages);
     failpoint();
     if (bytes == 0 && trimmed == 0 && !forgot) return 0;
-    txn.commit();
+    txn->commit();
   }
   failpoint();
   publish(Lsn{head});
@@ -253,7 +385,7 @@ bool Flusher::due() const {
   if (uncommitted_.any()) return true;  // Of a transaction that runs, or of one that died and is to be settled.
   const std::uint64_t bytes = waiting();
   if (bytes == 0) return false;
-  if (bytes >= ring_.bytes() / 4) return true;
+  if (bytes >= ring_.bell_bytes()) return true;
   const std::int64_t since_us = steady_us() - live_.counters.last_flush_at_us.load(std::memory_order_relaxed);
   return since_us >= std::chrono::microseconds(interval_).count() / 2;
 }
@@ -321,7 +453,7 @@ Background::Next Flusher::work() {
   // Each for itself: a flush without room needs the upkeep to drop what has expired, and the other way round.
   attempt([&] { more |= chores_.upkeep(); });
   attempt([&] {
-    if (due()) more |= flush() == kTrimBlocks;
+    if (due()) more |= flush() >= kTrimBlocks;
   });
   attempt([&] {
     if (const auto now = Background::Clock::now(); now - reaped_ >= kReapInterval) {
@@ -333,7 +465,7 @@ Background::Next Flusher::work() {
   attempt([&] { chores_.report(); });
   // Producers ring when they see a quarter of the ring fill up. One that filled during the flush had been full before
   // as they saw it, and so is looked at here.
-  more |= waiting() >= ring_.bytes() / 4;
+  more |= waiting() >= ring_.bell_bytes();
   more &= trouble.empty() && !locked_out;
   note_trouble(trouble);
   const auto now = Background::Clock::now();

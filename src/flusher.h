@@ -27,6 +27,7 @@ namespace oncelog::internal {
 class Flusher {
  public:
   static constexpr std::size_t kTrimBlocks = 256;  // 16 MB a commit, so that deleting delays no flush for long.
+  static constexpr std::size_t kMostGivenBack = 16 * kTrimBlocks;  // Under a cap, where blocks are of a page or less.
 
   Flusher(const lmdb::Env& env, const Log& log, const Catalog& catalog, const Live& live, std::uint64_t hash_seed,
           std::chrono::milliseconds interval);
@@ -41,6 +42,8 @@ class Flusher {
     std::function<bool()> upkeep;      ///< One bounded round; whether there is more to do.
     std::function<void()> report;      ///< In looks too: takes microseconds.
     std::function<void()> reap;        ///< Seldom: gives back what dead processes have left.
+    std::function<bool()> drop_early;  ///< In a commit, under a cap: Upkeep::drop_early.
+    std::function<std::uint64_t(const lmdb::Txn&)> uncounted_pages;  ///< That a cap does not count.
   };
 
   /// Begins the background work, and ends it: nothing of it runs when stop() has returned. Error: io, when the system
@@ -62,11 +65,23 @@ class Flusher {
   /// Returns when everything below `target` is on disk. Throws what made the commit fail.
   void drive(Lsn target);
 
-  /// One commit now: what is accepted, and at most kTrimBlocks of expired blocks. Returns how many were deleted.
+  /// One commit now: what is accepted, and at most kTrimBlocks of expired blocks, more where a cap wants their room.
+  /// Returns how many were deleted: kTrimBlocks or more when there may be more to delete.
   std::size_t flush();
+
+  /// What a cap leaves to a commit.
+  struct Room {
+    bool enough;              // Free pages, for it and for one of all that may wait.
+    std::uint64_t pages;      // That it may take.
+    std::uint64_t log_pages;  // That the log may have after it, so that there will be enough for the next as well.
+  };
 
   // --- The steps of a commit, for who does one of its own under the gate, with its write transaction.
 
+  /// Before anything else, of a commit that is to write so many bytes of records: where a cap is in force, and they, or
+  /// all that may wait after them, might not find enough free pages, makes commits that only give pages back; then
+  /// `txn` is another one. Nothing without a cap.
+  std::optional<Room> make_room_under_cap(std::optional<lmdb::WriteTxn>& txn, std::uint64_t bytes);
   /// First: settles what a dead transaction has left, and returns up to where the log has everything.
   Lsn catch_up(const lmdb::WriteTxn& txn);
   /// Puts [from, to) into the log; see write_log.
@@ -77,6 +92,12 @@ class Flusher {
 
   /// Has a round of the background begin now.
   void ring_bell();
+
+  /// There is another cap: the background flushes, and obeys it.
+  void note_cap() {
+    trimmed_epoch_.store(~std::uint64_t{0}, std::memory_order_relaxed);  // Relaxed: a hint.
+    ring_bell();
+  }
 
   /// Throws the error that the last flush of this process failed with, if it did. One relaxed load when all is well.
   void throw_if_failed() {
@@ -130,6 +151,17 @@ class Flusher {
   std::size_t commit_or_make_room();
   bool make_room();
   std::size_t commit();
+  std::optional<Room> room_under_cap(const lmdb::WriteTxn& txn, std::uint64_t bytes);
+  std::uint64_t most_pages_of(std::uint64_t bytes) const;
+  /// Of the records that wait and are larger than a page.
+  struct Runs {
+    std::uint64_t pages = 0;
+    std::uint64_t longest = 1;
+  };
+  Runs waiting_runs() const;
+  bool wait_for_readers(std::optional<lmdb::WriteTxn>& txn, std::uint64_t snapshot);
+  std::size_t give_back(lmdb::WriteTxn& txn, std::uint64_t log_pages);
+  void write_something(lmdb::WriteTxn& txn) const;
   template <typename Done>
   bool lead_unless(Done done);
   std::size_t lead();
@@ -147,6 +179,10 @@ class Flusher {
 
   std::mutex leader_;                                            // Held by the one thread of this process that flushes.
   std::atomic<std::uint64_t> trimmed_epoch_{~std::uint64_t{0}};  // The layout at which nothing was left to delete.
+  // Under the gate.
+  std::optional<lmdb::FreeList> free_list_;
+  std::uint64_t longest_run_ = 1;  // Of pages for a record, so far.
+  std::uint64_t waited_for_ = 0;   // A snapshot whose end was waited for in vain.
 
   // Read by each mark.
   std::atomic<bool> failed_{false};

@@ -102,7 +102,7 @@ LeaseTable Live::leases() const {
 
 Ring Live::ring() const {
   auto* words = reinterpret_cast<std::atomic<std::uint64_t>*>(file_.data() + ring_offset());
-  return Ring(words, stamp_.extent, Lsn{header().ring_start}, header().marks);
+  return Ring(words, stamp_.extent, Lsn{header().ring_start}, header().marks, header().max_bytes);
 }
 
 FileStamp Live::stamp_for(FileKind kind, std::uint64_t number, std::uint64_t part, std::uint64_t extent,

@@ -101,6 +101,7 @@ class Live {
   static constexpr std::uint64_t kMinMaxBytes = std::uint64_t{1} << 20;
   static_assert(kMinRingBytes >= 16 * kMaxPlainRecordBytes &&
                 kMinRingBytes / Ring::kReserveShare >= kMaxRecordPrefixBytes);
+  static_assert(kMinMaxBytes / Ring::kCapShare >= kMinRingBytes);
   /// The ring begins on a page of its own.
   static std::size_t lease_bytes(std::uint32_t max_claims) {
     return (LeaseTable::bytes_for(max_claims) + 4095) / 4096 * 4096;

@@ -9,7 +9,9 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <charconv>
 #include <cstring>
+#include <string_view>
 
 #include "fork_generation.h"
 #include "lmdb_handles.h"
@@ -229,6 +231,25 @@ void Env::reader_check() const {
   assert_alive();
   unpin();
   check(code, "mdb_reader_check");
+}
+
+std::optional<std::uint64_t> Env::oldest_snapshot() const {
+  std::optional<std::uint64_t> oldest;
+  // A line for each reader, a heading before them: process, thread, and the commit or "-".
+  const auto line = [](const char* text, void* context) {
+    const std::string_view words(text);
+    const std::size_t last = words.find_last_of(' ') + 1;
+    std::uint64_t commit = 0;
+    if (std::from_chars(text + last, text + words.size(), commit).ec == std::errc{}) {
+      auto& found = *static_cast<std::optional<std::uint64_t>*>(context);
+      found = std::min(found.value_or(commit), commit);
+    }
+    return 0;
+  };
+  pin();
+  mdb_reader_list(env_, line, &oldest);
+  unpin();
+  return oldest;
 }
 
 std::uint64_t Env::used_bytes() const {

@@ -73,6 +73,9 @@ class Env {
   /// Frees the reader slots of processes that died, and locks this process's byte of lock.mdb again.
   void reader_check() const;
 
+  /// The oldest commit that a transaction of any process reads; nothing when none reads. Takes no lock.
+  std::optional<std::uint64_t> oldest_snapshot() const;
+
   /// Bytes of data.mdb up to its last used page.
   std::uint64_t used_bytes() const;
 

@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <mutex>
@@ -126,6 +127,40 @@ MDB_stat Txn::stat(MDB_dbi dbi) const {
   MDB_stat stat{};
   env_.check(mdb_stat(txn_, dbi, &stat), "mdb_stat");
   return stat;
+}
+
+std::uint64_t Txn::pages(MDB_dbi dbi) const {
+  const MDB_stat all = stat(dbi);
+  return all.ms_branch_pages + all.ms_leaf_pages + all.ms_overflow_pages;
+}
+
+FreeList::Pages FreeList::pages(std::optional<std::uint64_t> oldest_snapshot, std::uint64_t run) {
+  constexpr std::uint64_t kEntriesAPage = 60;  // LMDB looks into so many for each page of a run, then extends the file.
+  const ReadTxn::Active active(txn_);
+  const std::uint64_t newest = mdb_txn_id(txn_.get());
+  const std::uint64_t oldest = std::min(newest, oldest_snapshot.value_or(newest));
+  Pages pages;
+  std::vector<std::uint64_t> numbers;
+  std::uint64_t entries = 0;
+  MDB_cursor* const cursor = txn_.cursor();
+  for (auto entry = seek(txn_.env(), cursor, MDB_FIRST); entry; entry = seek(txn_.env(), cursor, MDB_NEXT)) {
+    if (entry->value.size() < sizeof(std::uint64_t)) continue;
+    std::vector<std::uint64_t> words(run > 1 ? entry->value.size() / sizeof(std::uint64_t) : 1);
+    std::memcpy(words.data(), entry->value.data(), words.size() * sizeof words[0]);
+    pages.all += words[0];
+    if (entry->key >= oldest) continue;
+    pages.usable += words[0];
+    if (++entries <= kEntriesAPage * run) numbers.insert(numbers.end(), words.begin() + 1, words.end());
+  }
+  std::ranges::sort(numbers);
+  std::uint64_t length = 0;
+  for (std::size_t i = 0; i < numbers.size(); ++i) {
+    ++length;
+    if (i + 1 != numbers.size() && numbers[i + 1] == numbers[i] + 1) continue;
+    pages.in_runs += length / run * run;
+    length = 0;
+  }
+  return pages;
 }
 
 WriteTxn::WriteTxn(const Env& env) : Txn(env) {

@@ -52,6 +52,8 @@ class Txn {
   /// The handle is for the life of the environment once the transaction, a WriteTxn, is committed.
   MDB_dbi open_table(const char* name, unsigned flags);
   MDB_stat stat(MDB_dbi dbi) const;
+  /// Of a table: branches, leaves, and those of large values.
+  std::uint64_t pages(MDB_dbi dbi) const;
 
   /// Ends a transaction that only reads; the tables that it has opened stay open, which else are closed with it.
   void keep_tables();
@@ -126,6 +128,26 @@ class ReadTxn : public Txn {
   std::uint64_t life_ = 0;
   // The pin, written by the thread that uses the transaction, read by a thread that quiesces.
   alignas(64) std::atomic<bool> active_{false};
+};
+
+/// LMDB's own list of free pages. Reading it takes a reader slot, which is kept, and a page for each five hundred of
+/// them.
+class FreeList {
+ public:
+  explicit FreeList(const Env& env) : txn_(env, kTable) {}
+
+  struct Pages {
+    std::uint64_t all = 0;
+    std::uint64_t usable = 0;   // By the next commit: no reader needs them. Not those that the newest one has freed.
+    std::uint64_t in_runs = 0;  // Usable for values of so many pages in a row.
+  };
+  /// `oldest_snapshot` is Env::oldest_snapshot(). The caller keeps others from committing. `run` is 1 or more.
+  Pages pages(std::optional<std::uint64_t> oldest_snapshot, std::uint64_t run);
+
+ private:
+  static constexpr MDB_dbi kTable = 0;  // A commit's number -> how many pages it has freed, and which.
+
+  ReadTxn txn_;
 };
 
 /// A cursor in a write transaction; must go before it.

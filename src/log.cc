@@ -50,11 +50,11 @@ std::span<std::byte> Log::append(lmdb::WriteTxn& txn, Lsn at, std::size_t bytes)
   return txn.reserve(dbi_, lmdb::to_val(at.value), bytes, MDB_APPEND);
 }
 
-std::size_t Log::trim(lmdb::WriteTxn& txn, Lsn limit, std::size_t most) const {
+std::size_t Log::trim(lmdb::WriteTxn& txn, Lsn limit, std::size_t most, const std::function<bool()>& enough) const {
   const auto log_end = end(txn);
   lmdb::Cursor cursor(txn, dbi_);
   std::size_t deleted = 0;
-  while (deleted < most) {
+  while (deleted < most && !enough()) {
     // MDB_FIRST again each time: after a deletion the cursor's position depends on the page it was on.
     const auto first = lmdb::seek(txn.env(), cursor.get(), MDB_FIRST);
     if (!first) break;

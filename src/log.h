@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 
 #include <oncelog/record.h>
@@ -23,7 +24,9 @@ class Log {
   MDB_dbi dbi() const { return dbi_; }
 
   /// The largest block: fills an overflow run of kBlockPages pages to the last byte.
-  static std::size_t max_block_bytes(const lmdb::Env& env) { return kBlockPages * env.page_bytes() - kRunHeaderBytes; }
+  static std::size_t max_block_bytes(const lmdb::Env& env, unsigned pages = kBlockPages) {
+    return pages * env.page_bytes() - kRunHeaderBytes;
+  }
 
   /// Where the log ends: the LSN after its last byte; nothing when it has no block.
   std::optional<Lsn> end(const lmdb::Txn& txn) const;
@@ -35,9 +38,15 @@ class Log {
   std::span<std::byte> append(lmdb::WriteTxn& txn, Lsn at, std::size_t bytes) const;
 
   /// Deletes up to `most` blocks that end at or below `limit`, oldest first; returns how many.
-  std::size_t trim(lmdb::WriteTxn& txn, Lsn limit, std::size_t most) const;
+  std::size_t trim(lmdb::WriteTxn& txn, Lsn limit, std::size_t most) const {
+    return trim(txn, limit, most, [] { return false; });
+  }
+  /// The same, until enough() says so.
+  std::size_t trim(lmdb::WriteTxn& txn, Lsn limit, std::size_t most, const std::function<bool()>& enough) const;
 
   std::uint64_t blocks(const lmdb::Txn& txn) const { return txn.stat(dbi_).ms_entries; }
+  /// Of data.mdb, the tree's own included.
+  std::uint64_t pages(const lmdb::Txn& txn) const { return txn.pages(dbi_); }
 
   struct Block {
     Lsn lsn;

@@ -44,7 +44,8 @@ void write_log(lmdb::WriteTxn& txn, const Log& log, const Catalog& catalog, cons
 
 void write_records(lmdb::WriteTxn& txn, const Log& log, const Catalog& catalog, const Ring& ring, const Layout& layout,
                    Lsn from, Lsn to, const std::function<void(std::span<std::byte> block, Lsn lsn)>& settle) {
-  const std::size_t max_block = Log::max_block_bytes(txn.env());
+  // Under a cap of a page each: any free page will do, however scattered they are.
+  const std::size_t max_block = Log::max_block_bytes(txn.env(), ring.capped() ? 1 : Log::kBlockPages);
   std::array<BucketGain, kMaxLiveBuckets> gains;
   unsigned bucket = 0;
   Lsn at = from;

@@ -22,7 +22,7 @@ Marked Engine::mark(ScopeKey scope, std::string_view id, const Attributes& attri
   check_may_wait(ack);
   check_id(id);
   const bool with_attributes = MarkPolicy::keeps(attributes) || attributes.sent_at.has_value();
-  if (with_attributes) check_attributes(attributes, live_->ring().reserve_bytes());
+  if (with_attributes) check_attributes(attributes, live_->ring());
   const Probe probe = probe_of(scope, id);
   Reader& mine = reader();
   const SampledTime time(mine.counters, Timed::mark);
@@ -50,7 +50,7 @@ void Engine::mark(ScopeKey scope, std::span<const std::string_view> ids, std::sp
   check_writable();
   check_may_wait(ack);
   for (const std::string_view id : ids) check_id(id);
-  for (const Attributes& given : attributes) check_attributes(given, live_->ring().reserve_bytes());
+  for (const Attributes& given : attributes) check_attributes(given, live_->ring());
   Reader& mine = reader();
   std::array<Probe, kChunk> probes;
   std::array<std::optional<Found>, kChunk> found;
@@ -222,7 +222,7 @@ Engine::Need Engine::prepare(const View& view, std::int64_t time_us, std::size_t
   const std::uint64_t head = live.marks.head.load(std::memory_order_relaxed);  // Relaxed: only written under this lock.
   // Acquire: pairs with the release by the flusher; it has read what is about to be written over.
   const std::uint64_t flushed = live.marks.flushed.load(std::memory_order_acquire);
-  if (head + bytes > flushed + ring.bytes() - (reserved ? 0 : ring.reserve_bytes())) return Need::flush;
+  if (head + bytes > flushed + ring.lent_bytes() - (reserved ? 0 : ring.reserve_bytes())) return Need::flush;
 
   const Layout& layout = view.layout;
   const auto change = [&](auto&& step) {
@@ -231,9 +231,8 @@ Engine::Need Engine::prepare(const View& view, std::int64_t time_us, std::size_t
     live.layout.publish(next);
     return Need::newer_view;
   };
-  const std::uint64_t max_bytes = live.max_bytes.load(std::memory_order_relaxed);
   if (layout.empty() || time_us >= layout.current().slice_end_us ||
-      rules_.slice_is_full(layout, Lsn{head}, max_bytes)) {
+      BucketRules::slice_is_full(layout, Lsn{head}, live.max_bytes.load(std::memory_order_relaxed))) {
     if (can_open_bucket(layout)) {
       return change([&](Layout& next) {
         open_bucket(next, rules_, Lsn{head}, time_us, live.marks.last_time_us.load(std::memory_order_relaxed),
@@ -243,7 +242,6 @@ Engine::Need Engine::prepare(const View& view, std::int64_t time_us, std::size_t
     // With all lanes taken and none to expire (the wall clock runs ahead of the boot clock) the bucket goes on beyond
     // its slice.
     const bool lane_can_be_had = free_lane(layout).has_value() || layout.sweeping != 0 ||
-                                 BucketRules::over_cap(layout, Lsn{head}, max_bytes) ||
                                  rules_.past_retention(layout.buckets[0].newest_us, clock_->retention_us());
     if (lane_can_be_had) return Need::bucket;
   }
@@ -330,14 +328,14 @@ Lsn Engine::append(Reader& reader, const View& view, const RecordDraft& draft, c
   return lsn;
 }
 
-/// Whether this process's background should have a round now: the ring has become a quarter full, or a table or filter
+/// Whether this process's background should have a round now: a quarter of what may wait does, or a table or filter
 /// has reached its plan.
 bool Engine::wants_bell(const View& view, Lsn head_before) const {
   const LiveHeader& live = live_->header();
   const std::uint64_t head = live.marks.head.load(std::memory_order_relaxed);  // Relaxed: hints, under the lock.
   const std::uint64_t flushed = live.marks.flushed.load(std::memory_order_relaxed);
-  const std::uint64_t quarter = live_->ring().bytes() / 4;
-  if (head >= flushed + quarter && head_before.value < flushed + quarter) return true;
+  const std::uint64_t enough = live_->ring().bell_bytes();
+  if (head >= flushed + enough && head_before.value < flushed + enough) return true;
   if (view.buckets.empty()) return false;
   const auto crossed = [&](std::uint64_t count, std::uint64_t plan) {
     return count >= plan && count < plan + 2 * kChunk;

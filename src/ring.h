@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstddef>
@@ -40,14 +41,28 @@ static_assert(sizeof(Watermarks) == 128);
 class Ring {
  public:
   /// `start` is the LSN at which this memory began; the ring never held anything below. `bytes` is a power of two.
-  Ring(std::atomic<std::uint64_t>* words, std::uint64_t bytes, Lsn start, Watermarks& marks)
-      : words_(words), bytes_(bytes), mask_(bytes / kRecordUnit - 1), start_(start), marks_(&marks) {}
+  /// `cap` is LiveHeader::max_bytes.
+  Ring(std::atomic<std::uint64_t>* words, std::uint64_t bytes, Lsn start, Watermarks& marks,
+       const std::atomic<std::uint64_t>& cap)
+      : words_(words), bytes_(bytes), mask_(bytes / kRecordUnit - 1), start_(start), marks_(&marks), cap_(&cap) {}
 
   std::uint64_t bytes() const { return bytes_; }
 
+  /// What may be accepted and not flushed, reserve included: all that the ring holds, and under a cap no more than one
+  /// commit can put into a data.mdb that is full, without making it larger.
+  std::uint64_t lent_bytes() const {
+    const std::uint64_t cap = cap_->load(std::memory_order_relaxed);  // Relaxed: see LiveHeader::max_bytes.
+    return cap == 0 ? bytes_ : std::min(bytes_, cap / kCapShare);
+  }
+  static constexpr std::uint64_t kCapShare = 16;
+  bool capped() const { return cap_->load(std::memory_order_relaxed) != 0; }  // Relaxed, as above.
+
   /// What only a transaction's records may take, so that it finds room although nobody can flush before it has ended.
-  std::uint64_t reserve_bytes() const { return bytes_ / kReserveShare; }
+  std::uint64_t reserve_bytes() const { return std::min(bytes_ / kReserveShare, lent_bytes() / 2); }
   static constexpr std::uint64_t kReserveShare = 8;
+
+  /// How much has to wait for a flush to begin at once.
+  std::uint64_t bell_bytes() const { return lent_bytes() / 4; }
 
   /// Writes a record at `at` (== head). The caller has made sure that at + size <= flushed + bytes().
   void write(Lsn at, std::span<const std::uint64_t> record) {
@@ -113,6 +128,7 @@ class Ring {
   std::uint64_t mask_;
   Lsn start_;
   Watermarks* marks_;
+  const std::atomic<std::uint64_t>* cap_;
 };
 
 }  // namespace oncelog::internal

@@ -99,8 +99,8 @@ struct TransactionBody {
   void check_size() const {
     if (const std::uint64_t most = engine.live_->ring().reserve_bytes(); bytes > most) {
       refuse(
-          fmt::format("the marks of one transaction take {} bytes or more; an eighth of ring_bytes, {}, is "
-                      "the most",
+          fmt::format("the marks of one transaction take {} bytes or more; {} is the most, an eighth of ring_bytes, "
+                      "and a thirty-second of max_bytes where that is less",
                       bytes, most));
     }
   }
@@ -267,15 +267,17 @@ void Engine::transact(const std::function<void(Transaction&)>& work) {
   if (live_->leases().header().token_epoch.load(std::memory_order_acquire) == 0) assign_token_epoch();
   const WriterGate gate(live_->header(), directory_);
   std::optional<lmdb::WriteTxn> txn(std::in_place, *env_);
+  flusher_->make_room_under_cap(txn, 0);
   Lsn flushed = flusher_->catch_up(*txn);
   // Others may fill the ring up to its reserve while the work is done, and nobody flushes it then; the reserve itself
   // is free once what a transaction that died has left in it is flushed.
-  if (const Lsn now = head(); now.value - flushed.value > live_->ring().bytes() / 2) {
+  if (const Lsn now = head(); now.value - flushed.value > live_->ring().lent_bytes() / 2) {
     flusher_->write(*txn, flushed, now);
     txn->commit();
     flusher_->publish(now);
     flushed = now;
     txn.emplace(*env_);
+    flusher_->make_room_under_cap(txn, 0);
   }
   // In a child that `work` has forked the transaction is the parent's.
   struct LeaveInChild {
@@ -339,7 +341,7 @@ bool Transaction::complete(Claim& claim, const Attributes& attributes) {
   body_.engine.check_usable();
   if (claim.engine_.get() != &body_.engine) internal::refuse("a transaction completes claims of its own store only");
   if (!claim) internal::refuse("a claim that is not held cannot be completed");
-  internal::check_attributes(claim.lease_->merged(attributes), body_.engine.live_->ring().reserve_bytes());
+  internal::check_attributes(claim.lease_->merged(attributes), body_.engine.live_->ring());
   body_.claimed_scopes.push_back(claim.lease_->lease.scope);  // First: once the lease is given nothing may fail.
   // Its lease may be over, but must not be taken from here on.
   if (!body_.engine.give_to_transaction(claim.lease_->lease)) {

@@ -19,8 +19,8 @@ bool Upkeep::update(Change change) {
 bool Upkeep::due() {
   if (clock_.wants_settling(rules_.retention_us) || known_since_to_settle()) return true;
   const auto view = views_.newest();
-  return oldest_is_past(view->layout) || over_cap(view->layout) || view->layout.sweeping != 0 || wants_table(*view) ||
-         wants_generation(*view) || wants_bucket(view->layout);
+  return oldest_is_past(view->layout) || view->layout.sweeping != 0 || wants_table(*view) || wants_generation(*view) ||
+         wants_bucket(view->layout);
 }
 
 bool Upkeep::tick() {
@@ -105,12 +105,6 @@ std::int64_t Upkeep::newest_us_of_oldest(const Layout& layout) const {
                                  : live_.marks.last_time_us.load(std::memory_order_acquire);
 }
 
-bool Upkeep::over_cap(const Layout& layout) const {
-  // Acquire: pairs with the release in Engine::append.
-  return BucketRules::over_cap(layout, Lsn{live_.marks.head.load(std::memory_order_acquire)},
-                               live_.max_bytes.load(std::memory_order_relaxed));
-}
-
 /// Follows a wall clock that has stayed where it jumped to, and takes back a known_since that lies in the future.
 void Upkeep::settle_clock() {
   const bool clock = clock_.wants_settling(rules_.retention_us);
@@ -131,24 +125,34 @@ bool Upkeep::known_since_to_settle() const {
 std::uint64_t Upkeep::drop_expired() {
   std::uint64_t dropped = 0;
   update([&](Layout& layout) {
-    while (oldest_is_past(layout) || over_cap(layout)) {
-      if (!oldest_is_past(layout)) HostCounters::add(live_.counters.early_drops, 1);
-      // Also for what is past its retention: by a clock that is set back later it may not be.
-      // Relaxed: written under the mutex alone. Release: before the layout that no longer has the bucket; pairs with
-      // the acquires of Engine::known_since and keep_forgotten.
-      // What is forgotten was processed before its bucket was closed, though a clock that was ahead may have stamped
-      // it.
-      const std::int64_t closed_us = layout.bucket_count > 1 ? layout.buckets[0].closed_us : clock_.stamp_us();
-      const std::int64_t newest_us = std::min({newest_us_of_oldest(layout), closed_us, clock_.stamp_us()});
-      const std::int64_t since_us = std::max(live_.known_since_us.load(std::memory_order_relaxed), newest_us + 1);
-      live_.known_since_us.store(since_us, std::memory_order_release);
-      drop_oldest(layout);
-      ++dropped;
-    }
-    if (dropped != 0) HostCounters::add(live_.counters.expired_buckets, dropped);
+    for (; oldest_is_past(layout); ++dropped) forget_oldest(layout);
     return dropped != 0;
   });
   return dropped;
+}
+
+bool Upkeep::drop_early() {
+  return update([&](Layout& layout) {
+    if (layout.bucket_count < 2) return false;
+    if (!oldest_is_past(layout)) HostCounters::add(live_.counters.early_drops, 1);
+    forget_oldest(layout);
+    return true;
+  });
+}
+
+/// Drops the oldest bucket, and says since when everything is known. Under the mutex.
+void Upkeep::forget_oldest(Layout& layout) {
+  // Also for what is past its retention: by a clock that is set back later it may not be.
+  // Relaxed: written under the mutex alone. Release: before the layout that no longer has the bucket; pairs with
+  // the acquires of Engine::known_since and keep_forgotten.
+  // What is forgotten was processed before its bucket was closed, though a clock that was ahead may have stamped
+  // it.
+  const std::int64_t closed_us = layout.bucket_count > 1 ? layout.buckets[0].closed_us : clock_.stamp_us();
+  const std::int64_t newest_us = std::min({newest_us_of_oldest(layout), closed_us, clock_.stamp_us()});
+  const std::int64_t since_us = std::max(live_.known_since_us.load(std::memory_order_relaxed), newest_us + 1);
+  live_.known_since_us.store(since_us, std::memory_order_release);
+  drop_oldest(layout);
+  HostCounters::add(live_.counters.expired_buckets, 1);
 }
 
 bool Upkeep::sweep() {
@@ -246,8 +250,8 @@ bool Upkeep::wants_bucket(const Layout& layout) const {
   if (layout.spare_bucket_slots != 0) return false;
   if (layout.empty()) return true;
   // Acquire: pairs with the release in Engine::append.
-  if (rules_.slice_is_full(layout, Lsn{live_.marks.head.load(std::memory_order_acquire)},
-                           live_.max_bytes.load(std::memory_order_relaxed)))
+  if (BucketRules::slice_is_full(layout, Lsn{live_.marks.head.load(std::memory_order_acquire)},
+                                 live_.max_bytes.load(std::memory_order_relaxed)))
     return true;
   // Time to make it in, but not so early that the current bucket's ids say nothing yet.
   const std::int64_t two_rounds_us = 2 * std::chrono::microseconds(flush_interval_).count();

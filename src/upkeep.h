@@ -40,6 +40,10 @@ class Upkeep {
   /// Drops and sweeps all that is past its retention; returns how many buckets.
   std::uint64_t expire();
 
+  /// Forgets the oldest bucket before its time, for who holds LMDB's write lock and needs its room. The current one
+  /// stays: false when it is the only one.
+  bool drop_early();
+
  private:
   static constexpr std::uint64_t kSweepLines = 1024;           // Under the mutex at a time: 64 KiB, some microseconds.
   static constexpr std::uint64_t kSweepLinesARound = 1 << 16;  // Under LMDB's write lock at a time: 4 MiB.
@@ -51,10 +55,10 @@ class Upkeep {
   bool met(Demand demand) const;
   bool oldest_is_past(const Layout& layout) const;
   std::int64_t newest_us_of_oldest(const Layout& layout) const;
-  bool over_cap(const Layout& layout) const;
   void settle_clock();
   bool known_since_to_settle() const;
   std::uint64_t drop_expired();
+  void forget_oldest(Layout& layout);
   bool sweep();
   void make_table(bool demanded);
   void make_generation();

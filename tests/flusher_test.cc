@@ -26,7 +26,7 @@ struct TestFlusher : Parts {
   /// Begins its background work, with nothing to do but to flush.
   void start(
       std::function<bool()> upkeep = [] { return false; }, std::function<void()> report = [] {}) {
-    flusher.start({[] { return false; }, std::move(upkeep), std::move(report), [] {}});
+    flusher.start({[] { return false; }, std::move(upkeep), std::move(report), [] {}, {}, {}});
   }
 
   Flusher flusher;

@@ -239,10 +239,10 @@ TEST_CASE("whatever a word of a killed process's shared memory says, every ackno
     damage.words(kTally, sizeof(LiveHeader), scaled(8, 64), 1);
   }
   SUBCASE("of the claims") {
-    damage.words(Live::kHeaderBytes, Live::kHeaderBytes + Live::lease_bytes(kOptions.max_claims), scaled(4, 32), 1);
+    damage.words(Live::kHeaderBytes, Live::kHeaderBytes + Live::lease_bytes(*kOptions.max_claims), scaled(4, 32), 1);
   }
   SUBCASE("of the ring, but for the record that it belongs to") {
-    const std::size_t ring = Live::kHeaderBytes + Live::lease_bytes(kOptions.max_claims);
+    const std::size_t ring = Live::kHeaderBytes + Live::lease_bytes(*kOptions.max_claims);
     damage.words(ring + damage.killed.word(kFlushedAt), ring + damage.killed.word(kHeadAt), scaled(4, 32), 1, 1);
   }
   MESSAGE(damage.rounds << " rounds");
@@ -251,7 +251,7 @@ TEST_CASE("whatever a word of a killed process's shared memory says, every ackno
 TEST_CASE("a page, or the whole header, of a killed process's shared memory is lost, and no acknowledged mark is") {
   Damage damage;
   const std::string& sound = damage.killed.live();
-  const std::size_t behind = Live::kHeaderBytes + Live::lease_bytes(kOptions.max_claims);
+  const std::size_t behind = Live::kHeaderBytes + Live::lease_bytes(*kOptions.max_claims);
   const auto without = [&](std::size_t begin, std::size_t bytes, const std::string& instead) {
     std::string live = sound;
     live.replace(begin, bytes, instead);

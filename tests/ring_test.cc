@@ -20,7 +20,7 @@ constexpr std::uint64_t kBytes = std::uint64_t{64} << 10;
 constexpr std::uint64_t kSeed = 5;
 
 struct TestRing {
-  explicit TestRing(Lsn start) : words(kBytes / kRecordUnit), ring(words.data(), kBytes, start, marks) {
+  explicit TestRing(Lsn start) : words(kBytes / kRecordUnit), ring(words.data(), kBytes, start, marks, cap) {
     marks.head = start.value;
     marks.writing = start.value;
     marks.flushed = start.value;
@@ -37,6 +37,7 @@ struct TestRing {
 
   std::vector<std::atomic<std::uint64_t>> words;
   Watermarks marks{};
+  std::atomic<std::uint64_t> cap = 0;
   Ring ring;
 };
 
@@ -156,4 +157,20 @@ TEST_CASE("readers beside a writer get whole records or none") {
   done.store(true, std::memory_order_release);
   for (std::thread& reader : readers) reader.join();
   CHECK(damaged.load() == 0);
+}
+
+TEST_CASE("under a cap a ring lends a sixteenth of it, half of that as the reserve, and never more than it has") {
+  TestRing test(Lsn{8});
+  CHECK(test.ring.lent_bytes() == kBytes);
+  CHECK(test.ring.reserve_bytes() == kBytes / 8);
+  CHECK(test.ring.bell_bytes() == kBytes / 4);
+  test.cap = 8 * kBytes;
+  CHECK(test.ring.lent_bytes() == kBytes / 2);
+  CHECK(test.ring.reserve_bytes() == kBytes / 8);
+  CHECK(test.ring.bell_bytes() == kBytes / 8);
+  test.cap = kBytes;
+  CHECK(test.ring.lent_bytes() == kBytes / 16);
+  CHECK(test.ring.reserve_bytes() == kBytes / 32);
+  test.cap = 1000 * kBytes;
+  CHECK(test.ring.lent_bytes() == kBytes);
 }
