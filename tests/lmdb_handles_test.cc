@@ -208,3 +208,32 @@ TEST_CASE("a file that lacks one page in use is damage, and is left as it is") {
   CHECK(error_code_of([&] { test.env.complete_file(); }) == ErrorCode::corrupt);
   CHECK(std::filesystem::file_size(test.dir / "data.mdb") == size - test.env.page_bytes());
 }
+
+TEST_CASE("the free list tells which pages the next commit can use: none of the newest one's, none that are read") {
+  TestEnv test;
+  const std::uint64_t one = 1;
+  test.put(one, std::string(20'000, 'a'));  // Five pages.
+  test.put(2, "b");
+  lmdb::FreeList list(test.env);
+  const auto pages = [&](std::uint64_t run = 1) { return list.pages(test.env.oldest_snapshot(), run); };
+  const auto usable_before = pages().usable;
+  std::optional<lmdb::Txn> reader(std::in_place, test.env, MDB_RDONLY);
+  const auto snapshot = mdb_txn_id(reader->get());
+  {
+    lmdb::WriteTxn txn(test.env);
+    REQUIRE(txn.del(test.dbi, lmdb::to_val(one)));
+    txn.commit();
+  }
+  CHECK(pages().all >= usable_before + 5);
+  test.put(3, "c");
+  test.put(4, "d");
+  CHECK(test.env.oldest_snapshot() == snapshot);
+  CHECK(pages().usable < 5);  // They are read.
+  CHECK(pages(5).in_runs == 0);
+  reader.reset();
+  CHECK_FALSE(test.env.oldest_snapshot());
+  CHECK(pages().usable >= 5);
+  CHECK(pages(5).in_runs >= 5);
+  CHECK(pages(100).in_runs == 0);
+  CHECK(pages().all > pages().usable);  // The newest commit's.
+}

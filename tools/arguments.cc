@@ -71,12 +71,14 @@ void add_making(CLI::App& command, StoreArguments& store) {
   add_duration(command, "--retention", store.retention, "how long an id stays a duplicate; 24h for a new store");
   command.add_option("--buckets", store.buckets, "time slices of the retention, 2 to 14; 8 for a new store");
   command.add_option("--expected-ids", store.expected_ids,
-                     "ids per retention, to size a new store; it grows by itself");
+                     "ids per retention, to size index and filter; they grow by themselves");
   add_duration(command, "--flush-interval", store.flush_interval, "the longest that a mark waits for its fsync; 50ms");
-  add_size(command, "--ring-bytes", store.ring_bytes, "shared memory for what is not on disk yet; 16M");
-  command.add_option("--max-claims", store.max_claims, "claims and locks that may be held at once; 32768");
+  add_size(command, "--ring-bytes", store.ring_bytes, "shared memory for what is not on disk yet; 16M for a new store");
+  command.add_option("--max-claims", store.max_claims,
+                     "claims and locks that may be held at once; 32768 for a new store");
   add_size(command, "--max-bytes", store.max_bytes,
-           "forget the oldest ids before their time when data.mdb would take more");
+           "the most that data.mdb may take: the oldest ids are forgotten before their time; kept in the store, 0 for "
+           "no cap");
 }
 
 void add_null(CLI::App& command, char& line_end, const std::string& help) {
