@@ -10,6 +10,7 @@
 
 #include "clock.h"
 #include "directory.h"
+#include "intact_record.h"
 #include "log_writer.h"
 #include "ring_salvage.h"
 #include "uncommitted.h"
@@ -420,10 +421,7 @@ Live Recovery::rebuild(const std::filesystem::path& live_dir, const Former* know
 
 /// The record at the beginning of `bytes`, compared with its checksum.
 std::pair<RecordView, MessageHash> Recovery::intact_record(lmdb::Bytes bytes, Lsn lsn) const {
-  if (const auto record = decode_record(bytes)) {
-    const MessageHash hash(MessageHash::scope_seed(identity.hash_seed, record->header.scope), record->id);
-    if (record->all_intact(lsn, hash.digest())) return {*record, hash};
-  }
+  if (const auto found = internal::intact_record(bytes, lsn, identity.hash_seed)) return *found;
   throw Error(ErrorCode::corrupt,
               fmt::format("{}: the record at LSN {} of data.mdb is damaged", env.path().string(), lsn.value),
               env.path());

@@ -16,6 +16,7 @@
 #include "buckets.h"
 #include "catalog.h"
 #include "directory.h"
+#include "intact_record.h"
 #include "leases.h"
 #include "live.h"
 #include "log.h"

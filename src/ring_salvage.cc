@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string>
 
+#include "intact_record.h"
 #include "message_hash.h"
 
 namespace oncelog::internal {
@@ -12,10 +13,8 @@ std::optional<RecordView> RingSalvage::record_at(Lsn at, Lsn limit) {
   if (at >= limit || !header.well_formed() || header.bytes() > limit.value - at.value) return std::nullopt;
   bytes_.resize(header.bytes());
   ring_.copy_stable(at, bytes_);
-  auto record = decode_record(bytes_);
-  if (!record) return std::nullopt;
-  const MessageHash hash(MessageHash::scope_seed(hash_seed_, record->header.scope), record->id);
-  return record->all_intact(at, hash.digest()) ? record : std::nullopt;
+  const auto found = intact_record(bytes_, at, hash_seed_);
+  return found ? std::optional(found->first) : std::nullopt;
 }
 
 Lsn RingSalvage::whole_until(Lsn from, Lsn limit) {

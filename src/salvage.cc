@@ -8,6 +8,7 @@
 #include <set>
 #include <utility>
 
+#include "intact_record.h"
 #include "log.h"
 #include "settings.h"
 

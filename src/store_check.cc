@@ -10,6 +10,7 @@
 
 #include "buckets.h"
 #include "directory.h"
+#include "intact_record.h"
 #include "leases.h"
 #include "log.h"
 #include "settings.h"
@@ -146,15 +147,6 @@ std::optional<std::vector<std::byte>> value_of(const lmdb::Pages& pages, const l
   std::vector<std::byte> value(static_cast<std::size_t>(entry.bytes));
   if (!pages.read(entry, 0, value, fault)) return std::nullopt;
   return value;
-}
-
-std::optional<std::pair<RecordView, MessageHash>> intact_record(std::span<const std::byte> bytes, Lsn lsn,
-                                                                std::uint64_t hash_seed) {
-  const auto record = decode_record(bytes);
-  if (!record) return std::nullopt;
-  const MessageHash hash(MessageHash::scope_seed(hash_seed, record->header.scope), record->id);
-  if (!record->all_intact(lsn, hash.digest())) return std::nullopt;
-  return std::pair{*record, hash};
 }
 
 std::size_t next_intact(std::span<const std::byte> block, std::size_t offset, Lsn lsn, std::uint64_t hash_seed) {

@@ -62,10 +62,6 @@ bool meta_intact(const lmdb::Pages& pages, const lmdb::TreeInfo& table);
 std::optional<std::vector<std::byte>> value_of(const lmdb::Pages& pages, const lmdb::TreeEntry& entry, std::size_t most,
                                                const lmdb::FaultVisitor& fault);
 
-/// The record at the beginning of `bytes` when it is whole and its checksums hold, and its hash.
-std::optional<std::pair<RecordView, MessageHash>> intact_record(std::span<const std::byte> bytes, Lsn lsn,
-                                                                std::uint64_t hash_seed);
-
 /// Where the next intact record begins, at or after `offset` of a block that begins at `block`; its size when there is
 /// none.
 std::size_t next_intact(std::span<const std::byte> block, std::size_t offset, Lsn lsn, std::uint64_t hash_seed);

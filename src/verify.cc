@@ -11,6 +11,7 @@
 #include "directory.h"
 #include "engine.h"
 #include "hint_check.h"
+#include "intact_record.h"
 #include "lmdb_snapshot.h"
 #include "open_lock.h"
 #include "registry.h"
