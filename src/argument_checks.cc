@@ -50,7 +50,7 @@ void check_option_ranges(const Options& options) {
   if (options.buckets && (*options.buckets < kMinBuckets || *options.buckets > kMaxBuckets)) {
     refuse(fmt::format("{} buckets are not within {} and {}", *options.buckets, kMinBuckets, kMaxBuckets));
   }
-  if (options.ring_bytes && !Settings::valid_ring_bytes(*options.ring_bytes)) {
+  if (options.ring_bytes && !Live::valid_ring_bytes(*options.ring_bytes)) {
     refuse(fmt::format("ring_bytes is {}, not a power of two from {} to {}", *options.ring_bytes, Live::kMinRingBytes,
                        Live::kMaxRingBytes));
   }
@@ -61,10 +61,10 @@ void check_option_ranges(const Options& options) {
     refuse(fmt::format("map_bytes is {}, not within {} and {}", options.map_bytes, kMinMapBytes, kMaxMapBytes));
   }
   if (options.max_readers == 0) refuse("max_readers is 0");
-  if (options.max_claims && !Settings::valid_max_claims(*options.max_claims)) {
+  if (options.max_claims && !Live::valid_max_claims(*options.max_claims)) {
     refuse(fmt::format("max_claims is {}, not within 1 and {}", *options.max_claims, LeaseTable::kMaxCapacity));
   }
-  if (options.max_bytes && !Settings::valid_max_bytes(*options.max_bytes)) {
+  if (options.max_bytes && !Live::valid_max_bytes(*options.max_bytes)) {
     refuse(fmt::format("max_bytes is {}, neither 0 nor {} or more", *options.max_bytes, Live::kMinMaxBytes));
   }
   if (options.flush_interval < milliseconds{1} || options.flush_interval > kMaxFlushInterval) {

@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <bit>
-
 namespace oncelog::internal {
 
 Live Live::create(const std::filesystem::path& path, const Birth& birth) {
@@ -49,8 +47,7 @@ std::optional<Live> Live::open_damaged(const std::filesystem::path& path, const 
   if (!file) return std::nullopt;
   for (const FileStamp& stamp : {load_stamp(file->data()), load_stamp(stamp_copy(*file))}) {
     if (stamp.sealed() && stamp.kind == FileKind::live && stamp.boot_id == boot_id && stamp.home == home &&
-        stamp.shape == kShape && stamp.extent >= kMinRingBytes && stamp.extent <= kMaxRingBytes &&
-        std::has_single_bit(stamp.extent) && stamp.part != 0 && stamp.part <= LeaseTable::kMaxCapacity &&
+        stamp.shape == kShape && valid_ring_bytes(stamp.extent) && valid_max_claims(stamp.part) &&
         stamp.file_bytes == file_bytes(stamp.part, stamp.extent) && stamp.file_bytes == file->size()) {
       return Live(std::move(*file), stamp);
     }
@@ -80,9 +77,7 @@ bool Live::consistent() const {
     return false;
   }
   // Relaxed: others may change it meanwhile.
-  if (const std::uint64_t cap = live.max_bytes.load(std::memory_order_relaxed); cap != 0 && cap < kMinMaxBytes) {
-    return false;
-  }
+  if (!valid_max_bytes(live.max_bytes.load(std::memory_order_relaxed))) return false;
   std::uint64_t epoch = 0;
   const Layout layout = live.layout.read(epoch);
   return layout.intact(epoch) && layout.well_formed();

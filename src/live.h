@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <bit>
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
@@ -102,6 +103,13 @@ class Live {
   static_assert(kMinRingBytes >= 16 * kMaxPlainRecordBytes &&
                 kMinRingBytes / Ring::kReserveShare >= kMaxRecordPrefixBytes);
   static_assert(kMinMaxBytes / Ring::kCapShare >= kMinRingBytes);
+  /// What Options may say, and so what may be read from a file.
+  static bool valid_ring_bytes(std::uint64_t bytes) {
+    return std::has_single_bit(bytes) && bytes >= kMinRingBytes && bytes <= kMaxRingBytes;
+  }
+  static bool valid_max_claims(std::uint64_t claims) { return claims != 0 && claims <= LeaseTable::kMaxCapacity; }
+  static bool valid_max_bytes(std::uint64_t bytes) { return bytes == 0 || bytes >= kMinMaxBytes; }
+
   /// The ring begins on a page of its own.
   static std::size_t lease_bytes(std::uint32_t max_claims) {
     return (LeaseTable::bytes_for(max_claims) + 4095) / 4096 * 4096;

@@ -1,6 +1,5 @@
 #include "settings.h"
 
-#include <bit>
 #include <type_traits>
 
 #include "live.h"
@@ -9,18 +8,6 @@ namespace oncelog::internal {
 
 using Number = Catalog::Number;
 
-bool Settings::valid_max_bytes(std::uint64_t bytes) {
-  return bytes == 0 || bytes >= Live::kMinMaxBytes;
-}
-
-bool Settings::valid_ring_bytes(std::uint64_t bytes) {
-  return std::has_single_bit(bytes) && bytes >= Live::kMinRingBytes && bytes <= Live::kMaxRingBytes;
-}
-
-bool Settings::valid_max_claims(std::uint64_t claims) {
-  return claims != 0 && claims <= LeaseTable::kMaxCapacity;
-}
-
 Settings Settings::stored(const Catalog& catalog, const lmdb::Txn& txn) {
   Settings settings;
   const auto take = [&](auto& value, Number which, bool (*valid)(std::uint64_t)) {
@@ -28,10 +15,10 @@ Settings Settings::stored(const Catalog& catalog, const lmdb::Txn& txn) {
     const std::uint64_t number = catalog.number(txn, which);
     if (number != 0 && valid(number)) value = static_cast<std::remove_reference_t<decltype(value)>>(number);
   };
-  take(settings.max_bytes, Number::max_bytes, valid_max_bytes);
+  take(settings.max_bytes, Number::max_bytes, Live::valid_max_bytes);
   take(settings.expected_ids, Number::expected_ids, valid_expected_ids);
-  take(settings.ring_bytes, Number::ring_bytes, valid_ring_bytes);
-  take(settings.max_claims, Number::max_claims, valid_max_claims);
+  take(settings.ring_bytes, Number::ring_bytes, Live::valid_ring_bytes);
+  take(settings.max_claims, Number::max_claims, Live::valid_max_claims);
   return settings;
 }
 

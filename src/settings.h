@@ -18,10 +18,7 @@ struct Settings {
   static constexpr std::array kNumbers{Catalog::Number::max_bytes, Catalog::Number::expected_ids,
                                        Catalog::Number::ring_bytes, Catalog::Number::max_claims};
 
-  static bool valid_max_bytes(std::uint64_t bytes);
   static bool valid_expected_ids(std::uint64_t ids) { return ids != 0 && ids <= kMaxExpectedIds; }
-  static bool valid_ring_bytes(std::uint64_t bytes);
-  static bool valid_max_claims(std::uint64_t claims);
 
   std::uint64_t max_bytes = 0;
   std::uint64_t expected_ids = kDefaultExpectedIds;
