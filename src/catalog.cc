@@ -9,9 +9,6 @@
 namespace oncelog::internal {
 namespace {
 
-constexpr std::string_view kIdentityKey = "identity";
-constexpr std::string_view kLiveDirKey = "live_dir";
-
 MDB_val text_val(std::string_view text) {
   return lmdb::to_val(lmdb::to_bytes(text));
 }

@@ -71,6 +71,10 @@ class Catalog {
   /// newer_format.
   Catalog(lmdb::Txn& txn, unsigned flags);
 
+  // Keys of the table `meta`, for those who read it page by page; for those of numbers see key_of.
+  static constexpr std::string_view kIdentityKey = "identity";
+  static constexpr std::string_view kLiveDirKey = "live_dir";
+
   /// Checks the checksum of the whole table `meta`. Throws Error::corrupt, newer_format.
   std::optional<StoreIdentity> identity(const lmdb::Txn& txn) const;
   void put_identity(lmdb::WriteTxn& txn, const StoreIdentity& identity) const;

@@ -134,7 +134,7 @@ std::optional<StoreIdentity> Salvage::identity() {
 
   std::optional<StoreIdentity> found;
   const auto consider = [&](const lmdb::TreeEntry& entry) {
-    if (found || entry.text() != "identity") return true;
+    if (found || entry.text() != Catalog::kIdentityKey) return true;
     const auto identity = stored_identity(entry.value, pages_.path());
     if (identity && fits(*identity)) found = identity;
     return true;
@@ -172,11 +172,11 @@ Salvage::Numbers Salvage::numbers() {
             for (const auto which : Settings::kNumbers) {
               if (number && entry.text() == Catalog::key_of(which)) numbers.settings.emplace(which, *number);
             }
-            if (entry.text() == "token_epoch" && number) {
+            if (entry.text() == Catalog::key_of(Catalog::Number::token_epoch) && number) {
               numbers.token_epoch = std::max(numbers.token_epoch.value_or(0), *number);
-            } else if (entry.text() == "known_since_us" && number) {
+            } else if (entry.text() == Catalog::key_of(Catalog::Number::known_since_us) && number) {
               numbers.known_since_us = std::max(numbers.known_since_us.value_or(0), *number);
-            } else if (entry.text() == "live_dir" && numbers.live_dir.empty()) {
+            } else if (entry.text() == Catalog::kLiveDirKey && numbers.live_dir.empty()) {
               numbers.live_dir.assign(reinterpret_cast<const char*>(entry.value.data()), entry.value.size());
             } else if (entry.text() == kGapsKey && numbers.gaps.empty()) {
               const auto bytes = value_of(pages_, entry, kMostMetaBytes, fault);

@@ -186,7 +186,8 @@ bool meta_intact(const lmdb::Pages& pages, const lmdb::TreeInfo& table) {
         } else if (entry.text() == MetaChecksum::kKey && value->size() == sizeof(std::uint64_t)) {
           stored = load<std::uint64_t>(*value);
         } else {
-          if (entry.text() == "identity" && value->size() >= sizeof version) version = load<std::uint32_t>(*value);
+          if (entry.text() == Catalog::kIdentityKey && value->size() >= sizeof version)
+            version = load<std::uint32_t>(*value);
           checksum.add(entry.text(), *value);
         }
         return intact;
@@ -287,16 +288,16 @@ void StoreCheck::tables(const lmdb::Pages& pages, const lmdb::Meta& meta) {
     pages.each(
         table->second,
         [&](const lmdb::TreeEntry& entry) {
-          if (entry.text() == "identity") {
+          if (entry.text() == Catalog::kIdentityKey) {
             identity_ = stored_identity(entry.value, pages.path());
-          } else if (entry.text() == "token_epoch") {
+          } else if (entry.text() == Catalog::key_of(Catalog::Number::token_epoch)) {
             if (const auto epoch = number(entry); epoch && *epoch >> (64 - LeaseTable::kEpochShift) != 0) {
               problems_.add(ProblemKind::number, page_name(entry.page),
                             fmt::format("the epoch of fencing tokens is {}, of 24 bits at most", *epoch),
                             "tokens are not larger than earlier ones: what they fence may be written by an old owner",
                             kRestoreOrRepair);
             }
-          } else if (entry.text() == "known_since_us") {
+          } else if (entry.text() == Catalog::key_of(Catalog::Number::known_since_us)) {
             if (const auto since = number(entry)) {
               known_since_us_ = static_cast<std::int64_t>(std::min<std::uint64_t>(*since, kMaxTimeUs));
               if (known_since_us_ > now_us_ + kClockSlackUs) {
@@ -388,7 +389,8 @@ void StoreCheck::read_known_since(const lmdb::Pages& pages, const lmdb::Meta& me
   pages.each(
       *table,
       [&](const lmdb::TreeEntry& entry) {
-        if (entry.text() == "known_since_us" && entry.value.size() == sizeof(std::uint64_t)) {
+        if (entry.text() == Catalog::key_of(Catalog::Number::known_since_us) &&
+            entry.value.size() == sizeof(std::uint64_t)) {
           known_since_us_ =
               static_cast<std::int64_t>(std::min<std::uint64_t>(load<std::uint64_t>(entry.value), kMaxTimeUs));
         }
