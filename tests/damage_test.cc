@@ -44,16 +44,6 @@ constexpr unsigned kEntries = 30;
 const Time kKnownSince = std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now()) - 1h;
 constexpr std::uint64_t kTokenEpoch = 7;
 
-bool long_mode() {
-  const char* scale = std::getenv("ONCELOG_TEST_SCALE");
-  return scale != nullptr && std::string_view(scale) == "long";
-}
-
-fs::path memory_directory() {
-  std::error_code none;
-  return fs::is_directory("/dev/shm", none) ? fs::path("/dev/shm") : fs::path();
-}
-
 /// Retention and buckets are those that the store says.
 const Options kOptions{.expected_ids = 1,
                        .flush_interval = 1h,

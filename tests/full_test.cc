@@ -52,6 +52,10 @@ bool mount_tmpfs(const std::filesystem::path& at, std::size_t bytes) {
   return ::mount("tmpfs", at.c_str(), "tmpfs", 0, ("size=" + std::to_string(bytes)).c_str()) == 0;
 }
 
+void grow(const std::filesystem::path& disk) {
+  expect(::mount(nullptr, disk.c_str(), nullptr, MS_REMOUNT, "size=64m") == 0, "the disk grows");
+}
+
 /// Runs `body` in a child with mounts of its own. Its checks are expect().
 void in_mount_namespace(const std::function<int()>& body) {
   const int end = wait_for(spawn([&] { return enter_mount_namespace() ? body() : kNotPermitted; }));
@@ -148,7 +152,7 @@ TEST_CASE("a disk that is full at creation is an error, and the store can be cre
     const auto path = disk / "store";
     expect_full([&] { Store::open(path, {}); });
     expect_full([&] { Store::open(path, {}); });
-    expect(::mount(nullptr, disk.c_str(), nullptr, MS_REMOUNT, "size=64m") == 0, "the disk grows");
+    grow(disk);
     const Scope scope = Store::open(path, {}).scope("orders");
     expect(scope.mark("a") == Verdict::fresh, "the store works");
     return 0;
@@ -166,7 +170,7 @@ TEST_CASE("a disk that is full to the last page at creation is an error, whateve
           [&] { Store::open(disk / "store", {.expected_ids = 1, .ring_bytes = 64 << 10, .max_claims = 1}); });
       created = !failure;
       expect(created || failure == ErrorCode::full, "there is room for it, or it fails as full");
-      expect(::mount(nullptr, disk.c_str(), nullptr, MS_REMOUNT, "size=64m") == 0, "the disk grows");
+      grow(disk);
       expect(Store::open(disk / "store", {.expected_ids = 1, .ring_bytes = 64 << 10, .max_claims = 1})
                      .scope("orders")
                      .mark("a") == Verdict::fresh,
@@ -185,10 +189,9 @@ TEST_CASE(
     const auto disk = dir / "disk";
     const auto memory = dir / "memory";
     if (!mount_tmpfs(disk, 3 << 20) || !mount_tmpfs(memory, 64 << 20)) return kNotPermitted;
-    fill_and_recover(
-        disk / "store", {.live_dir = memory, .expected_ids = 1, .flush_interval = 2ms, .ring_bytes = 256 << 10},
-        Fills::data,
-        [&] { expect(::mount(nullptr, disk.c_str(), nullptr, MS_REMOUNT, "size=64m") == 0, "the disk grows"); });
+    fill_and_recover(disk / "store",
+                     {.live_dir = memory, .expected_ids = 1, .flush_interval = 2ms, .ring_bytes = 256 << 10},
+                     Fills::data, [&] { grow(disk); });
     return 0;
   });
 }
@@ -214,7 +217,7 @@ TEST_CASE(
         if (!mount_tmpfs(disk, kib << 10)) return kNotPermitted;
         expect_full([&] { copy(disk / "copy"); });
         expect(std::filesystem::is_empty(disk), "nothing is left behind");
-        expect(::mount(nullptr, disk.c_str(), nullptr, MS_REMOUNT, "size=64m") == 0, "the disk grows");
+        grow(disk);
         copy(disk / "copy");
         const Scope scope = Store::open(disk / "copy", {}).scope("orders");
         for (int i = 0; i < kIds; ++i) expect(scope.contains(id_of(i)), "the copy has every id");
@@ -251,7 +254,7 @@ TEST_CASE("what is in the ring when a process closes on a full disk is flushed b
     const Options options{.live_dir = memory, .expected_ids = 1, .flush_interval = 2ms, .ring_bytes = 256 << 10};
     const int accepted = mark_until_full(Store::open(disk / "store", options).scope("orders"), 0, 1'000'000);
     expect_known(Store::open(disk / "store", options).scope("orders"), accepted);
-    expect(::mount(nullptr, disk.c_str(), nullptr, MS_REMOUNT, "size=64m") == 0, "the disk grows");
+    grow(disk);
     const Store store = Store::open(disk / "store", options);
     expect_known(store.scope("orders"), accepted);
     store.sync();

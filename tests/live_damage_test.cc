@@ -43,7 +43,7 @@ struct LastWords {
 /// another file of that name it would be another store.
 class KilledStore {
  public:
-  KilledStore() : dir_(std::filesystem::exists("/dev/shm") ? "/dev/shm" : "") {
+  KilledStore() : dir_(memory_directory()) {
     Shared<LastWords> words;
     const pid_t child = spawn([&] {
       const Store store = Store::open(path(), kOptions);

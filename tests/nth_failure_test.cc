@@ -398,9 +398,7 @@ enum class Ending {
 
 /// One run of a scenario in which the n-th call fails; false when there were less.
 bool run(const Scenario& scenario, Lack lack, unsigned nth, bool always, Ending ending) {
-  static const auto memory = std::filesystem::path("/dev/shm");
-  std::error_code none;
-  const TempDir dir(std::filesystem::is_directory(memory, none) ? memory : std::filesystem::path());
+  const TempDir dir(memory_directory());
   const auto path = dir / "store";
   const Shared<FakeHost> host;
   const Shared<Ledger> ledger;
@@ -447,11 +445,6 @@ bool run(const Scenario& scenario, Lack lack, unsigned nth, bool always, Ending 
                           << std::string(ledger->wrong));
   }
   return ledger->fired;
-}
-
-bool long_mode() {
-  const char* scale = std::getenv("ONCELOG_TEST_SCALE");
-  return scale != nullptr && std::string_view(scale) == "long";
 }
 
 /// All runs of a scenario.

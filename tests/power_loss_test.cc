@@ -38,11 +38,6 @@ constexpr std::size_t kMaxOps = 1 << 17;
 constexpr std::size_t kMaxBytes = std::size_t{256} << 20;
 constexpr std::size_t kNone = ~std::size_t{0};
 
-bool long_mode() {
-  const char* scale = std::getenv("ONCELOG_TEST_SCALE");
-  return scale != nullptr && std::string_view(scale) == "long";
-}
-
 enum class OpKind : std::uint8_t {
   create,        // `path` is a new, empty file.
   rename,        // `path` is `second` from now on, with all in it.
@@ -632,11 +627,6 @@ void check_after_boot(const fs::path& path, const Promises& promises) {
   const Store store = StoreAccess::open(path, options, host);
   expect(store.scope("orders").contains("after the boot"), "the store had gone on");
   expect(store.get("table", "after") == "the boot", "the transaction too");
-}
-
-fs::path memory_directory() {
-  std::error_code none;
-  return fs::is_directory("/dev/shm", none) ? fs::path("/dev/shm") : fs::path();
 }
 
 /// Runs the workload in a process of its own, with its n-th sync failing unless that is 0, and lets the power fail at

@@ -501,8 +501,7 @@ TEST_CASE("under a damaged header the ring is saved, claims are released, and th
     std::memset(static_cast<void*>(&parts.header()), 0xFF, Live::kHeaderBytes);
   }
   SUBCASE("and claims") {
-    std::memset(static_cast<void*>(&parts.header()), 0xFF,
-                Live::kHeaderBytes + Live::lease_bytes(kDefaultMaxClaims));
+    std::memset(static_cast<void*>(&parts.header()), 0xFF, Live::kHeaderBytes + Live::lease_bytes(kDefaultMaxClaims));
   }
   SUBCASE("and no bucket rows") {
     contradict_header(parts);

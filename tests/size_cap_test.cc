@@ -286,8 +286,7 @@ TEST_CASE("data.mdb is never larger than its cap, however small or large the com
   }
   CAPTURE(row.cap);
   CAPTURE(row.marks);
-  // Thousands of commits: where there is memory for them, no disk syncs them.
-  const TempDir dir(std::filesystem::is_directory("/dev/shm") ? "/dev/shm" : "");
+  const TempDir dir(memory_directory());  // Thousands of commits.
   Options options = capped(row.cap);
   options.flush_interval = 1h;
   const Store store = Store::open(dir / "store", options);

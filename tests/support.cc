@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <random>
+#include <string_view>
 
 #include "background.h"
 
@@ -102,9 +103,26 @@ std::string error_text_of(const std::function<void()>& call) {
   return {};
 }
 
-std::uint64_t scaled(std::uint64_t full, std::uint64_t small) {
+namespace {
+
+bool scale_is(std::string_view name) {
   const char* scale = std::getenv("ONCELOG_TEST_SCALE");
-  return scale != nullptr && std::string_view(scale) == "small" ? small : full;
+  return scale != nullptr && scale == name;
+}
+
+}  // namespace
+
+std::uint64_t scaled(std::uint64_t full, std::uint64_t small) {
+  return scale_is("small") ? small : full;
+}
+
+bool long_mode() {
+  return scale_is("long");
+}
+
+std::filesystem::path memory_directory() {
+  std::error_code none;
+  return std::filesystem::is_directory("/dev/shm", none) ? "/dev/shm" : "";
 }
 
 std::uint64_t test_seed() {

@@ -87,6 +87,13 @@ void wait_until(Condition condition) {
 /// Sizes of long tests: `full`, or `small` when ONCELOG_TEST_SCALE=small (as under sanitizers).
 std::uint64_t scaled(std::uint64_t full, std::uint64_t small);
 
+/// Whether ONCELOG_TEST_SCALE=long asks for the full size, which takes hours; see README.md.
+bool long_mode();
+
+/// For the files of tests that sync thousands of times: in memory where there is a place for them, so that no disk
+/// does; empty otherwise, as TempDir takes it.
+std::filesystem::path memory_directory();
+
 /// A seed for randomised tests: ONCELOG_TEST_SEED, or a random one. Print it on failure (doctest's CAPTURE).
 std::uint64_t test_seed();
 
