@@ -17,8 +17,8 @@ namespace oncelog::internal {
 ///
 ///   data.mdb   opening    exclusive, while a process opens or closes the store
 ///              users      shared by all who have it open; whoever gets it exclusively is alone
-///              process    one for each process id, exclusive: a second copy of this library in the process finds it
-///              taken pair       one for each possible lock.mdb, shared: all users have the same
+///              process    one for each process id, exclusive: a second copy of this library there finds it taken
+///              pair       one for each possible lock.mdb, shared: all users have the same
 ///   lock.mdb   pair       one for each possible data.mdb, shared: likewise
 ///
 /// Used by one thread at a time, in the order acquire, join, pair. A child of fork() holds nothing of it.

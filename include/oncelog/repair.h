@@ -57,8 +57,7 @@ struct RepairReport {
 ///  - scopes, with their numbers: one whose name is lost gets the name "lost-scope-N";
 ///  - entries of user tables. These bear no checksum: bytes of a value that have changed are not noticed;
 ///  - the identity: retention, buckets, the key of the checksums, and the store's id. So the new store takes the
-///  damaged
-///    one's place; do not use both;
+///    damaged one's place; do not use both;
 ///  - the epoch of fencing tokens, so that tokens keep growing. Claims and locks are not saved.
 ///
 /// Where a part of the log is lost, ids that were processed there are fresh again, unless the message says when it was
