@@ -341,7 +341,7 @@ Lsn Flusher::catch_up(const lmdb::WriteTxn& txn) {
   const Lsn log_end = log_.end(txn).value_or(Lsn{0});
   uncommitted_.settle(log_end);
   failpoint();
-  raise(live_.marks.flushed, log_end.value);
+  publish(log_end);
   return Lsn{live_.marks.flushed.load(std::memory_order_relaxed)};  // Relaxed: only raised under the gate.
 }
 
@@ -353,6 +353,7 @@ void Flusher::write(lmdb::WriteTxn& txn, Lsn from, Lsn to,
 
 void Flusher::publish(Lsn to) {
   raise(live_.marks.flushed, to.value);
+  raise(live_.marks.flushed_twin, to.value);
 }
 
 void Flusher::ring_bell() {

@@ -22,6 +22,7 @@ Live Live::create(const std::filesystem::path& path, const Birth& birth) {
   header.marks.head.store(birth.start.value, std::memory_order_relaxed);
   header.marks.writing.store(birth.start.value, std::memory_order_relaxed);
   header.marks.flushed.store(birth.start.value, std::memory_order_relaxed);
+  header.marks.flushed_twin.store(birth.start.value, std::memory_order_relaxed);
   FileStamp stamp;
   stamp.kind = FileKind::live;
   stamp.boot_id = birth.boot_id;

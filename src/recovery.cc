@@ -249,9 +249,12 @@ Recovery::Saved Recovery::save_ring(const Former& former) const {
   // Acquire: pair with the releases of producers and flushers, all dead or gone by now.
   const Lsn head{header.marks.head.load(std::memory_order_acquire)};
   const Lsn flushed{header.marks.flushed.load(std::memory_order_acquire)};
-  // A log that was replaced by an older one ends where the ring begins no more.
+  // A log that ends below what was flushed was replaced by an older one. What came after that is forgotten: with the
+  // marks of transactions alone their effects would be lost.
+  const bool is_older =
+      header.marks.flushed_twin.load(std::memory_order_relaxed) == flushed.value || !salvage.record_at(log_end, head);
   Lsn from = log_end;
-  if (!former.damaged && flushed > log_end && !salvage.record_at(log_end, head)) from = flushed;
+  if (!former.damaged && flushed > log_end && is_older) from = flushed;
   const bool bounded = !former.damaged && head >= log_end;
   const Lsn limit{bounded ? head.value : from.value + ring.bytes()};
   Saved saved;

@@ -29,6 +29,9 @@ struct Watermarks {
   std::atomic<std::int64_t> last_time_us;
   /// Everything below is on disk, in LMDB.
   alignas(64) std::atomic<std::uint64_t> flushed;
+  /// The same, stored after it: where they agree and the log ends below, the log was replaced by an older one; where
+  /// they do not, `flushed` may be damaged. Relaxed, as only Recovery reads it, when nobody else has the memory.
+  std::atomic<std::uint64_t> flushed_twin;
 };
 static_assert(sizeof(Watermarks) == 128);
 
