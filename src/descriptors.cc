@@ -59,6 +59,23 @@ DescriptorTable& table() {
 
 constexpr int kFirstOwn = 3;
 
+/// As open(2), while the standard streams are taken.
+Descriptor open_above_streams(const std::filesystem::path& path, int flags, mode_t mode) {
+  int fd = -1;
+  do {
+    fd = ::open(path.c_str(), flags | O_CLOEXEC, mode);
+  } while (fd < 0 && errno == EINTR);
+  const int error_number = errno;
+  Descriptor file(fd);
+  if (fd >= 0 && fd < kFirstOwn) {
+    // A stream was closed at this very moment.
+    file = Descriptor(::fcntl(fd, F_DUPFD_CLOEXEC, kFirstOwn));
+    return file;
+  }
+  errno = error_number;
+  return file;
+}
+
 }  // namespace
 
 Descriptor& Descriptor::operator=(Descriptor&& other) noexcept {
@@ -80,19 +97,7 @@ int Descriptor::release() noexcept {
 
 Descriptor open_descriptor(const std::filesystem::path& path, int flags, mode_t mode) {
   const StandardStreamsTaken taken;
-  int fd = -1;
-  do {
-    fd = ::open(path.c_str(), flags | O_CLOEXEC, mode);
-  } while (fd < 0 && errno == EINTR);
-  const int error_number = errno;
-  Descriptor file(fd);
-  if (fd >= 0 && fd < kFirstOwn) {
-    // A stream was closed at this very moment.
-    file = Descriptor(::fcntl(fd, F_DUPFD_CLOEXEC, kFirstOwn));
-    return file;
-  }
-  errno = error_number;
-  return file;
+  return open_above_streams(path, flags, mode);
 }
 
 StandardStreamsTaken::StandardStreamsTaken() {
@@ -122,10 +127,12 @@ void close_on_exec(int fd) noexcept {
 
 bool ParentsDescriptor::open(const std::filesystem::path& path, int flags, mode_t mode) {
   reset();
-  Descriptor file = open_descriptor(path, flags, mode);
-  if (!file) return false;
+  const StandardStreamsTaken taken;
   DescriptorTable& all = table();
+  // From before the file is opened: a child that is forked in between would not know what to close.
   const std::lock_guard guard(all.mutex);
+  Descriptor file = open_above_streams(path, flags, mode);
+  if (!file) return false;
   fd_ = file.release();
   next_ = all.first;
   if (next_ != nullptr) next_->previous_ = this;

@@ -9,8 +9,8 @@ namespace oncelog::internal {
 /// The process's file descriptors as this library opens them: close-on-exec, so that no child inherits a store, and
 /// never 0, 1 or 2, so that a process that has closed its standard streams does not write its warnings into one.
 ///
-/// Thread safety: all of it, from any thread; a lock is held for moments, also while the process forks. Cost: three
-/// system calls beside each open.
+/// Thread safety: all of it, from any thread; a lock is held for moments, also while the process forks, and while a
+/// ParentsDescriptor's file is opened. Cost: three system calls beside each open.
 
 /// Owns a descriptor, and closes it. Movable.
 class Descriptor {

@@ -2,11 +2,14 @@
 
 #include <fcntl.h>
 #include <spawn.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "shared.h"
@@ -128,4 +131,34 @@ TEST_CASE("a child of fork() has none of its parent's descriptors, and its paren
   first.reset();
   CHECK(::fcntl(fds[0], F_GETFD) == -1);
   CHECK(::fcntl(fds[1], F_GETFD) != -1);
+}
+
+TEST_CASE("a child that is forked while a file is being opened does not have it either") {
+  const TempDir dir;
+  const std::string path = dir / "file";
+  { REQUIRE(open_descriptor(path, O_RDWR | O_CREAT, 0600)); }
+  std::atomic<bool> stop{false};
+  std::thread opening([&] {
+    while (!stop.load()) {
+      ParentsDescriptor file;
+      file.open(path, O_RDWR);
+    }
+  });
+  int inherited = 0;
+  for (int i = 0; i < 200; ++i) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      struct stat file {};
+      struct stat opened {};
+      ::stat(path.c_str(), &file);
+      for (int fd = 3; fd < 64; ++fd) {
+        if (::fstat(fd, &opened) == 0 && opened.st_dev == file.st_dev && opened.st_ino == file.st_ino) ::_exit(1);
+      }
+      ::_exit(0);
+    }
+    inherited += wait_for(child);
+  }
+  stop.store(true);
+  opening.join();
+  CHECK(inherited == 0);
 }
