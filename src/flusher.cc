@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <new>
 #include <thread>
+#include <utility>
 
 #include "buckets.h"
 #include "failpoint.h"
@@ -25,6 +27,15 @@ constexpr std::chrono::milliseconds kLockPatience{5};
 constexpr unsigned kPatientRounds = 4;
 constexpr std::chrono::milliseconds kRetryInterval{100};
 constexpr std::chrono::microseconds kForever = std::chrono::hours{1};
+
+/// What it says; where there is no memory for that, a text that takes none.
+std::string text_of(const std::exception& error) noexcept {
+  try {
+    return error.what();
+  } catch (const std::bad_alloc&) {
+    return "out of memory";
+  }
+}
 
 /// Raises a watermark; a slower thread must not lower it again. Release: pairs with the acquires of `flushed`.
 void raise(std::atomic<std::uint64_t>& mark, std::uint64_t value) {
@@ -412,9 +423,9 @@ Background::Next Flusher::look() {
     soon = found && !left_over_;
     left_over_ = found;
   } catch (const std::exception& error) {
-    trouble = error.what();
+    trouble = text_of(error);
   }
-  note_trouble(trouble);
+  note_trouble(std::move(trouble));
   if (wake) {
     left_over_.reset();
     marks_.exchange(Marks::seen, std::memory_order_seq_cst);  // As in note_mark.
@@ -448,7 +459,7 @@ Background::Next Flusher::work() {
     } catch (const LockTimeout&) {
       locked_out = true;
     } catch (const std::exception& error) {  // Also out of memory: nothing may end the thread.
-      trouble = error.what();
+      trouble = text_of(error);
     }
   };
   // Each for itself: a flush without room needs the upkeep to drop what has expired, and the other way round.
@@ -467,8 +478,9 @@ Background::Next Flusher::work() {
   // Producers ring when they see a quarter of the ring fill up. One that filled during the flush had been full before
   // as they saw it, and so is looked at here.
   more |= waiting() >= ring_.bell_bytes();
-  more &= trouble.empty() && !locked_out;
-  note_trouble(trouble);
+  const bool untroubled = trouble.empty();
+  more &= untroubled && !locked_out;
+  note_trouble(std::move(trouble));
   const auto now = Background::Clock::now();
   if (locked_out) {
     const std::chrono::milliseconds retry{std::int64_t{1} << std::min(locked_out_++, 16U)};
@@ -476,7 +488,7 @@ Background::Next Flusher::work() {
   }
   locked_out_ = 0;
   if (more) return Background::Next::at(now);
-  if (trouble.empty() && may_sleep(own_marks)) {
+  if (untroubled && may_sleep(own_marks)) {
     Marks none = Marks::none;
     if (marks_.compare_exchange_strong(none, Marks::asleep, std::memory_order_seq_cst)) return next_look();
   }
@@ -518,9 +530,9 @@ void Flusher::remember(const Error* error) {
   failed_.store(error != nullptr, std::memory_order_relaxed);  // The error itself is under the mutex.
 }
 
-void Flusher::note_trouble(const std::string& what) {
+void Flusher::note_trouble(std::string what) {
   const std::lock_guard guard(error_mutex_);
-  trouble_ = what;
+  trouble_ = std::move(what);
 }
 
 /// For a caller that is refused: the flush is tried again soon, also when the background has fallen asleep.

@@ -166,7 +166,7 @@ class Flusher {
   bool lead_unless(Done done);
   std::size_t lead();
   void remember(const Error* error);
-  void note_trouble(const std::string& what);
+  void note_trouble(std::string what);
   void throw_failure();
 
   const lmdb::Env& env_;

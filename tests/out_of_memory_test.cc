@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "flusher.h"
+#include "parts.h"
 #include "support.h"
 
 using namespace oncelog;
@@ -258,4 +260,24 @@ TEST_CASE("a store closes, and what was marked is there when it is opened again,
         CHECK(scope->contains(id_of(run)));
         CHECK(store->claims().size() == 1);
       });
+}
+
+TEST_CASE("the background outlives an error that there is no memory to note") {
+  Parts parts;
+  parts.open();
+  internal::Flusher flusher(parts.tables.env, *parts.tables.log, *parts.tables.catalog, *parts.live,
+                            parts.identity.hash_seed, 1ms);
+  const Error error(ErrorCode::io, std::string(kLarge, 'x'));
+  std::atomic<int> rounds{0};
+  flusher.start({[] { return false; },
+                 [&]() -> bool {
+                   rounds.fetch_add(1);
+                   fails_from.store(kLarge);
+                   throw Error(error);
+                 },
+                 [] {}, [] {}});
+  wait_until([&] { return rounds.load() >= 3; });
+  flusher.stop();
+  fails_from.store(0);
+  CHECK(flusher.last_error() == "out of memory");
 }
