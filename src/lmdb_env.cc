@@ -27,10 +27,10 @@ constexpr std::uint64_t kGranule = std::uint64_t{64} << 10;  // A multiple of ev
 /// How long a change waits for transactions of this process to end. Look-ups end within microseconds; what goes on for
 /// longer is a user's function, and then others must not stand still for it.
 constexpr milliseconds kPatience{1000};
-/// The same for more room, which can be done without for a while, or which the last transaction has lacked. Look-ups
-/// wait meanwhile, so after one in vain the next one comes when kGrowthPause times as long has passed.
-constexpr milliseconds kGrowthPatience{10};
-constexpr milliseconds kFullPatience{100};
+/// The same for more room that is not yet wanted badly.
+constexpr milliseconds kShortPatience{10};
+/// Look-ups wait meanwhile. So after a wait for more room in vain the next one comes when so many times as long has
+/// passed.
 constexpr int kGrowthPause = 10;
 /// How long after a change that could not be made it is tried again, so that not every call waits for it.
 constexpr milliseconds kRetryInterval{100};
@@ -506,15 +506,24 @@ void Env::prepare_to_write() const {
   const bool was_full = map_was_full_.load(std::memory_order_relaxed);
   if (!was_full && used <= reserve_ / 2) return;
   const bool urgent = was_full || used > reserve_ - reserve_ / 8;
-  const bool patient = Clock::now() >= next_growth_;
-  if (!urgent && !patient) return;
+  const auto now = Clock::now();
+  milliseconds patience{0};
+  if (urgent && now >= next_urgent_growth_) {
+    patience = kPatience;
+  } else if (now >= next_growth_) {
+    patience = kShortPatience;
+  } else if (!urgent) {
+    return;
+  }
   const std::uint64_t wanted = std::min(map_bytes_, std::max(2 * reserve_, reserve_for(used)));
-  const milliseconds patience = !patient ? milliseconds{0} : was_full ? kFullPatience : kGrowthPatience;
   // Where it cannot be had now there may be room enough; if not, the transaction says so.
   bool mapped = false;
   quiesce(lock, patience, [&] { mapped = map(wanted); });
-  if (mapped) map_was_full_.store(false, std::memory_order_relaxed);
-  if (!mapped && patient) next_growth_ = Clock::now() + kGrowthPause * patience;
+  if (mapped) {
+    map_was_full_.store(false, std::memory_order_relaxed);
+  } else if (patience.count() != 0) {
+    (patience == kPatience ? next_urgent_growth_ : next_growth_) = Clock::now() + kGrowthPause * patience;
+  }
 }
 
 /// Maps data.mdb at another size; without a pin. Parked transactions stay: they look for the map when they are renewed.

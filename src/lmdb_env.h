@@ -179,8 +179,9 @@ class Env {
   mutable std::vector<ReadTxn*> readers_;
   mutable std::vector<Table> tables_;
   mutable std::uint64_t reserve_ = 0;
-  mutable Clock::time_point next_growth_{};
-  mutable std::optional<Error> down_;  // Why it could not be opened, or made quiet for that.
+  mutable Clock::time_point next_growth_{};         // When more room is next waited for,
+  mutable Clock::time_point next_urgent_growth_{};  // and when for long.
+  mutable std::optional<Error> down_;               // Why it could not be opened, or made quiet for that.
   mutable Clock::time_point next_try_{};
 
   mutable std::atomic<bool> map_was_full_{false};  // Hints, relaxed.
