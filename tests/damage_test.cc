@@ -395,7 +395,7 @@ void report(const Plan& plan, const std::vector<Result>& results,
     ++row[1][static_cast<std::size_t>(results[at].opened)];
   }
   for (const auto& [region, row] : table) {
-    for (const std::size_t who : {0, 1}) {
+    for (const std::size_t who : {0U, 1U}) {
       std::string line = region + (who == 0 ? ", verify:" : ", opened:");
       for (std::size_t i = 1; i < kOutcomes; ++i) {
         if (row[who][i] != 0) line += " " + std::to_string(row[who][i]) + " " + kOutcomeNames[i] + ";";

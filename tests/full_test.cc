@@ -211,14 +211,14 @@ TEST_CASE(
       {"restore", [&](const auto& to) { restore(dir / "backup", to); }},
       {"repair", [&](const auto& to) { repair(dir / "store", to); }}};
   in_mount_namespace([&] {
-    for (const auto& [name, copy] : copies) {
-      const auto disk = dir / ("disk-" + name);
-      for (const std::size_t kib : {4, 32, 256, 900}) {
+    for (const auto& copy : copies) {
+      const auto disk = dir / ("disk-" + copy.first);
+      for (const std::size_t kib : {4U, 32U, 256U, 900U}) {
         if (!mount_tmpfs(disk, kib << 10)) return kNotPermitted;
-        expect_full([&] { copy(disk / "copy"); });
+        expect_full([&] { copy.second(disk / "copy"); });
         expect(std::filesystem::is_empty(disk), "nothing is left behind");
         grow(disk);
-        copy(disk / "copy");
+        copy.second(disk / "copy");
         const Scope scope = Store::open(disk / "copy", {}).scope("orders");
         for (int i = 0; i < kIds; ++i) expect(scope.contains(id_of(i)), "the copy has every id");
         ::umount2(disk.c_str(), MNT_DETACH);

@@ -269,13 +269,15 @@ TEST_CASE("the background outlives an error that there is no memory to note") {
                             parts.identity.hash_seed, 1ms);
   const Error error(ErrorCode::io, std::string(kLarge, 'x'));
   std::atomic<int> rounds{0};
-  flusher.start({[] { return false; },
-                 [&]() -> bool {
-                   rounds.fetch_add(1);
-                   fails_from.store(kLarge);
-                   throw Error(error);
-                 },
-                 [] {}, [] {}});
+  internal::Flusher::Chores chores;
+  chores.upkeep_due = [] { return false; };
+  chores.upkeep = [&]() -> bool {
+    rounds.fetch_add(1);
+    fails_from.store(kLarge);
+    throw Error(error);
+  };
+  chores.report = chores.reap = [] {};
+  flusher.start(std::move(chores));
   wait_until([&] { return rounds.load() >= 3; });
   flusher.stop();
   fails_from.store(0);
