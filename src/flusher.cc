@@ -37,6 +37,11 @@ std::string text_of(const std::exception& error) noexcept {
   }
 }
 
+/// The number of the commit that the transaction comes after.
+std::uint64_t newest_commit(const lmdb::WriteTxn& txn) {
+  return mdb_txn_id(txn.get()) - 1;
+}
+
 /// Raises a watermark; a slower thread must not lower it again. Release: pairs with the acquires of `flushed`.
 void raise(std::atomic<std::uint64_t>& mark, std::uint64_t value) {
   std::uint64_t before = mark.load(std::memory_order_relaxed);
@@ -197,7 +202,9 @@ std::optional<Flusher::Room> Flusher::room_under_cap(const lmdb::WriteTxn& txn, 
     if (bytes == 0) runs = {2 * longest_run_, longest_run_};
   }
   if (!free_list_) free_list_.emplace(env_);
-  const auto free = free_list_->pages(env_.oldest_snapshot(), runs.longest);
+  const auto oldest = env_.oldest_snapshot();
+  const bool pinned = oldest && *oldest < newest_commit(txn);
+  const auto free = free_list_->pages(oldest, runs.longest);
   // What this one frees the next one cannot use yet: it is about as much as it takes.
   const std::uint64_t kept_free = later + 2 * now;
   // Not into pages that user tables have given back either: they may want them again.
@@ -205,8 +212,10 @@ std::optional<Flusher::Room> Flusher::room_under_cap(const lmdb::WriteTxn& txn, 
   const std::uint64_t log_pages =
       std::min(less(log_now + free.all + growth, kept_free), less(capped, kept_free + most_pages_of(0)));
   if (runs.longest > 1 && free.in_runs < runs.pages && growth < runs.pages + now) {
-    // There are free pages, but not in a row: those of the next slice are.
-    return Room{false, now, std::min(log_pages, less(log_now, capped / BucketRules::kSlicesOfCap))};
+    // There are free pages, but not in a row: those of the next slice are. While a reader pins what is freed they could
+    // not be used either, and commit after commit would forget another slice for nothing.
+    const std::uint64_t without_slice = less(log_now, capped / BucketRules::kSlicesOfCap);
+    return Room{false, now, pinned ? log_pages : std::min(log_pages, without_slice)};
   }
   return Room{free.usable + growth >= now + later, now, log_pages};
 }
@@ -216,8 +225,7 @@ std::optional<Flusher::Room> Flusher::make_room_under_cap(std::optional<lmdb::Wr
   for (unsigned round = 0;; ++round) {
     const auto room = room_under_cap(*txn, bytes);
     if (!room || room->enough || round == kMostRounds) return room;
-    const std::uint64_t newest = mdb_txn_id(txn->get()) - 1;
-    if (const auto oldest = env_.oldest_snapshot(); oldest && *oldest < newest) {
+    if (const auto oldest = env_.oldest_snapshot(); oldest && *oldest < newest_commit(*txn)) {
       // What is free is pinned: neither forgetting more nor another commit helps before that is over.
       if (!wait_for_readers(txn, *oldest)) return room;
       continue;

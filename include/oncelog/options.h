@@ -82,9 +82,9 @@ struct Options {
   ///
   /// User tables are not counted. The file never shrinks: one that is larger already stays as large (a backup is a
   /// compact copy). While somebody reads for long (a scan, a backup, a reader that was stopped), the pages that are
-  /// freed meanwhile cannot be used again, so that the file may grow beyond the cap by about what is marked until that
-  /// ends. A thirty-second of the cap is the most that waits for the disk, and the most that a result, or the marks of
-  /// one transaction, may take.
+  /// freed meanwhile cannot be used again, so that the file may grow beyond the cap by what is marked, and by about
+  /// 24 KiB for each commit, until that ends. A thirty-second of the cap is the most that waits for the disk, and the
+  /// most that a result, or the marks of one transaction, may take.
   std::optional<std::uint64_t> max_bytes = std::nullopt;
 
   // --- Performance. None of these is needed for correctness. flush_interval, map_bytes and max_readers are those of a
