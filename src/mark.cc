@@ -222,7 +222,17 @@ Engine::Need Engine::prepare(const View& view, std::int64_t time_us, std::size_t
   const std::uint64_t head = live.marks.head.load(std::memory_order_relaxed);  // Relaxed: only written under this lock.
   // Acquire: pairs with the release by the flusher; it has read what is about to be written over.
   const std::uint64_t flushed = live.marks.flushed.load(std::memory_order_acquire);
-  if (head + bytes > flushed + ring.lent_bytes() - (reserved ? 0 : ring.reserve_bytes())) return Need::flush;
+  const std::uint64_t room = ring.room_bytes(reserved);
+  if (head + bytes > flushed + room) {
+    if (bytes <= room) return Need::flush;
+    // No flush makes room for what check_attributes found small enough before the cap was lowered.
+    throw Error(
+        ErrorCode::invalid_argument,
+        fmt::format("{}: a record of {} bytes is too large for the max_bytes that the store was given meanwhile; "
+                    "open it with a larger one",
+                    directory_.string(), bytes),
+        directory_);
+  }
 
   const Layout& layout = view.layout;
   const auto change = [&](auto&& step) {

@@ -61,8 +61,15 @@ class Ring {
   bool capped() const { return cap_->load(std::memory_order_relaxed) != 0; }  // Relaxed, as above.
 
   /// What only a transaction's records may take, so that it finds room although nobody can flush before it has ended.
-  std::uint64_t reserve_bytes() const { return std::min(bytes_ / kReserveShare, lent_bytes() / 2); }
+  std::uint64_t reserve_bytes() const { return reserve_of(lent_bytes()); }
   static constexpr std::uint64_t kReserveShare = 8;
+
+  /// What may be accepted and not flushed: all that is lent for a transaction's records, and all but the reserve for
+  /// others. Of one reading of the cap, which another process may change at any time.
+  std::uint64_t room_bytes(bool reserved) const {
+    const std::uint64_t lent = lent_bytes();
+    return reserved ? lent : lent - reserve_of(lent);
+  }
 
   /// How much has to wait for a flush to begin at once.
   std::uint64_t bell_bytes() const { return lent_bytes() / 4; }
@@ -126,6 +133,8 @@ class Ring {
   }
 
  private:
+  std::uint64_t reserve_of(std::uint64_t lent) const { return std::min(bytes_ / kReserveShare, lent / 2); }
+
   std::atomic<std::uint64_t>* words_;
   std::uint64_t bytes_;
   std::uint64_t mask_;

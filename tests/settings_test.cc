@@ -1,6 +1,11 @@
 #include "settings.h"
 
+#include <signal.h>
+
+#include <fstream>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include <oncelog/backup.h>
 #include <oncelog/repair.h>
@@ -156,6 +161,51 @@ TEST_CASE("a process that was opened without a cap obeys the one of another, and
         expect(live_bytes(free) > 2 * kMiB, "all of it");
       });
   CHECK(Store::open(dir / "store", {.read_only = true}).metrics().max_bytes == 0);
+}
+
+TEST_CASE("a mark is refused when a process that lowers the cap meanwhile leaves no room that could ever hold it") {
+  const TempDir dir;
+  const std::string result(512 << 10, 'r');
+  const std::size_t marks = 2 * kDefaultRingBytes / result.size();  // More than the ring takes before a flush.
+  struct Signals {
+    std::atomic<bool> done = false;
+    std::atomic<bool> refused = false;
+  };
+  const Shared<Signals> signals;
+  const pid_t child = spawn([&]() -> int {
+    const Store store = Store::open(dir / "store");
+    const Scope scope = store.scope("s");
+    std::vector<std::string> ids;
+    for (std::size_t i = 0; i < marks; ++i) ids.push_back(id_of(i));
+    const std::vector<std::string_view> views(ids.begin(), ids.end());
+    const std::vector<Attributes> attributes(marks, Attributes{.result = result});
+    std::vector<Marked> marked(marks);
+    std::thread marker;
+    // Nobody flushes before the transaction's end.
+    store.transact([&](Transaction&) {
+      marker = std::thread([&] {
+        signals->refused =
+            error_code_of([&] { scope.mark(views, attributes, marked, Ack::host); }) == ErrorCode::invalid_argument;
+        signals->done = true;
+      });
+      expect(holds_soon([&] { return store.metrics().head.value > kDefaultRingBytes / 2; }), "marks");
+      // As if another process had set it: one that could wait for the transaction's end.
+      const std::uint64_t cap = kMiB;
+      std::fstream live(dir / "store/live", std::ios::in | std::ios::out | std::ios::binary);
+      live.seekp(offsetof(LiveHeader, max_bytes));
+      live.write(reinterpret_cast<const char*>(&cap), sizeof cap);
+      expect(live.flush().good(), "another cap");
+    });
+    marker.join();
+    expect(marked.front() == Verdict::fresh && scope.contains(ids.front()), "the first ids");
+    expect(!scope.contains(ids.back()), "no more ids");
+    return 0;
+  });
+  const bool done = holds_soon([&] { return signals->done.load(); });
+  CHECK(done);
+  CHECK(signals->refused);
+  if (!done) ::kill(child, SIGKILL);
+  CHECK(wait_for(child) == (done ? 0 : -SIGKILL));
 }
 
 TEST_CASE("a store cannot be given other settings within its own transaction, which would wait for itself") {
