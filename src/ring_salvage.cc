@@ -11,10 +11,22 @@ namespace oncelog::internal {
 std::optional<RecordView> RingSalvage::record_at(Lsn at, Lsn limit) {
   const RecordHeader header = ring_.stable_header(at);
   if (at >= limit || !header.well_formed() || header.bytes() > limit.value - at.value) return std::nullopt;
-  bytes_.resize(header.bytes());
+  // What a large record begins with is checked first: bytes that only look like a header are many where results are
+  // numbers, and for each of them a MiB would be copied.
+  bytes_.resize(std::min(header.bytes(), kMaxPlainRecordBytes + sizeof(StoredAttributes)));
   ring_.copy_stable(at, bytes_);
+  if (bytes_.size() != header.bytes()) {
+    const auto begin = decode_record(bytes_, RecordPart::id);
+    if (!begin || !begin->intact(at, digest(*begin))) return std::nullopt;
+    bytes_.resize(header.bytes());
+    ring_.copy_stable(at, bytes_);
+  }
   const auto found = intact_record(bytes_, at, hash_seed_);
   return found ? std::optional(found->first) : std::nullopt;
+}
+
+std::uint64_t RingSalvage::digest(const RecordView& record) const {
+  return MessageHash(MessageHash::scope_seed(hash_seed_, record.header.scope), record.id).digest();
 }
 
 Lsn RingSalvage::whole_until(Lsn from, Lsn limit) {

@@ -1,9 +1,14 @@
 #include "ring_salvage.h"
 
+#include <sys/mman.h>
+
+#include <atomic>
+#include <cstring>
 #include <span>
 #include <string>
 
 #include "parts.h"
+#include "shared.h"
 
 using namespace oncelog;
 using namespace oncelog::internal;
@@ -55,6 +60,34 @@ TEST_CASE("neither records of an earlier lap nor bytes of an id pass for records
   CHECK_FALSE(salvage.next_whole(Lsn{last.value + 8}, head));
   CHECK_FALSE(salvage.next_whole(head, limit_of(parts, head)));
   CHECK_FALSE(salvage.record_at(first, head));
+}
+
+TEST_CASE("of bytes that only look like a large record's header no more is read than such a record begins with") {
+  constexpr std::size_t kRingBytes = std::size_t{2} << 20;
+  constexpr std::size_t kReadable = 64 << 10;
+  void* const memory = ::mmap(nullptr, kRingBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  REQUIRE(memory != MAP_FAILED);
+  auto* const words = static_cast<std::atomic<std::uint64_t>*>(memory);
+  Watermarks marks = {};
+  const std::atomic<std::uint64_t> no_cap = 0;
+  const Lsn first{kRecordUnit};
+  Ring ring(words, kRingBytes, first, marks, no_cap);
+  StoredAttributes attributes;
+  attributes.result_bytes = kMaxResultBytes;
+  const std::uint64_t units = record_bytes(1, &attributes) / kRecordUnit;
+  ring.put_first_word(first, (units | std::uint64_t{kHasAttributes} << kUnitBits) << 32);
+  std::memcpy(static_cast<std::byte*>(memory) + first.value + record_bytes(1), &attributes, sizeof attributes);
+  REQUIRE(ring.stable_header(first).well_formed());
+  RingSalvage salvage(ring, 1);
+  const Lsn limit{first.value + kRingBytes};
+  CHECK_FALSE(salvage.record_at(first, limit));
+  // Whoever reads beyond dies.
+  const pid_t child = spawn([&]() -> int {
+    expect(::mprotect(static_cast<std::byte*>(memory) + kReadable, kRingBytes - kReadable, PROT_NONE) == 0, "a guard");
+    return salvage.record_at(first, limit) ? 1 : 0;
+  });
+  CHECK(wait_for(child) == 0);
+  ::munmap(memory, kRingBytes);
 }
 
 TEST_CASE("any length that records leave is filled with void ones, and the next record is reached through them") {
