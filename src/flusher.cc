@@ -237,18 +237,24 @@ std::optional<Flusher::Room> Flusher::make_room_under_cap(std::optional<lmdb::Wr
 }
 
 /// Look-ups pin the pages of a commit for microseconds, but for some milliseconds when their thread loses the
-/// processor. Waits for that, once for each commit that is pinned; false when it was in vain, or had been.
+/// processor. Waits for that, once for each commit that is pinned; false when it was in vain, or had been. Whoever was
+/// killed pins until it is noticed.
 bool Flusher::wait_for_readers(std::optional<lmdb::WriteTxn>& txn, std::uint64_t snapshot) {
   constexpr std::chrono::milliseconds kPatience{50};
   constexpr std::chrono::microseconds kPause{100};
+  const auto is_over = [&] {
+    const auto oldest = env_.oldest_snapshot();
+    return !oldest || *oldest > snapshot;
+  };
+  env_.reader_check();
+  if (is_over()) return true;
   if (snapshot <= waited_for_) return false;
   txn.reset();  // The gate keeps others from writing.
   const auto limit = std::chrono::steady_clock::now() + kPatience;
   bool over = false;
   while (!over && std::chrono::steady_clock::now() < limit) {
     std::this_thread::sleep_for(kPause);
-    const auto oldest = env_.oldest_snapshot();
-    over = !oldest || *oldest > snapshot;
+    over = is_over();
   }
   if (!over) waited_for_ = snapshot;
   txn.emplace(env_);

@@ -415,6 +415,10 @@ TEST_CASE("while a stopped reader pins what is freed, a capped store forgets no 
   ::kill(reader, SIGKILL);
   CHECK(wait_for(reader) == -SIGKILL);
   CHECK(pins);
+  // What a killed reader pins can be used at once.
+  const std::uint64_t bytes = data_bytes(dir);
+  for (int i = 0; i < 30; ++i) mark_one();
+  CHECK(data_bytes(dir) == bytes);
 }
 
 TEST_CASE("what a reboot's first user saves of the ring does not make data.mdb larger than its cap") {
