@@ -169,14 +169,17 @@ std::uint64_t Flusher::most_pages_of(std::uint64_t bytes) const {
 }
 
 Flusher::Runs Flusher::waiting_runs() const {
+  // Acquire: as in commit.
+  const Lsn flushed{live_.marks.flushed.load(std::memory_order_acquire)};
+  return runs_in(flushed, Lsn{live_.marks.head.load(std::memory_order_acquire)});
+}
+
+Flusher::Runs Flusher::runs_in(Lsn at, Lsn end) const {
   const std::uint64_t page = env_.page_bytes();
   Runs runs;
-  // Acquire: as in commit.
-  Lsn at{live_.marks.flushed.load(std::memory_order_acquire)};
-  const Lsn head{live_.marks.head.load(std::memory_order_acquire)};
-  while (at < head) {
+  while (at < end) {
     const RecordHeader header = ring_.stable_header(at);
-    if (!header.well_formed() || header.bytes() > head.value - at.value) break;  // Found when it is written.
+    if (!header.well_formed() || header.bytes() > end.value - at.value) break;  // Found when it is written.
     if (const std::uint64_t pages = (header.bytes() + Log::kRunHeaderBytes + page - 1) / page; pages > 1) {
       runs.pages += pages;
       runs.longest = std::max(runs.longest, pages);
@@ -184,6 +187,17 @@ Flusher::Runs Flusher::waiting_runs() const {
     at.value += header.bytes();
   }
   return runs;
+}
+
+/// Returns what a transaction has to expect, whose own records are not known yet: those that all processes' had so far.
+/// `runs` are some of those.
+Flusher::Runs Flusher::note_runs(const Runs& runs) const {
+  // No longer than what may wait at all: damage must not have everything forgotten.
+  const std::uint64_t most = ring_.lent_bytes() / env_.page_bytes() + 1;
+  const std::uint64_t before = std::min(live_.longest_run.load(std::memory_order_relaxed), most);
+  const std::uint64_t longest = std::max(before, runs.longest);
+  live_.longest_run.store(longest, std::memory_order_relaxed);
+  return {2 * longest, longest};
 }
 
 std::optional<Flusher::Room> Flusher::room_under_cap(const lmdb::WriteTxn& txn, std::uint64_t bytes) {
@@ -197,9 +211,8 @@ std::optional<Flusher::Room> Flusher::room_under_cap(const lmdb::WriteTxn& txn, 
   Runs runs;
   if (growth < now + later) {
     runs = waiting_runs();
-    longest_run_ = std::max(longest_run_, runs.longest);
-    // What a transaction will bring is not known yet.
-    if (bytes == 0) runs = {2 * longest_run_, longest_run_};
+    const Runs expected = note_runs(runs);
+    if (bytes == 0) runs = expected;
   }
   if (!free_list_) free_list_.emplace(env_);
   const auto oldest = env_.oldest_snapshot();
@@ -373,6 +386,7 @@ Lsn Flusher::catch_up(const lmdb::WriteTxn& txn) {
 void Flusher::write(lmdb::WriteTxn& txn, Lsn from, Lsn to,
                     const std::function<void(std::span<std::byte> block, Lsn lsn)>& make_messages) {
   std::uint64_t epoch = 0;
+  if (ring_.capped()) note_runs(runs_in(from, to));
   write_log(txn, log_, catalog_, live_, ring_, live_.layout.read(epoch), from, to, make_messages);
 }
 

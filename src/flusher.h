@@ -159,6 +159,8 @@ class Flusher {
     std::uint64_t longest = 1;
   };
   Runs waiting_runs() const;
+  Runs runs_in(Lsn at, Lsn end) const;
+  Runs note_runs(const Runs& runs) const;
   bool wait_for_readers(std::optional<lmdb::WriteTxn>& txn, std::uint64_t snapshot);
   std::size_t give_back(lmdb::WriteTxn& txn, std::uint64_t log_pages);
   void write_something(lmdb::WriteTxn& txn) const;
@@ -181,8 +183,7 @@ class Flusher {
   std::atomic<std::uint64_t> trimmed_epoch_{~std::uint64_t{0}};  // The layout at which nothing was left to delete.
   // Under the gate.
   std::optional<lmdb::FreeList> free_list_;
-  std::uint64_t longest_run_ = 1;  // Of pages for a record, so far.
-  std::uint64_t waited_for_ = 0;   // A snapshot whose end was waited for in vain.
+  std::uint64_t waited_for_ = 0;  // A snapshot whose end was waited for in vain.
 
   // Read by each mark.
   std::atomic<bool> failed_{false};

@@ -79,6 +79,9 @@ struct LiveHeader {
   // Boot clock: a known_since_us that lies in the future is believed until then, see Upkeep::settle_known_since. Under
   // the mutex, relaxed.
   std::atomic<std::int64_t> known_settles_at_us;
+  // Pages of the longest record so far, which a transaction under a cap finds room for; a hint. Under the writer gate,
+  // relaxed.
+  std::atomic<std::uint64_t> longest_run;
   alignas(64) std::atomic<std::uint32_t> flush_count;  // Futex: moves after each flush, successful or not.
   alignas(64) HostCounters counters;
   alignas(64) HostTally tally;

@@ -373,6 +373,43 @@ TEST_CASE("data.mdb is never larger than its cap when several processes mark and
   CHECK(live_bytes(store) > kCap / 2);
 }
 
+TEST_CASE("data.mdb is never larger than its cap when only transactions, each of another process, have large records") {
+  constexpr std::uint64_t kCap = std::uint64_t{4} << 20;
+  const TempDir dir(memory_directory());
+  Options options = capped(kCap);
+  options.flush_interval = 1h;
+  Store::open(dir / "store", options);
+  std::uint64_t number = 0;
+  for (int round = 0; round < 150; ++round) {
+    REQUIRE(wait_for(spawn([&]() -> int {
+              const Store store = Store::open(dir / "store", options);
+              const Scope scope = store.scope("orders");
+              // Commits of a page or two each, so that what is forgotten of them later is scattered.
+              for (int i = 0; i < 20; ++i) {
+                scope.mark(id_of(number++));
+                store.sync();
+              }
+              for (int i = 0; i < 2'000; ++i) scope.mark(id_of(number++));
+              store.sync();
+              return 0;
+            })) == 0);
+    number += 10'000;
+    REQUIRE(wait_for(spawn([&]() -> int {
+              const Store store = Store::open(dir / "store", options);
+              const Scope scope = store.scope("orders");
+              store.transact([&](Transaction& tx) {
+                tx.mark(scope, id_of(number), {.result = std::string(kCap / 32 - 4096, 'r')});
+              });
+              expect(scope.contains(id_of(number)), "the id of the transaction");
+              return 0;
+            })) == 0);
+    ++number;
+    CAPTURE(round);
+    REQUIRE(data_bytes(dir) <= kCap);
+  }
+  CHECK(Store::open(dir / "store").metrics().early_drops > 0);
+}
+
 TEST_CASE("while a stopped reader pins what is freed, a capped store forgets no more for it") {
   constexpr std::uint64_t kCap = std::uint64_t{1} << 20;
   const TempDir dir(memory_directory());
