@@ -20,6 +20,7 @@ Live Live::create(const std::filesystem::path& path, const Birth& birth) {
   header.mutex.initialise();
   header.writer_gate.initialise();
   header.marks.head.store(birth.start.value, std::memory_order_relaxed);
+  header.believed_from.store(birth.start.value, std::memory_order_relaxed);
   header.marks.writing.store(birth.start.value, std::memory_order_relaxed);
   header.marks.flushed.store(birth.start.value, std::memory_order_relaxed);
   header.marks.flushed_twin.store(birth.start.value, std::memory_order_relaxed);
@@ -79,6 +80,8 @@ bool Live::consistent() const {
   }
   // Relaxed: others may change it meanwhile.
   if (!valid_max_bytes(live.max_bytes.load(std::memory_order_relaxed))) return false;
+  const std::uint64_t believed_from = live.believed_from.load(std::memory_order_relaxed);
+  if (believed_from < live.ring_start || believed_from > flushed) return false;
   std::uint64_t epoch = 0;
   const Layout layout = live.layout.read(epoch);
   return layout.intact(epoch) && layout.well_formed();
@@ -98,7 +101,8 @@ LeaseTable Live::leases() const {
 
 Ring Live::ring() const {
   auto* words = reinterpret_cast<std::atomic<std::uint64_t>*>(file_.data() + ring_offset());
-  return Ring(words, stamp_.extent, Lsn{header().ring_start}, header().marks, header().max_bytes);
+  const Lsn start{std::max(header().ring_start, header().believed_from.load(std::memory_order_relaxed))};
+  return Ring(words, stamp_.extent, start, header().marks, header().max_bytes);
 }
 
 FileStamp Live::stamp_for(FileKind kind, std::uint64_t number, std::uint64_t part, std::uint64_t extent,

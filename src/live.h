@@ -61,6 +61,10 @@ struct LiveHeader {
   // 1 when every derived file is complete. Release by the process that made them, acquire by those that open them.
   std::atomic<std::uint32_t> ready;
   std::atomic<std::uint64_t> pid_namespace;  // Of the processes that use it; under the store's open lock.
+  // What is below was on disk when the first of those that use it now opened it, and is read from there: what lies in
+  // the ring may have been damaged while nobody used it. Written by the only process under the open lock, before
+  // anybody reads the ring; never above `flushed`. Relaxed: the open lock orders it.
+  std::atomic<std::uint64_t> believed_from;
   // The cap in force, 0 for none: what the table `meta` says, for all processes at once. Read for each mark. Written
   // under the writer gate, or by the only process under the open lock. Relaxed: a number that orders nothing.
   std::atomic<std::uint64_t> max_bytes;

@@ -161,6 +161,11 @@ Recovery::Opened Recovery::open(const std::filesystem::path& live_dir, const std
     remove_hints(former_dir);
     remove_file(former_dir / kLiveName);
   }
+  if (whole) {
+    // Of what is on disk the log has the copy that a checksum guards. Relaxed: nobody else has it.
+    LiveHeader& header = here->live.header();
+    header.believed_from.store(header.marks.flushed.load(std::memory_order_relaxed), std::memory_order_relaxed);
+  }
   return {std::move(whole ? here->live : *made), std::move(damage)};
 }
 

@@ -186,7 +186,8 @@ class RingRecords {
     const std::uint64_t head = header_.marks.head.load(std::memory_order_acquire);
     const std::uint64_t writing = header_.marks.writing.load(std::memory_order_acquire);
     const std::uint64_t lowest = writing > ring_.bytes() ? writing - ring_.bytes() : 0;
-    std::uint64_t at = std::max({from.value, lowest, header_.ring_start});
+    // Relaxed: nobody else has it.
+    std::uint64_t at = std::max({from.value, lowest, header_.believed_from.load(std::memory_order_relaxed)});
     std::vector<std::uint64_t> words;
     while (at + kRecordHeaderBytes <= head) {
       if (const std::size_t bytes = copy(at, head, words); bytes != 0) {

@@ -245,6 +245,10 @@ TEST_CASE("whatever a word of a killed process's shared memory says, every ackno
     const std::size_t ring = Live::kHeaderBytes + Live::lease_bytes(*kOptions.max_claims);
     damage.words(ring + damage.killed.word(kFlushedAt), ring + damage.killed.word(kHeadAt), scaled(4, 32), 1, 1);
   }
+  SUBCASE("of the ring's copy of what is on disk") {
+    const std::size_t ring = Live::kHeaderBytes + Live::lease_bytes(*kOptions.max_claims);
+    damage.words(ring, ring + damage.killed.word(kFlushedAt), scaled(1, 8), 1);
+  }
   MESSAGE(damage.rounds << " rounds");
 }
 
