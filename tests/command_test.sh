@@ -217,6 +217,11 @@ printf 'a;1\n"never closed;2\na;1\n' >records.csv
 exits "--csv, an open quote" 0 "$oncelog" filter --store csv --csv --field 1 --delimiter ';' --scope open <records.csv
 same_file "a quote that is never closed loses nothing" records.csv out
 summary "--csv, an open quote" "2 lines, 1 fresh, 0 duplicates, 1 without an id (passed on)"
+printf 'a;1\na;"never closed\nb;2\nc;3\n' >records.csv
+exits "--csv, an open quote after an id that is known" 0 \
+  "$oncelog" filter --store csv --csv --field 1 --delimiter ';' --scope open-behind <records.csv
+same_file "a quote that is never closed is not dropped with the id before it" records.csv out
+summary "--csv, an open quote after an id that is known" "2 lines, 1 fresh, 0 duplicates, 1 without an id (passed on)"
 
 printf 'a\nb\0a\0a\nb\0last' >nul.txt
 exits "-z" 0 "$oncelog" filter --store nul -z --duplicates nul-duplicates.txt <nul.txt

@@ -119,8 +119,10 @@ class Filter {
     batch_.ids.clear();
     batch_.next_line = batch_.next_id = 0;
     extractor_.forget();
-    for (const std::string_view line : lines) {
-      const std::optional<std::string_view> id = extractor_.extract(line);
+    for (const std::string_view& line : lines) {
+      // What a quote that is never closed has swallowed must not be dropped with the id before it.
+      const bool swallowed = reader_.ends_in_open_quotes() && &line == &lines.back();
+      const std::optional<std::string_view> id = swallowed ? std::nullopt : extractor_.extract(line);
       if (!id && options_.on_error == OnError::fail) {
         batch_.failed = true;
         return;

@@ -30,7 +30,8 @@ bool LineReader::next(std::vector<std::string_view>& lines) {
     end_ += count;
     if (ended_ && begin_ != end_ && buffer_[end_ - 1] != end_of_line_) buffer_[end_++] = end_of_line_;
     split(lines);
-    if (ended_ && begin_ != end_) lines.emplace_back(buffer_.get() + begin_, end_ - begin_);  // In open quotes.
+    open_quotes_ = ended_ && begin_ != end_;
+    if (open_quotes_) lines.emplace_back(buffer_.get() + begin_, end_ - begin_);
     if (!lines.empty()) return true;
   }
   return false;

@@ -36,6 +36,9 @@ class LineReader {
   /// without the half line read so far, when a stop was asked for. Error: io.
   bool next(std::vector<std::string_view>& lines);
 
+  /// Whether the last of those lines is what a quote that is never closed has left: all the rest of the input.
+  bool ends_in_open_quotes() const { return open_quotes_; }
+
  private:
   bool wait();
   std::size_t read_some();
@@ -54,6 +57,7 @@ class LineReader {
   std::size_t scanned_ = 0;  // ... which does not end before here ...
   std::size_t end_ = 0;      // ... and ends here so far.
   bool ended_ = false;
+  bool open_quotes_ = false;
 };
 
 }  // namespace oncelog::tool
