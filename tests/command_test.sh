@@ -302,6 +302,14 @@ exits "duplicates to /dev/null, as the rest" 0 \
 exits "duplicates to a pipe" 0 bash -c '"$0" filter --store append --scope pipe --duplicates >(cat >piped.txt); wait $!' \
   "$oncelog" <<<$'x\nx'
 same "a pipe gets the duplicates" x "$(cat piped.txt)"
+# What comes back as input has no end, so that these would fill the disk.
+printf 'a\na\n' >own.txt
+refuses "duplicates to the file that is read" "--duplicates: 'own.txt' is the file that is read" \
+  timeout 20 "$oncelog" filter --store new --duplicates own.txt <own.txt
+exits "standard output to the file that is read" 2 \
+  bash -c 'timeout 20 "$0" filter --store new --field 2 <own.txt >>own.txt' "$oncelog"
+same "standard output to the file that is read" 1 "$(grep -c "^oncelog: standard output is the file that is read" err)"
+same_file "a file that is refused stays as it is" <(printf 'a\na\n') own.txt
 exits "a file named -" 0 "$oncelog" filter --store append --duplicates ./- <<<x
 same_file "a file named -" <(echo x) ./-
 

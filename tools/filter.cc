@@ -77,6 +77,7 @@ std::unique_ptr<Output> open_duplicates(const FilterOptions& options, const Outp
   }
   auto output = std::make_unique<Output>(options.duplicates, options.lines.end);
   if (output->is_same_as(passed)) refuse("is standard output, where what is passed on goes; name another file");
+  if (output->is_read_by(STDIN_FILENO)) refuse("is the file that is read, which would never end; name another file");
   return output;
 }
 
@@ -247,6 +248,10 @@ class Filter {
 }  // namespace
 
 int run_filter(const FilterOptions& options) {
+  if (standard_output(options.lines.end).is_read_by(STDIN_FILENO)) {
+    throw Error(ErrorCode::invalid_argument,
+                "standard output is the file that is read, which might never end; write to another file");
+  }
   return Filter(options).run();
 }
 

@@ -85,6 +85,13 @@ bool Output::is_same_as(const Output& other) const {
          one.st_dev == two.st_dev && one.st_ino == two.st_ino;
 }
 
+bool Output::is_read_by(int input) const {
+  struct stat one = {};
+  struct stat two = {};
+  return regular_ && ::fstat(descriptor_, &one) == 0 && ::fstat(input, &two) == 0 && one.st_dev == two.st_dev &&
+         one.st_ino == two.st_ino;
+}
+
 void Output::add(std::string_view bytes) {
   if (bytes.empty()) return;
   if (!runs_.empty() && runs_.back().data() + runs_.back().size() == bytes.data()) {

@@ -46,6 +46,9 @@ class Output {
   /// other devices do not count.
   bool is_same_as(const Output& other) const;
 
+  /// Whether it is the regular file that `input` reads, to which what is written would come in again, without end.
+  bool is_read_by(int input) const;
+
  private:
   void look_at_file();
   off_t position() const;
