@@ -390,6 +390,7 @@ void rebuild_hints(const std::filesystem::path& directory, const RepairOptions& 
   opening.create = false;
   opening.live_dir = options.live_dir;
   opening.allow_foreign_owner = options.allow_foreign_owner;
+  opening.allow_network_filesystem = options.allow_network_filesystem;
   if (options.map_bytes) opening.map_bytes = *options.map_bytes;
   if (options.max_readers) opening.max_readers = *options.max_readers;
   check_directory(directory, opening);

@@ -2,6 +2,8 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/statfs.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,6 +12,7 @@
 #include <random>
 #include <set>
 #include <sstream>
+#include <utility>
 
 #include "catalog.h"
 #include "lmdb_handles.h"
@@ -21,6 +24,19 @@
 using namespace oncelog;
 using namespace oncelog::testing;
 using namespace std::chrono_literals;
+
+namespace {
+/// What statfs says that every file system is; the truth when 0.
+decltype(std::declval<struct statfs>().f_type) pretended_filesystem = 0;
+}  // namespace
+
+/// In place of the C library's.
+extern "C" int statfs(const char* path, struct statfs* status) noexcept {
+  const auto result = static_cast<int>(::syscall(SYS_statfs, path, status));
+  if (result == 0 && pretended_filesystem != 0) status->f_type = pretended_filesystem;
+  return result;
+}
+
 namespace lmdb = oncelog::internal::lmdb;
 
 namespace {
@@ -403,4 +419,16 @@ TEST_CASE("hints that are damaged are made again, and what was not flushed is ke
     for (unsigned i = 0; i < 3000; ++i) CHECK(store.scope("orders").contains(id_of(i)));
     for (unsigned i = 0; i < 100; ++i) CHECK(store.scope("orders").contains("unflushed-" + std::to_string(i)));
   }
+}
+
+TEST_CASE("on a network file system hints are made again when that is allowed, and a store is saved from it anyway") {
+  const TempDir dir;
+  { fill(Store::open(dir / "store", kOptions), 10); }
+  for (const auto& file : derived_files(dir / "store", "filter-")) std::filesystem::remove(file);
+  pretended_filesystem = 0x6969;  // NFS
+  CHECK(error_code_of([&] { rebuild_hints(dir / "store"); }) == ErrorCode::unsupported);
+  CHECK_NOTHROW(rebuild_hints(dir / "store", {.allow_network_filesystem = true}));
+  CHECK_NOTHROW(repair(dir / "store", dir / "new"));
+  pretended_filesystem = 0;
+  CHECK(verify(dir / "store", {.deep = true}).sound());
 }

@@ -55,6 +55,7 @@ int run_repair(const RepairArguments& arguments) {
   options.retention = arguments.store.retention;
   options.buckets = arguments.store.buckets;
   options.allow_foreign_owner = arguments.store.allow_foreign_owner;
+  options.allow_network_filesystem = arguments.store.allow_network_filesystem;
   options.map_bytes = arguments.store.map_bytes;
   options.max_readers = arguments.store.max_readers;
   if (arguments.hints) {

@@ -25,6 +25,9 @@ struct RepairOptions {
   /// As Options::allow_foreign_owner.
   bool allow_foreign_owner = false;
 
+  /// As Options::allow_network_filesystem; only for rebuild_hints(). repair() reads from wherever the store lies.
+  bool allow_network_filesystem = false;
+
   /// As Options::map_bytes and max_readers; only for rebuild_hints().
   std::optional<std::uint64_t> map_bytes = std::nullopt;
   std::optional<unsigned> max_readers = std::nullopt;
