@@ -33,7 +33,7 @@ void add_time(CLI::App& command, const std::string& name, std::optional<Time>& t
       ->type_name("TIME");
 }
 
-void add_store(CLI::App& command, StoreArguments& store) {
+void add_store(CLI::App& command, StoreArguments& store, std::string_view by_root) {
   command
       .add_option_function<std::string>(
           "--store",
@@ -50,8 +50,9 @@ void add_store(CLI::App& command, StoreArguments& store) {
            "address space for data.mdb, which cannot grow beyond it; less where 'ulimit -v' is low");
   command.add_option("--max-readers", store.max_readers, "threads, over all processes, that may read at once");
   command.add_flag("--allow-foreign-owner", store.allow_foreign_owner,
-                   "open a store of another user, who could make it crash this command; as root without this, the "
-                   "command goes on as that user");
+                   fmt::format("open a store of another user, who could make it crash this command; as root without "
+                               "this, {}",
+                               by_root));
   command.add_flag("--allow-network-filesystem", store.allow_network_filesystem,
                    "open a store on NFS, SMB and the like, where its promises cannot be kept");
 }
@@ -72,7 +73,7 @@ void add_making(CLI::App& command, StoreArguments& store) {
   command.add_option("--buckets", store.buckets, "time slices of the retention, 2 to 14; 8 for a new store");
   command.add_option("--expected-ids", store.expected_ids,
                      "ids per retention, to size index and filter; they grow by themselves");
-  add_duration(command, "--flush-interval", store.flush_interval, "the longest that a mark waits for its fsync; 50ms");
+  add_duration(command, "--flush-interval", store.flush_interval, "about how long a mark waits for its fsync; 50ms");
   add_size(command, "--ring-bytes", store.ring_bytes, "shared memory for what is not on disk yet; 16M for a new store");
   command.add_option("--max-claims", store.max_claims,
                      "claims and locks that may be held at once; 32768 for a new store");
@@ -89,6 +90,10 @@ void add_null(CLI::App& command, char& line_end, const std::string& help) {
 void add_ids(CLI::App& command, IdArguments& ids) {
   command.add_option("id", ids.ids, "the ids; none, or -, for one per line of standard input");
   add_null(command, ids.line_end, "ids from standard input, and answers, end with NUL instead of a newline");
+  command.footer(
+      "A line, or an argument, is the id as filter takes whole lines: where it is longer than 1024 bytes, its length\n"
+      "and 128-bit hash stand in for it, and so they do for an empty line. An empty argument is an error. Among other\n"
+      "arguments, - is an id.");
 }
 
 std::string in_flags(const Error& error) {

@@ -254,7 +254,7 @@ void add_release(CLI::App& app, CommandLine& line) {
 
 void add_lock(CLI::App& app, CommandLine& line) {
   CLI::App& command = *app.add_subcommand("lock", "run a command, after --, while holding a named lock of the store");
-  add_store(command, line.lock.store);
+  add_store(command, line.lock.store, "it is refused as well");
   add_making(command, line.lock.store);
   add_duration(command, "--lease", line.lock.lease,
                "how long the lock outlives a host process that is stopped, not dead; renewed until the command ends; "
@@ -262,8 +262,9 @@ void add_lock(CLI::App& app, CommandLine& line) {
   add_duration(command, "--wait", line.lock.wait, "how long to wait for it; 0s");
   command.add_option("name", line.lock.name, "of the lock")->required();
   command.footer(
-      "The exit code is the command's, or 75 when the lock was not to be had, or was lost. The command finds the\n"
-      "fencing token, which grows with each taking, in ONCELOG_TOKEN. Signals are passed on to it. It gets SIGTERM\n"
+      "The exit code is the command's: 128 + N when signal N ended it, 126 or 127 when it could not be run. It is 75\n"
+      "when the lock was not to be had, or was lost, and 2 on error. The command finds the fencing token, which grows\n"
+      "with each taking, in ONCELOG_TOKEN. Signals are passed on to it. It gets SIGTERM\n"
       "when the lock is lost, because oncelog was stopped for longer than the lease, and when oncelog is killed, "
       "unless\n"
       "it is a set-user-ID program such as sudo. Only the command itself gets these signals, not what it has started:\n"
@@ -322,7 +323,7 @@ void add_repair(CLI::App& app, CommandLine& line) {
                                           "save all that is whole in a damaged store into a new one; exit 0 when "
                                           "nothing was lost, 1 when something was, 2 on error");
   RepairArguments& arguments = line.repair;
-  add_store(command, arguments.store);
+  add_store(command, arguments.store, "--hints goes on as that user, --into is refused as well");
   CLI::Option* const into =
       command.add_option("--into", arguments.into, "a new or empty directory for the new store")->type_name("DIR");
   CLI::Option* const hints =
@@ -341,7 +342,7 @@ void add_repair(CLI::App& app, CommandLine& line) {
 
 void add_backup(CLI::App& app, CommandLine& line) {
   CLI::App& command = *app.add_subcommand("backup", "copy the store, while it is used, into a new or empty directory");
-  add_store(command, line.backup.store);
+  add_store(command, line.backup.store, "it is refused as well");
   command.add_option("directory", line.backup.into, "for the copy")->required()->type_name("DIR");
   command.add_flag("--json", line.backup.json, "one JSON object");
   command.footer(
