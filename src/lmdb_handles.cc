@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -31,9 +32,13 @@ void keep_abandoned(MDB_txn* txn) {
   abandoned->all.push_back(txn);
 }
 
+/// Free bytes of a file system that is as good as full.
+constexpr std::uint64_t kLittleRoom = std::uint64_t{1} << 20;
+
 /// LMDB calls it EIO when a full disk cuts a write short (only a write of nothing is ENOSPC). Whether there is no room
-/// for one more page at the end of data.mdb tells that from a broken disk.
-bool no_room_for_a_page(const Env& env) {
+/// for one more page at the end of data.mdb, or next to none on the file system, tells that from a broken disk: ext4
+/// may cut a write of many pages short and have room for one right after.
+bool no_room(const Env& env) {
   mdb_filehandle_t file = -1;
   struct stat status {};
   if (mdb_env_get_fd(env.get(), &file) != MDB_SUCCESS || ::fstat(file, &status) != 0) return false;
@@ -43,7 +48,9 @@ bool no_room_for_a_page(const Env& env) {
       static_cast<rlim_t>(status.st_size + page) > limit.rlim_cur) {
     return true;
   }
-  // Keeps the size: at worst a page is allocated that the next commit writes to.
+  struct statvfs filesystem {};
+  if (::fstatvfs(file, &filesystem) == 0 && filesystem.f_bavail * filesystem.f_frsize < kLittleRoom) return true;
+  // For a quota. Keeps the size: at worst a page is allocated that the next commit writes to.
   return ::fallocate(file, FALLOC_FL_KEEP_SIZE, status.st_size, page) != 0 &&
          (errno == ENOSPC || errno == EDQUOT || errno == EFBIG);
 }
@@ -180,7 +187,7 @@ void WriteTxn::commit() {
   }
   int code = mdb_txn_commit(txn_);
   txn_ = nullptr;  // Freed by the call whatever it returns.
-  if (code == EIO && no_room_for_a_page(env_)) code = ENOSPC;
+  if (code == EIO && no_room(env_)) code = ENOSPC;
   if (code == MDB_SUCCESS) {
     env_.assert_alive();
     let_go();

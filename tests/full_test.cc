@@ -245,6 +245,28 @@ TEST_CASE("a disk that another's file fills makes marks fail as full, and marks 
   });
 }
 
+TEST_CASE("a full ext4, which cuts a write of many pages short and has room for one more, makes marks fail as full") {
+  const TempDir dir;
+  in_mount_namespace([&] {
+    const auto image = dir / "image";
+    const auto disk = dir / "disk";
+    const auto memory = dir / "memory";
+    if (::geteuid() != 0 || !mount_tmpfs(memory, 64 << 20)) return kNotPermitted;
+    std::filesystem::create_directories(disk);
+    std::ofstream{image};
+    std::filesystem::resize_file(image, 32 << 20);
+    const std::string make = "PATH=$PATH:/usr/sbin:/sbin mkfs.ext4 -q -F '" + image.string() + "'";
+    const std::string mount = "mount -o loop '" + image.string() + "' '" + disk.string() + "'";
+    if (std::system((make + " 2> /dev/null && " + mount + " 2> /dev/null").c_str()) != 0) return kNotPermitted;
+    std::ofstream(disk / "hog") << std::string(12 << 20, 'x');
+    fill_and_recover(disk / "store",
+                     {.live_dir = memory, .expected_ids = 1, .flush_interval = 1h, .ring_bytes = 8 << 20}, Fills::data,
+                     [&] { std::filesystem::remove(disk / "hog"); });
+    ::umount2(disk.c_str(), MNT_DETACH);
+    return 0;
+  });
+}
+
 TEST_CASE("what is in the ring when a process closes on a full disk is flushed by the next one that finds room") {
   const TempDir dir;
   in_mount_namespace([&] {
