@@ -4,8 +4,10 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 
 #include "buckets.h"
@@ -72,6 +74,15 @@ T load(std::span<const std::byte> bytes) {
   return value;
 }
 
+/// Whether a store was not opened since it was copied, and this user may only read it.
+bool is_readable_backup(const std::filesystem::path& directory) {
+  struct stat status {};
+  if (::lstat((directory / "lock.mdb").c_str(), &status) == 0 || errno != ENOENT) return false;
+  const std::filesystem::path data = directory / "data.mdb";
+  return ::faccessat(AT_FDCWD, data.c_str(), R_OK, AT_EACCESS) == 0 &&
+         ::faccessat(AT_FDCWD, data.c_str(), W_OK, AT_EACCESS) != 0 && errno == EACCES;
+}
+
 }  // namespace
 
 DataFile::DataFile(const std::filesystem::path& path) : file_(open_descriptor(path, O_RDONLY | O_NONBLOCK)) {
@@ -90,6 +101,7 @@ bool is_mounted_read_only(const std::filesystem::path& directory) {
 }
 
 bool lock_if_closed(std::optional<OpenLock>& lock, const std::filesystem::path& directory) {
+  if (is_readable_backup(directory)) return true;
   if (!is_mounted_read_only(directory)) {
     lock.emplace(directory);
     if (!lock->acquire()) throw no_store(directory);

@@ -24,6 +24,7 @@ bool is_mounted_read_only(const std::filesystem::path& directory);
 
 /// Locks a store, and returns whether nobody has it open; then nobody opens it while the lock is held. On a file system
 /// that is mounted read-only there is no lock, and whoever has it open by another mount makes this throw Error::in_use.
+/// Nor is there one of a store without a lock.mdb, a backup, that this user may only read.
 bool lock_if_closed(std::optional<OpenLock>& lock, const std::filesystem::path& directory);
 
 /// Locks a store that nobody may have open while the lock is held. None is needed where there is no lock.mdb: nobody

@@ -104,6 +104,19 @@ refuses "restore of nothing" "there is no oncelog store" "$oncelog" restore none
 exits "restore as JSON" 0 "$oncelog" restore --json backup restored-2
 says "restore as JSON" '^\{"below":[0-9]+,"bytes":[0-9]+,"known_since":".*","token_epoch":[0-9]+\}$' out
 
+if [[ $EUID -eq 0 ]]; then
+  chmod 755 . backup
+  chmod 644 backup/data.mdb
+  exits "verify of a backup that may only be read" 0 \
+    setpriv --reuid=12345 --regid=12346 --clear-groups "$oncelog" verify --store backup
+  same "verify of a backup leaves it as it is" data.mdb "$(ls -A backup)"
+  cp -r store readable
+  chmod 755 readable
+  chmod 644 readable/*
+  refuses "verify of a store that may only be read and that others may open" "opening it is not permitted" \
+    setpriv --reuid=12345 --regid=12346 --clear-groups "$oncelog" verify --store readable
+fi
+
 # A copy of a store that nobody has open is a backup as well.
 cp -r store copy
 exits "a copy made by cp" 0 "$oncelog" check --quiet --store copy id-000001 after

@@ -95,7 +95,8 @@ struct VerifyReport {
 /// is written while it runs, it looks at some or none.
 ///
 /// Without `deep` a store that nobody has open stays as it is, to the file: it may lie on a file system that is mounted
-/// read-only. Whoever opens it waits while the structure is read, and then for no more than 16 MB of the log at a time.
+/// read-only, and a backup may be one that this user cannot write to. Whoever opens it waits while the structure is
+/// read, and then for no more than 16 MB of the log at a time.
 ///
 /// A store that this process has open is verified through that handle; no thread may open it here meanwhile otherwise.
 ///
