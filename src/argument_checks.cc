@@ -78,6 +78,12 @@ void check_id(std::string_view id) {
   }
 }
 
+void check_lock_name(std::string_view name) {
+  if (name.empty() || name.size() > kMaxIdBytes) {
+    refuse(fmt::format("a lock's name has {} bytes; 1 to {} are possible", name.size(), kMaxIdBytes));
+  }
+}
+
 void check_correlation(std::string_view correlation) {
   if (correlation.empty() || correlation.size() > kMaxCorrelationBytes) {
     refuse(

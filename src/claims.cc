@@ -207,7 +207,7 @@ bool Engine::when_free(const Probe& probe, milliseconds patience, std::optional<
 bool Engine::lock(std::string_view name, milliseconds lease, milliseconds patience, HeldLease& held,
                   std::optional<ClaimOwner>& owner) {
   check_writable();
-  check_id(name);
+  check_lock_name(name);
   check_lease(lease);
   const Probe probe{name, MessageHash::kLockScope, MessageHash(scope_seed(MessageHash::kLockScope), name)};
   const ClaimTerms terms{lease, Orphans::at_once};

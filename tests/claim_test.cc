@@ -685,6 +685,8 @@ TEST_CASE("arguments out of range are refused, and nothing is held") {
         ErrorCode::invalid_argument);
   CHECK(error_code_of([&] { scope.begin(std::vector<std::string_view>{"a", ""}, 1s); }) == ErrorCode::invalid_argument);
   CHECK(error_code_of([&] { store.lock("", 1s); }) == ErrorCode::invalid_argument);
+  CHECK(error_text_of([&] { store.lock(std::string(kMaxIdBytes + 1, 'x'), 1s); }) ==
+        "a lock's name has 1025 bytes; 1 to 1024 are possible");
   CHECK(error_code_of([&] { store.lock("leader", 0s); }) == ErrorCode::invalid_argument);
   CHECK(store.claims().empty());
   Claim claim = scope.begin("id", 1h);
