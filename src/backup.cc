@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -21,6 +22,7 @@
 #include "log.h"
 #include "open_lock.h"
 #include "staged_directory.h"
+#include "store_access.h"
 #include "store_check.h"
 
 namespace oncelog {
@@ -86,8 +88,37 @@ std::uint64_t copy_pages(const lmdb::Pages& from, const lmdb::Meta& meta, int fd
   return end;
 }
 
+std::int64_t modified_us(int fd, const std::filesystem::path& path) {
+  struct stat status {};
+  if (::fstat(fd, &status) != 0) throw system_error(errno, "fstat", path);
+  // A file may bear any time.
+  constexpr std::int64_t kMostSeconds = std::int64_t{1} << 40;
+  return std::clamp<std::int64_t>(status.st_mtim.tv_sec, 0, kMostSeconds) * 1'000'000;
+}
+
+/// The last moment that the store is known to have lived at: of its newest record, or of an earlier restore; where it
+/// knows of neither, `otherwise_us`.
+std::int64_t newest_moment_us(const Catalog& catalog, const lmdb::Txn& txn, std::int64_t otherwise_us) {
+  auto newest_us = static_cast<std::int64_t>(catalog.number(txn, Catalog::Number::known_since_us));
+  if (const auto rows = catalog.buckets(txn); !rows.empty()) {
+    newest_us = std::max(newest_us, rows.back().second.newest_us);
+  }
+  return newest_us > 0 ? newest_us : otherwise_us;
+}
+
+/// By how much restore() raises an epoch; see kRestoreEpochs. At most so far that the new store can be booted and
+/// restored again: its clock, or the backup's, may have been wrong by decades.
+std::uint64_t epochs_to_skip(std::uint64_t epoch, std::int64_t newest_us, std::int64_t now_us) {
+  constexpr std::int64_t kMinuteUs = 60'000'000;
+  constexpr std::uint64_t kHighest = kMaxEpoch - kRestoreEpochs;
+  const std::int64_t minutes = now_us > newest_us ? (now_us - newest_us) / kMinuteUs : 0;
+  const std::uint64_t most = kHighest - std::min(epoch + kRestoreEpochs, kHighest);
+  return kRestoreEpochs + std::min(static_cast<std::uint64_t>(minutes), most);
+}
+
 /// Raises what a store must not repeat after it was put back to an earlier moment.
-void forget_nothing_silently(const std::filesystem::path& directory, RestoreReport& report) {
+void forget_nothing_silently(const std::filesystem::path& directory, const Host& host, std::int64_t written_us,
+                             RestoreReport& report) {
   constexpr std::uint64_t kMapSlack = std::uint64_t{16} << 20;  // For the one commit.
   constexpr std::uint64_t kGranule = std::uint64_t{64} << 10;
   const std::uint64_t map_bytes = (report.bytes + kMapSlack + kGranule - 1) / kGranule * kGranule;
@@ -103,8 +134,8 @@ void forget_nothing_silently(const std::filesystem::path& directory, RestoreRepo
                             directory.string(), epoch, kMaxEpoch, kRestoreEpochs),
                 directory);
   }
-  report.token_epoch = epoch + kRestoreEpochs;
-  const std::int64_t now_us = Host::system().wall_us();
+  const std::int64_t now_us = host.wall_us();
+  report.token_epoch = epoch + epochs_to_skip(epoch, newest_moment_us(catalog, txn, written_us), now_us);
   const auto since_us = static_cast<std::int64_t>(catalog.number(txn, Catalog::Number::known_since_us));
   report.known_since = Time{std::chrono::microseconds{std::max(now_us, since_us)}};
   catalog.put_number(txn, Catalog::Number::token_epoch, report.token_epoch);
@@ -154,6 +185,11 @@ BackupReport Store::backup(const std::filesystem::path& directory) const {
 
 RestoreReport restore(const std::filesystem::path& backup, const std::filesystem::path& directory,
                       const RestoreOptions& options) {
+  return StoreAccess::restore(backup, directory, options, internal::Host::system());
+}
+
+RestoreReport StoreAccess::restore(const std::filesystem::path& backup, const std::filesystem::path& directory,
+                                   const RestoreOptions& options, const internal::Host& host) {
   using namespace internal;
   constexpr const char* kWayOut = "take another backup, or save what can be saved: oncelog repair";
   Options reading;
@@ -168,12 +204,14 @@ RestoreReport restore(const std::filesystem::path& backup, const std::filesystem
   lock_alone(lock, backup);
   StagedDirectory staged(directory, backup);
   RestoreReport report;
+  std::int64_t written_us = 0;
   {
     const DataFile file(data);
+    written_us = modified_us(file.fd(), data);
     const lmdb::Pages pages(file.fd(), data);
     VerifyReport found;
     const VerifyOptions every_record;
-    StoreCheck check(found, every_record, {}, [] { return Host::system().wall_us(); });
+    StoreCheck check(found, every_record, {}, [&] { return host.wall_us(); });
     const auto meta = pages.newest();
     if (check.structure(pages, meta ? *meta : pages.meta(0)) && meta) check.rest(pages, *meta);
     for (const Problem& problem : found.problems) {
@@ -185,7 +223,7 @@ RestoreReport restore(const std::filesystem::path& backup, const std::filesystem
     report.bytes = copy_pages(pages, *meta, file.fd(), copy);
     copy.sync();
   }
-  forget_nothing_silently(staged.path(), report);
+  forget_nothing_silently(staged.path(), host, written_us, report);
   std::filesystem::remove(staged.path() / "lock.mdb");
   {
     const DataFile file(staged.path() / kData);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <oncelog/backup.h>
 #include <oncelog/store.h>
 
 #include "host.h"
@@ -7,12 +8,16 @@
 
 namespace oncelog {
 
-/// Opens a store on a host of the caller's making: how tests and benchmarks step clocks and reboot. The host must
-/// outlive the store, and all handles of a directory in one process use the first one's.
+/// What is done on a host of the caller's making: how tests and benchmarks step clocks and reboot.
 struct StoreAccess {
+  /// The host must outlive the store, and all handles of a directory in one process use the first one's.
   static Store open(const std::filesystem::path& directory, const Options& options, const internal::Host& host) {
     return Store(internal::open_engine(directory, options, host), options.ack);
   }
+
+  /// restore() at that host's time.
+  static RestoreReport restore(const std::filesystem::path& backup, const std::filesystem::path& directory,
+                               const RestoreOptions& options, const internal::Host& host);
 };
 
 }  // namespace oncelog

@@ -271,6 +271,91 @@ TEST_CASE("a restored store remembers the backup, and gives no token again") {
   CHECK(store.verify({.deep = true}).sound());
 }
 
+namespace {
+
+std::uint64_t epoch_of(std::uint64_t token) {
+  return token >> 40;
+}
+
+/// The epoch that `directory` holds is set to this, as its last boot would have.
+void set_epoch(const std::filesystem::path& directory, std::uint64_t epoch) {
+  const lmdb::Env env(directory, MDB_NOTLS, std::uint64_t{1} << 30, 8, 8);
+  lmdb::WriteTxn txn(env);
+  const internal::Catalog catalog(txn, 0);
+  catalog.put_number(txn, internal::Catalog::Number::token_epoch, epoch);
+  txn.commit();
+}
+
+}  // namespace
+
+TEST_CASE("a store that is restored a minute after another one of the same backup gives tokens above all of its") {
+  const TempDir dir;
+  FakeHost host;
+  bool with_record = false;
+  bool restored_before = false;
+  SUBCASE("of a backup that has records") {
+    with_record = true;
+  }
+  SUBCASE("of a backup that has none, but was restored itself") {
+    restored_before = true;
+  }
+  SUBCASE("of a backup that has neither"){} {
+    const auto store = StoreAccess::open(dir / "store", kOptions, host);
+    if (with_record) store.scope("s").mark("id");
+    REQUIRE(epoch_of(store.lock("l", 1h).token()) == 1);
+    store.backup(dir / "backup");
+  }
+  // Its file is of the system's today.
+  const std::chrono::sys_time<std::chrono::microseconds> written{std::chrono::microseconds{host.wall_us()}};
+  std::filesystem::last_write_time(dir / "backup/data.mdb", std::filesystem::file_time_type::clock::from_sys(written));
+  std::filesystem::path backup = dir / "backup";
+  std::uint64_t epoch = 1;
+  if (restored_before) {
+    backup = dir / "restored-before";
+    StoreAccess::restore(dir / "backup", backup, {}, host);
+    std::filesystem::remove(backup / "lock.mdb");
+    epoch += kRestoreEpochs;
+  }
+  const auto restored_epoch = [&](const std::string& name) {
+    return StoreAccess::restore(backup, dir / name, {}, host).token_epoch;
+  };
+  CHECK(restored_epoch("at once") == epoch + kRestoreEpochs);
+  std::uint64_t last_token = 0;
+  for (const std::string name : {"one", "two", "three"}) {
+    CAPTURE(name);
+    host.advance(name == "three" ? 3min : 1min);
+    restored_epoch(name);
+    const auto store = StoreAccess::open(dir / name, kOptions, host);
+    const auto token = store.lock("l", 1h).token();
+    CHECK(token > last_token);
+    for (unsigned i = 0; i < 4; ++i) last_token = store.lock("l", 1h).token();
+  }
+  CHECK(restored_epoch("after five minutes") == epoch + kRestoreEpochs + 5);
+  host.advance(59s);
+  CHECK(restored_epoch("and 59 seconds") == epoch + kRestoreEpochs + 5);
+  if (restored_before) return;  // Set back behind the earlier restore, the clock is an error.
+  host.step_wall(-1h);
+  CHECK(restored_epoch("by a clock that was set back") == epoch + kRestoreEpochs);
+}
+
+TEST_CASE("a clock that is wrong by decades leaves a restored store epochs to be booted and restored in") {
+  constexpr std::uint64_t kEpochs = std::uint64_t{1} << 24;
+  const TempDir dir;
+  FakeHost host;
+  {
+    const auto store = StoreAccess::open(dir / "store", kOptions, host);
+    store.scope("s").mark("id");
+    store.backup(dir / "backup");
+  }
+  host.step_wall(std::chrono::hours{24 * 365 * 60});
+  CHECK(StoreAccess::restore(dir / "backup", dir / "new", {}, host).token_epoch == kEpochs - 1 - kRestoreEpochs);
+  CHECK(epoch_of(StoreAccess::open(dir / "new", kOptions, host).lock("l", 1h).token()) == kEpochs - kRestoreEpochs);
+  // Near the end the minutes are left out, and the rest is given all the same.
+  set_epoch(dir / "backup", kEpochs - 1 - kRestoreEpochs);
+  std::filesystem::remove(dir / "backup/lock.mdb");
+  CHECK(StoreAccess::restore(dir / "backup", dir / "last", {}, host).token_epoch == kEpochs - 1);
+}
+
 TEST_CASE("what cannot be restored is refused with a sentence") {
   const TempDir dir;
   const auto store = Store::open(dir / "store", kOptions);
@@ -289,13 +374,7 @@ TEST_CASE("what cannot be restored is refused with a sentence") {
     CHECK(error_code_of([&] { restore(dir / "backup", dir / "new"); }) == ErrorCode::corrupt);
   }
   SUBCASE("tokens that have no epoch left") {
-    {
-      const lmdb::Env env(dir / "backup", MDB_NOTLS, std::uint64_t{1} << 30, 8, 8);
-      lmdb::WriteTxn txn(env);
-      const internal::Catalog catalog(txn, 0);
-      catalog.put_number(txn, internal::Catalog::Number::token_epoch, (std::uint64_t{1} << 24) - kRestoreEpochs);
-      txn.commit();
-    }
+    set_epoch(dir / "backup", (std::uint64_t{1} << 24) - kRestoreEpochs);
     CHECK(error_code_of([&] { restore(dir / "backup", dir / "new"); }) == ErrorCode::corrupt);
     CHECK(error_text_of([&] { restore(dir / "backup", dir / "new"); }).find("epoch") != std::string::npos);
   }

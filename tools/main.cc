@@ -364,7 +364,13 @@ void add_restore(CLI::App& app, CommandLine& line) {
   command.footer(
       "The backup is checked, every record of it, and left as it is. What was processed after it is forgotten: such "
       "ids\n"
-      "are fresh, or too_old for messages that say when they were sent. Fencing tokens go on above all earlier ones.");
+      "are fresh, or too_old for messages that say when they were sent.\n"
+      "\n"
+      "Fencing tokens go on above those given since the backup, unless the store was booted 4096 times since, and "
+      "above\n"
+      "those of a store that was restored from the same backup a minute or more ago, unless that one was booted once "
+      "a\n"
+      "minute or more often since.");
   command.callback([&line] { line.run = [&line] { return run_restore(line.restore); }; });
 }
 

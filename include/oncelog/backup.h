@@ -37,14 +37,26 @@ struct RestoreReport {
   Lsn below;                ///< As in BackupReport.
   std::uint64_t bytes = 0;  ///< Of data.mdb.
   Time known_since;         ///< Of the new store: the moment of the restore.
-  /// Every fencing token of the new store is larger than those with a smaller upper half: see restore().
+  /// The epochs of the new store's fencing tokens are above this one: see kRestoreEpochs.
   std::uint64_t token_epoch = 0;
 };
 
-/// How far restore() raises the epoch of fencing tokens. A token's upper 24 bits are its epoch, which grows by one with
-/// each boot of the host in which claims are taken; its lower 40 bits count within that. So the tokens of a restored
-/// store are above all that were given after the backup as long as the store lived through fewer than 4096 boots
-/// between the two, and a store can be restored 4,000 times in a row.
+/// How far restore() raises the epoch of fencing tokens at least. A token's upper 24 bits are its epoch, which grows by
+/// one with each boot of the host in which claims are taken; its lower 40 bits count within that.
+///
+/// The epoch of a restored store is the backup's, plus kRestoreEpochs, plus one for each whole minute from the backup's
+/// newest moment to the restore by the wall clock. That moment is the time of the newest record or the stored
+/// known_since, whichever is later, and where the backup holds neither, when its data.mdb was last written. So all
+/// tokens of a restored store are above
+///
+/// - those that the original gave after the backup, as long as the original was booted fewer than kRestoreEpochs times
+///   in between;
+/// - those that an earlier restore of the same backup has given, as long as that store was booted fewer times, between
+///   the two restores, than whole minutes passed. Two restores within one minute may give the same tokens.
+///
+/// There are 16.7 million epochs, which is 31 years of such minutes. The minutes never take the last 4,096, so that a
+/// clock that was wrong by decades does not use a store up; from there on further restores of one backup give the same
+/// tokens.
 inline constexpr std::uint64_t kRestoreEpochs = 4096;
 
 /// Makes a store of the backup in directory `backup` in the new or empty directory `directory`, which appears under its
