@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # The oncelog command as its users run it: real pipes, files, signals and processes.
-#   command_test.sh ONCELOG ONCELOG-SAMPLE SOURCE-FOLDER
+#   command_test.sh ONCELOG ONCELOG-SAMPLE SOURCE-FOLDER STOPPED-WRITER
 set -euo pipefail
 export LC_ALL=C
 
 oncelog=$(realpath "$1")
 sample=$(realpath "$2")
 source_folder=$(realpath "$3")
+stopped_writer=$(realpath "$4")
 lines=1000000
 [[ ${ONCELOG_TEST_SCALE:-} != small ]] || lines=100000
 
@@ -742,6 +743,54 @@ code=0
 wait "$job" || code=$?
 same "a lock that was lost" 75 "$code"
 exec 8<&-
+
+# While a store is closed behind a writer that is stopped within a transaction, the first signal ends a command.
+"$oncelog" mark --store stopped --quiet known
+"$oncelog" lock --store stopped name -- true
+"$stopped_writer" stopped &
+writer=$!
+until [[ $(<"/proc/$writer/stat") == *") T "* ]]; do :; done
+
+# has_own_effect JOB SIGNAL: the process neither catches nor blocks it
+has_own_effect() {
+  local masks
+  masks=$(sed -nE 's/^Sig(Cgt|Blk):[[:space:]]*/16#/p' "/proc/$1/status" 2>/dev/null | paste -sd'|')
+  [[ -n $masks ]] && (((($masks) >> ($(kill -l "$2") - 1) & 1) == 0))
+}
+
+# ends_at_once READY COMMAND...: SIGTERM ends the command, whose work is done when READY succeeds
+ends_at_once() {
+  local ready=$1 code=0 deadline=$((SECONDS + 60))
+  shift
+  : >out
+  set -m
+  "$oncelog" "$@" <one.txt >out 2>err &
+  job=$!
+  set +m
+  until $ready && has_own_effect "$job" TERM; do
+    [[ $SECONDS -lt $deadline ]] || break
+  done
+  kill -TERM "$job"
+  until ! kill -0 "$job" 2>/dev/null; do
+    [[ $SECONDS -lt $deadline ]] || { kill -9 "$job" && break; }
+  done
+  wait "$job" 2>/dev/null || code=$?
+  same "SIGTERM while $1 closes a store that another process writes to" 143 "$code"
+}
+answered() { [[ -s out ]]; }
+forgotten() { ! "$oncelog" check --store stopped --quiet known; }
+echo one >one.txt
+ends_at_once answered mark --store stopped id
+ends_at_once answered filter --store stopped
+ends_at_once answered lock --store stopped name -- echo locked
+ends_at_once forgotten forget --store stopped known
+same "what forget has not told of" "" "$(cat out)"
+kill -CONT "$writer"
+while kill -0 "$writer" 2>/dev/null; do wait "$writer" || true; done # It also returns because the job has stopped.
+exits "what was done before the signal" 0 "$oncelog" check --store stopped id one
+exits "lock --help" 0 "$oncelog" lock --help
+same "lock --help says what becomes of the command's children" 1 "$(paste -sd' ' out |
+  grep -c "Only the command itself gets these signals, not what it has started: that goes on without the lock unless the command ends it\.")"
 
 # ---- topics lint
 

@@ -100,11 +100,16 @@ class Filter {
         extract(lines);
         while (!batch_.done() && pass_some()) {
         }
-        if (options_.store.ack == Ack::disk && newest_.value != 0) store_.wait(newest_);
+        if (options_.store.ack == Ack::disk && newest_.value != 0) {
+          stop_.end_at_once();
+          store_.wait(newest_);
+          stop_.end_in_order();
+        }
         if (!batch_.done()) break;
         if (batch_.failed) refuse_next_line();
         report_.progress(counts_);
       }
+      stop_.end_at_once();
       store_.sync();  // Closing the store writes as well, but could not tell of an error.
     } catch (...) {
       report_.summary(counts_);
@@ -236,7 +241,7 @@ class Filter {
 
   const Store store_;
   const Scope scope_;
-  const StopSignal stop_;  // While the files and the store are opened, a signal simply ends the process.
+  StopSignal stop_;  // While the files and the store are opened, a signal simply ends the process.
   FilterReport report_;
   FilterCounts counts_;
   LineReader reader_;

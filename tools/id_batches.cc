@@ -39,7 +39,7 @@ int act_on_ids(const IdsOptions& options, const IdWords& words,
   Output output = standard_output(options.ids.line_end);
   const Store store = open_existing(options.store);
   const Scope scope = store.scope(options.store.scope);
-  const StopSignal stop;
+  StopSignal stop;
   bool all = true;
   for_each_id_batch(options.ids, stop, [&](const IdBatch& batch) {
     std::string answers;
@@ -51,7 +51,9 @@ int act_on_ids(const IdsOptions& options, const IdWords& words,
       answers += batch.shown[i];
       answers += options.ids.line_end;
     }
+    stop.end_at_once();
     settle(store);
+    stop.end_in_order();
     output.write(answers);
   });
   if (stop.received() != 0) return 128 + stop.received();

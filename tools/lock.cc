@@ -36,16 +36,20 @@ constexpr std::chrono::hours kForEver{24 * 365 * 100};
 /// How long a signal may go unnoticed while the lock is waited for.
 constexpr milliseconds kPatience{100};
 
-/// The signals that concern the command, blocked in all threads and taken one by one.
+/// The signals that concern the command, blocked in all threads and taken one by one. Made once the store is open, and
+/// destroyed before it is closed: before and after that they have their own effect, and the store's thread blocks all
+/// signals.
 class Signals {
  public:
-  /// Once the store is open: until then they have their own effect, and the store's thread blocks all signals.
   Signals() {
     ::sigemptyset(&all_);
     for (const int signal : {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGCHLD}) ::sigaddset(&all_, signal);
     std::signal(SIGCHLD, SIG_DFL);  // Whoever ignores it has no children to wait for.
     ::pthread_sigmask(SIG_BLOCK, &all_, &before_);
   }
+  Signals(const Signals&) = delete;
+  Signals& operator=(const Signals&) = delete;
+  ~Signals() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
 
   /// The next one, waiting for it no longer than this; nothing (signal 0) then.
   siginfo_t next(milliseconds patience) const {

@@ -18,7 +18,7 @@ struct LockOptions {
 
 /// Runs a command while holding a named lock of the store, renewed until it ends. The command finds the fencing token
 /// in its environment as ONCELOG_TOKEN, and is sent the signals that this process gets; should this process die, the
-/// lock is free and the command gets SIGTERM.
+/// lock is free and the command gets SIGTERM. Once the command has ended a signal ends this process.
 ///
 /// Returns the exit code: the command's, 128 + N when signal N ended it, 126 or 127 when it could not be run, 75 when
 /// the lock was not got within `wait` or was lost meanwhile (then the command gets SIGTERM). Errors: oncelog::Error.

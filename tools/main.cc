@@ -76,6 +76,14 @@ std::optional<char> delimiter(const std::string& text) {
               fmt::format("--delimiter: '{}' is not one character; write for example ',' or '\\t'", text));
 }
 
+/// Of commands that do something to ids.
+std::string ids_footer(std::string_view done, std::string_view more) {
+  return fmt::format(
+      "SIGINT, SIGTERM and SIGHUP end the run once what was read is {}; while the store is opened or closed,\n"
+      "and when they come a second time, at once.{}",
+      done, more);
+}
+
 /// What its options say of the filter's lines and where their ids are.
 void set_source(CommandLine& line) {
   FilterOptions& options = line.filter;
@@ -134,8 +142,8 @@ void add_filter(CLI::App& app, CommandLine& line) {
       "What a power failure leaves of a file that is written to is the system's affair, unless --ack disk has each "
       "batch of\n"
       "lines on disk before it is marked.\n"
-      "SIGINT, SIGTERM and SIGHUP end the run once what was read is written; while the store is being opened, and\n"
-      "when they come a second time, at once. An id that another filter has in hand is waited for.\n"
+      "SIGINT, SIGTERM and SIGHUP end the run once what was read is written and marked; while the store is opened or\n"
+      "closed, and when they come a second time, at once. An id that another filter has in hand is waited for.\n"
       "\n"
       "A whole line is always an id: where it is empty or longer than 1024 bytes, its length and 128-bit hash stand "
       "in\n"
@@ -179,6 +187,7 @@ void add_mark(CLI::App& app, CommandLine& line) {
   add_ids(command, line.mark.ids);
   command.add_flag("--exit-code", line.mark.exit_code, "exit 1 when an id was not fresh");
   command.add_flag("--quiet", line.mark.quiet, "print nothing");
+  command.footer(ids_footer("marked and answered", ""));
   command.callback([&line] { line.run = [&line] { return run_mark(line.mark); }; });
 }
 
@@ -190,6 +199,7 @@ void add_check(CLI::App& app, CommandLine& line) {
   add_scope(command, line.check.store);
   add_ids(command, line.check.ids);
   command.add_flag("--quiet", line.check.quiet, "print nothing");
+  command.footer(ids_footer("answered", ""));
   command.callback([&line] { line.run = [&line] { return run_check(line.check); }; });
 }
 
@@ -222,18 +232,22 @@ void add_dump(CLI::App& app, CommandLine& line) {
 }
 
 void add_on_ids(CLI::App& app, CommandLine& line, const char* name, const char* what, IdsOptions& options,
-                int (*run)(const IdsOptions&)) {
+                int (*run)(const IdsOptions&), const std::string& footer) {
   CLI::App& command = *app.add_subcommand(name, what);
   add_store(command, options.store);
   add_scope(command, options.store);
   add_ids(command, options.ids);
+  command.footer(footer);
   command.callback([&line, &options, run] { line.run = [&options, run] { return run(options); }; });
 }
 
 void add_forget(CLI::App& app, CommandLine& line) {
   add_on_ids(app, line, "forget",
              "make processed ids fresh again; exit 0 when all were known, 1 when one was not, 2 on error", line.forget,
-             run_forget);
+             run_forget,
+             ids_footer("forgotten and answered",
+                        "\nSo does the first one while it waits for the disk, before the answer: ids may be forgotten "
+                        "then without one."));
 }
 
 void add_claims(CLI::App& app, CommandLine& line) {
@@ -249,7 +263,7 @@ void add_claims(CLI::App& app, CommandLine& line) {
 void add_release(CLI::App& app, CommandLine& line) {
   add_on_ids(app, line, "release",
              "free claimed ids, whoever has them; exit 0 when all were claimed, 1 when one was not, 2 on error",
-             line.release, run_release);
+             line.release, run_release, ids_footer("released and answered", ""));
 }
 
 void add_lock(CLI::App& app, CommandLine& line) {
@@ -264,11 +278,11 @@ void add_lock(CLI::App& app, CommandLine& line) {
   command.footer(
       "The exit code is the command's: 128 + N when signal N ended it, 126 or 127 when it could not be run. It is 75\n"
       "when the lock was not to be had, or was lost, and 2 on error. The command finds the fencing token, which grows\n"
-      "with each taking, in ONCELOG_TOKEN. Signals are passed on to it. It gets SIGTERM\n"
-      "when the lock is lost, because oncelog was stopped for longer than the lease, and when oncelog is killed, "
-      "unless\n"
-      "it is a set-user-ID program such as sudo. Only the command itself gets these signals, not what it has started:\n"
-      "that goes on without the lock unless the command ends it.");
+      "with each taking, in ONCELOG_TOKEN. Signals are passed on to it; while there is no command yet, and once it has\n"
+      "ended, the first one ends oncelog at once. The command gets SIGTERM when the lock is lost, because oncelog was\n"
+      "stopped for longer than the lease, and when oncelog is killed, unless it is a set-user-ID program such as\n"
+      "sudo. Only the command itself gets these signals, not what it has started: that goes on without the lock\n"
+      "unless the command ends it.");
   command.allow_extras();
   command.callback([&command, &line] {
     constexpr const char* kUsage = "write oncelog lock --store DIR NAME -- COMMAND...";

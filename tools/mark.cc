@@ -13,7 +13,7 @@ int run_mark(const MarkOptions& options) {
   Output output = standard_output(options.ids.line_end);
   const Store store = open_for_marks(options.store);
   const Scope scope = store.scope(options.store.scope);
-  const StopSignal stop;
+  StopSignal stop;
   const bool with_attributes = !options.correlation.empty() || !options.result.empty();
   std::vector<Attributes> attributes;
   std::vector<Marked> verdicts;
@@ -36,6 +36,7 @@ int run_mark(const MarkOptions& options) {
     }
     output.write(answers);
   });
+  stop.end_at_once();
   store.sync();  // Closing the store writes as well, but could not tell of an error.
   if (stop.received() != 0) return 128 + stop.received();
   return all_fresh || !options.exit_code ? 0 : 1;

@@ -28,11 +28,16 @@ extern "C" void note_signal(int signal) {
   errno = saved_errno;
 }
 
-void catch_unless_ignored(int signal) {
+constexpr int kSignals[] = {SIGINT, SIGTERM, SIGHUP};
+
+/// What the signal does now: SIG_DFL, SIG_IGN or note_signal.
+auto effect_of(int signal) {
   struct sigaction current = {};
   ::sigaction(signal, nullptr, &current);
-  if (current.sa_handler == SIG_IGN) return;
+  return current.sa_handler;
+}
 
+void catch_once(int signal) {
   struct sigaction action = {};
   action.sa_handler = note_signal;
   ::sigemptyset(&action.sa_mask);
@@ -44,10 +49,28 @@ void catch_unless_ignored(int signal) {
 }  // namespace
 
 StopSignal::StopSignal() {
+  ::sigemptyset(&let_go_);
   const int descriptor = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (descriptor < 0) throw Error(ErrorCode::io, std::string("cannot prepare for signals: ") + std::strerror(errno));
   wake_descriptor.store(descriptor, std::memory_order_relaxed);
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) catch_unless_ignored(signal);
+  for (const int signal : kSignals) {
+    if (effect_of(signal) != SIG_IGN) catch_once(signal);
+  }
+}
+
+void StopSignal::end_at_once() noexcept {
+  for (const int signal : kSignals) {
+    if (effect_of(signal) != note_signal) continue;  // Ignored, or received before.
+    std::signal(signal, SIG_DFL);
+    ::sigaddset(&let_go_, signal);
+  }
+}
+
+void StopSignal::end_in_order() noexcept {
+  for (const int signal : kSignals) {
+    if (::sigismember(&let_go_, signal) == 1) catch_once(signal);
+  }
+  ::sigemptyset(&let_go_);
 }
 
 int StopSignal::descriptor() const noexcept {
