@@ -230,8 +230,8 @@ same_file "lines that end with NUL" <(printf 'a\nb\0a\0last\0') out
 same_file "duplicates that end with NUL" <(printf 'a\nb\0') nul-duplicates.txt
 exits "check -z" 1 "$oncelog" check --store nul -z < <(printf 'a\nb\0new\n\0')
 same_file "answers that end with NUL" <(printf 'known a\nb\0unknown new\n\0') out
-exits "mark --null" 0 "$oncelog" mark --store nul --null < <(printf 'a\0\0')
-same_file "an empty id that ends with NUL" <(printf 'duplicate a\0fresh \0') out
+exits "mark --null" 0 "$oncelog" mark --store nul --null < <(printf 'a\0b c\0')
+same_file "mark --null" <(printf 'duplicate a\0fresh b c\0') out
 refuses "-z and --csv" "see oncelog filter --help" "$oncelog" filter --store new -z --csv --field 1
 
 printf '%s\n' '{"o":"17","n":2}' '{"o":"1","n":72}' '{"o":17,"n":2.0}' '{"o":"17"}' >composite.ndjson
@@ -553,7 +553,7 @@ same "check --quiet prints nothing" "" "$(cat out err)"
 exits "check from standard input" 1 "$oncelog" check --store marks < <(printf 'c\nnew\n')
 same_file "check reads lines" <(printf '%s\n' 'known c' 'unknown new') out
 exits "check in a scope that is not there" 1 "$oncelog" check --store marks --scope nobody a
-exits "check of what filter passed" 0 "$oncelog" check --store empty < <(printf '\nlast\n')
+exits "check of what filter passed" 0 "$oncelog" check --store empty < <(printf 'last\n')
 
 exits "a correlation and a result" 0 "$oncelog" mark --store chains --scope orders --correlation c-1 --result ok o-1
 exits "a correlation elsewhere" 0 "$oncelog" mark --store chains --scope mails --correlation c-1 m-1
@@ -951,7 +951,24 @@ for file in marks/data.mdb marks/new marks/../marks/./live; do
 done
 refuses "a bad time" "--since: 'yesterday' is not a time" "$oncelog" dump --store marks --since yesterday
 refuses "a day that is none" "is not a time" "$oncelog" dump --store marks --since 2026-02-30
-refuses "an empty id" "" "$oncelog" mark --store marks ""
+"$oncelog" mark --store gaps --quiet known
+for command in mark check forget release; do
+  refuses "$command of an empty id" "id 2 is empty, and so is none; .* Nothing was done" \
+    "$oncelog" $command --store gaps known "" never
+  exits "of ids one of which is empty $command does nothing" 1 "$oncelog" check --store gaps known never
+  same "of ids one of which is empty $command does nothing" "known known unknown never" "$(paste -sd' ' out)"
+  for end in '\n' '\0'; do
+    null=()
+    [[ $end == '\n' ]] || null=(-z)
+    exits "$command of an empty line" 2 "$oncelog" $command --store gaps --scope lines "${null[@]}" \
+      < <(printf "one$end${end}never$end")
+    same "$command of an empty line answers for those before it" 1 "$(tr "$end" '\n' <out | grep -c '^[a-z]* one$')"
+    same "$command of an empty line answers for no other" 1 "$(tr "$end" '\n' <out | wc -l)"
+    same "$command of an empty line names it" 1 \
+      "$(grep -c '^oncelog: line 2 of standard input is empty, and so has no id; remove it' err)"
+  done
+done
+exits "what comes after an empty line" 1 "$oncelog" check --store gaps --scope lines --quiet never
 refuses "two places for the id" "json-pointer" "$oncelog" filter --store new --field 1 --json-pointer /a
 refuses "a delimiter without a field" "field" "$oncelog" filter --store new --delimiter ,
 refuses "a choice that is none" "--on-error: 'skip' is none of pass" "$oncelog" filter --store new --on-error skip

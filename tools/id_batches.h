@@ -24,9 +24,10 @@ struct IdArguments {
 };
 
 /// Hands over the ids that a command was given: the arguments in one batch, or the lines of standard input, a batch for
-/// each read. The id of a line, and of an argument, is what `filter` takes a whole line for; but an empty argument,
-/// which a variable without a value is, stays the empty id, which no store takes. Ends early, between batches, when
-/// the stop was asked for. Errors: io, and what the consumer throws.
+/// each read. The id of a line, and of an argument, is what `filter` takes a whole line for. But an empty one, which a
+/// variable without a value or a message without an id leaves, has none: of the arguments nothing is handed over then,
+/// of the lines those before it. Ends early, between batches, when the stop was asked for. Errors: invalid_argument
+/// for an empty id, io, and what the consumer throws.
 void for_each_id_batch(const IdArguments& arguments, const StopSignal& stop,
                        const std::function<void(const IdBatch&)>& consumer);
 
