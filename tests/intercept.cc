@@ -18,6 +18,7 @@ namespace oncelog::testing {
 namespace {
 
 static_assert(sizeof(off_t) == 8 && sizeof(off64_t) == 8);
+static_assert(sizeof(struct statfs) == sizeof(struct statfs64));
 
 std::atomic<Interceptor*> active{nullptr};
 
@@ -92,8 +93,8 @@ mode_t mode_of(int flags, va_list arguments) {
 }  // namespace
 
 const char* to_string(SystemCall call) {
-  constexpr const char* kNames[] = {"open", "pwrite", "write",  "fdatasync", "fsync", "ftruncate",     "fallocate",
-                                    "mmap", "msync",  "unlink", "rename",    "link",  "pthread_create"};
+  constexpr const char* kNames[] = {"open", "pwrite", "write",  "fdatasync", "fsync", "ftruncate",      "fallocate",
+                                    "mmap", "msync",  "unlink", "rename",    "link",  "pthread_create", "statfs"};
   static_assert(std::size(kNames) == kSystemCalls);
   return kNames[static_cast<int>(call)];
 }
@@ -221,6 +222,14 @@ int linkat(int from_directory, const char* from, int to_directory, const char* t
 }
 int link(const char* from, const char* to) noexcept {
   return linkat(AT_FDCWD, from, AT_FDCWD, to, 0);
+}
+
+int statfs(const char* path, struct statfs* answer) noexcept {
+  return pass({.call = SystemCall::statfs, .path = path, .answer = answer},
+              [&] { return static_cast<int>(syscall(SYS_statfs, path, answer)); });
+}
+int statfs64(const char* path, struct statfs64* answer) noexcept {
+  return statfs(path, reinterpret_cast<struct statfs*>(answer));
 }
 
 int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*body)(void*), void* argument) noexcept {

@@ -2,6 +2,7 @@
 
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 
 #include <atomic>
 #include <cstdint>
@@ -9,10 +10,10 @@
 
 namespace oncelog::testing {
 
-/// The calls of the C library by which a store changes its files, maps memory and starts threads, as this executable
-/// makes them: intercept.cc defines these functions, and so oncelog's, LMDB's and the C++ library's calls of them come
-/// here. What the C library calls itself (fopen, malloc) does not. An executable that links intercept.cc cannot be
-/// built with a sanitizer, which intercepts the same functions.
+/// The calls of the C library by which a store changes its files, maps memory, starts threads and asks which file
+/// system it is on, as this executable makes them: intercept.cc defines these functions, and so oncelog's, LMDB's and
+/// the C++ library's calls of them come here. What the C library calls itself (fopen, malloc) does not. An executable
+/// that links intercept.cc cannot be built with a sanitizer, which intercepts the same functions.
 ///
 /// Without an Interceptor all calls are the system's. Thread-safe; an Interceptor is called by any thread.
 enum class SystemCall : std::uint8_t {
@@ -29,8 +30,9 @@ enum class SystemCall : std::uint8_t {
   rename,  // renameat, renameat2
   link,
   pthread_create,
+  statfs,
 };
-inline constexpr int kSystemCalls = 13;
+inline constexpr int kSystemCalls = 14;
 
 const char* to_string(SystemCall call);
 
@@ -38,11 +40,12 @@ const char* to_string(SystemCall call);
 struct Intercepted {
   SystemCall call;
   int fd = -1;                        // Of those that have one.
-  const char* path = nullptr;         // open, unlink, rename's and link's first.
+  const char* path = nullptr;         // open, unlink, statfs, rename's and link's first.
   const char* second_path = nullptr;  // rename and link.
   std::span<const iovec> bytes = {};  // pwrite and write.
   off_t offset = 0;                   // pwrite; write, where it begins; ftruncate, fallocate: the size.
   bool creates = false;               // open with O_CREAT.
+  struct statfs* answer = nullptr;    // statfs: once it was made, what it says, which may be changed.
 };
 
 class Interceptor {

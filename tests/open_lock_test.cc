@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <fstream>
@@ -181,6 +182,42 @@ TEST_CASE("whoever waited for a data.mdb that was replaced meanwhile locks the n
   files.replace("data.mdb");
   first.lock.unlock();
   CHECK(wait_for(waiting) == 0);
+}
+
+namespace {
+
+std::atomic<unsigned>* caught = nullptr;  // For the handler.
+
+}  // namespace
+
+// Not under ThreadSanitizer, which has a handler run at the next call that it knows; fcntl is none of these.
+TEST_CASE("a wait behind another opener goes on after signals that the process catches" *
+          doctest::skip(kThreadSanitizer)) {
+  const Files files;
+  Opening first(files.dir.path());
+  const Shared<std::atomic<unsigned>> count;
+  const pid_t waiting = spawn([&] {
+    caught = &*count;
+    struct sigaction action {};
+    action.sa_handler = [](int) { caught->fetch_add(1); };
+    action.sa_flags = 0;  // Without SA_RESTART: the call ends with EINTR.
+    ::sigaction(SIGALRM, &action, nullptr);
+    OpenLock lock(files.dir.path());
+    return lock.acquire() && !lock.join() ? 0 : 1;
+  });
+  const auto has_ended = [&] {
+    siginfo_t info{};
+    return ::waitid(P_PID, static_cast<id_t>(waiting), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0;
+  };
+  for (unsigned signals = 0; signals < 20 && !has_ended(); ++signals) {
+    wait_until([&] { return is_in_call(waiting, SYS_fcntl) || has_ended(); });
+    ::kill(waiting, SIGALRM);
+    wait_until([&] { return count->load() > signals || has_ended(); });
+  }
+  CHECK_FALSE(has_ended());
+  first.lock.unlock();
+  CHECK(wait_for(waiting) == 0);
+  CHECK(count->load() == 20);
 }
 
 TEST_CASE("a store that an earlier version has open is refused, and its note is read") {
