@@ -281,7 +281,8 @@ void add_lock(CLI::App& app, CommandLine& line) {
   command.footer(
       "The exit code is the command's: 128 + N when signal N ended it, 126 or 127 when it could not be run. It is 75\n"
       "when the lock was not to be had, or was lost, and 2 on error. The command finds the fencing token, which grows\n"
-      "with each taking, in ONCELOG_TOKEN. Signals are passed on to it; while there is no command yet, and once it has\n"
+      "with each taking, in ONCELOG_TOKEN. Signals are passed on to it; while there is no command yet, and once it "
+      "has\n"
       "ended, the first one ends oncelog at once. The command gets SIGTERM when the lock is lost, because oncelog was\n"
       "stopped for longer than the lease, and when oncelog is killed, unless it is a set-user-ID program such as\n"
       "sudo. Only the command itself gets these signals, not what it has started: that goes on without the lock\n"
