@@ -17,16 +17,12 @@ std::optional<RecordView> RingSalvage::record_at(Lsn at, Lsn limit) {
   ring_.copy_stable(at, bytes_);
   if (bytes_.size() != header.bytes()) {
     const auto begin = decode_record(bytes_, RecordPart::id);
-    if (!begin || !begin->intact(at, digest(*begin))) return std::nullopt;
+    if (!begin || !begin->intact(at, hash_of(*begin, hash_seed_).digest())) return std::nullopt;
     bytes_.resize(header.bytes());
     ring_.copy_stable(at, bytes_);
   }
   const auto found = intact_record(bytes_, at, hash_seed_);
   return found ? std::optional(found->first) : std::nullopt;
-}
-
-std::uint64_t RingSalvage::digest(const RecordView& record) const {
-  return MessageHash(MessageHash::scope_seed(hash_seed_, record.header.scope), record.id).digest();
 }
 
 Lsn RingSalvage::whole_until(Lsn from, Lsn limit) {

@@ -33,8 +33,6 @@ class RingSalvage {
   bool make_void(Lsn from, Lsn to, const RecordHeader& next);
 
  private:
-  std::uint64_t digest(const RecordView& record) const;
-
   Ring ring_;
   std::uint64_t hash_seed_;
   std::vector<std::byte> bytes_;

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "failpoint.h"
-#include "message_hash.h"
+#include "intact_record.h"
 #include "ring_salvage.h"
 
 namespace oncelog::internal {
@@ -17,10 +17,6 @@ std::uint64_t first_word(const RecordView& record, Lsn lsn, std::uint64_t digest
 }
 
 }  // namespace
-
-std::uint64_t Uncommitted::digest(const RecordView& record) const {
-  return MessageHash(MessageHash::scope_seed(hash_seed_, record.header.scope), record.id).digest();
-}
 
 void Uncommitted::announce(Lsn begin, Lsn end) const {
   live_->pending.end.store(end.value, std::memory_order_relaxed);  // Published by the release of begin.
@@ -102,7 +98,8 @@ bool Uncommitted::settle_records(Lsn log_end) {
       const auto record = decode_record(bytes);
       if (!record) throw Error(ErrorCode::corrupt, "a transaction's record in the shared memory is damaged");
       const std::uint32_t kept = header.flags() & ~kUncommitted;
-      ring_.put_first_word(at, first_word(*record, at, digest(*record), committed ? kept : kept | kVoid));
+      ring_.put_first_word(
+          at, first_word(*record, at, hash_of(*record, hash_seed_).digest(), committed ? kept : kept | kVoid));
       failpoint();
     }
     at.value += header.bytes();
@@ -124,7 +121,7 @@ void Uncommitted::reflag(std::span<std::byte> block, Lsn lsn, std::uint32_t inst
     if (!record) throw Error(ErrorCode::corrupt, "a record in the shared memory is damaged");
     if ((record->header.flags() & kUncommitted) != 0) {
       const std::uint32_t flags = (record->header.flags() & ~kUncommitted) | instead;
-      const std::uint64_t word = first_word(*record, lsn, digest(*record), flags);
+      const std::uint64_t word = first_word(*record, lsn, hash_of(*record, hash_seed_).digest(), flags);
       std::memcpy(block.data(), &word, sizeof word);
     }
     const std::size_t bytes = record->header.bytes();

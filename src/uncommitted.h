@@ -51,7 +51,6 @@ class Uncommitted {
 
  private:
   void reflag(std::span<std::byte> block, Lsn lsn, std::uint32_t instead) const;
-  std::uint64_t digest(const RecordView& record) const;
 
   LiveHeader* live_;
   Ring ring_;

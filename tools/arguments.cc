@@ -90,10 +90,6 @@ void add_null(CLI::App& command, char& line_end, const std::string& help) {
 void add_ids(CLI::App& command, IdArguments& ids) {
   command.add_option("id", ids.ids, "the ids; none, or -, for one per line of standard input");
   add_null(command, ids.line_end, "ids from standard input, and answers, end with NUL instead of a newline");
-  command.footer(
-      "A line, or an argument, is the id as filter takes whole lines: where it is longer than 1024 bytes, its length\n"
-      "and 128-bit hash stand in for it, and so they do for an empty line. An empty argument is an error. Among other\n"
-      "arguments, - is an id.");
 }
 
 std::string in_flags(const Error& error) {

@@ -80,7 +80,8 @@ std::optional<char> delimiter(const std::string& text) {
 std::string ids_footer(std::string_view done, std::string_view more) {
   return fmt::format(
       "For an id that is longer than 1024 bytes its length and 128-bit hash stand in, as in filter. An empty id\n"
-      "is an error: of arguments nothing is done then, of lines those before it are.\n"
+      "is an error: of arguments nothing is done then, of lines those before it are. Among other arguments, - is an "
+      "id.\n"
       "\n"
       "SIGINT, SIGTERM and SIGHUP end the run once what was read is {}; while the store is opened or closed,\n"
       "and when they come a second time, at once.{}",

@@ -47,6 +47,14 @@ class RecordLock {
   int descriptor_;
 };
 
+/// Whether both are of one file; a terminal or another device is never the same.
+bool are_one_file(int descriptor, int other) {
+  struct stat one = {};
+  struct stat two = {};
+  return ::fstat(descriptor, &one) == 0 && ::fstat(other, &two) == 0 && !S_ISCHR(one.st_mode) &&
+         one.st_dev == two.st_dev && one.st_ino == two.st_ino;
+}
+
 }  // namespace
 
 Output::Output(int descriptor, std::string name, char line_end)
@@ -79,17 +87,11 @@ void Output::look_at_file() {
 }
 
 bool Output::is_same_as(const Output& other) const {
-  struct stat one = {};
-  struct stat two = {};
-  return ::fstat(descriptor_, &one) == 0 && ::fstat(other.descriptor_, &two) == 0 && !S_ISCHR(one.st_mode) &&
-         one.st_dev == two.st_dev && one.st_ino == two.st_ino;
+  return are_one_file(descriptor_, other.descriptor_);
 }
 
 bool Output::is_read_by(int input) const {
-  struct stat one = {};
-  struct stat two = {};
-  return regular_ && ::fstat(descriptor_, &one) == 0 && ::fstat(input, &two) == 0 && one.st_dev == two.st_dev &&
-         one.st_ino == two.st_ino;
+  return regular_ && are_one_file(descriptor_, input);
 }
 
 void Output::add(std::string_view bytes) {
