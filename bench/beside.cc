@@ -9,7 +9,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "lmdb_handles.h"
+#include "lmdb/handles.h"
 #include "scratch_store.h"
 
 namespace oncelog::bench {

@@ -14,16 +14,16 @@
 #include <string>
 #include <vector>
 
-#include "clock.h"
-#include "index.h"
-#include "lmdb_handles.h"
-#include "log.h"
-#include "message_hash.h"
-#include "record_codec.h"
+#include "base/clock.h"
+#include "base/message_hash.h"
+#include "base/shared_memory.h"
+#include "lmdb/handles.h"
+#include "log/log.h"
+#include "log/record_codec.h"
+#include "log/ring.h"
 #include "report.h"
-#include "ring.h"
-#include "shared_memory.h"
-#include "window_filter.h"
+#include "window/index.h"
+#include "window/window_filter.h"
 #include "workload.h"
 #include "yardstick.h"
 

@@ -6,8 +6,8 @@
 
 #include <oncelog/oncelog.h>
 
+#include "api/store_access.h"
 #include "settings.h"
-#include "store_access.h"
 #include "workload.h"
 
 namespace oncelog::bench {

@@ -20,10 +20,10 @@
 #include <vector>
 
 #include "beside.h"
-#include "live.h"
 #include "report.h"
 #include "scratch_store.h"
 #include "settings.h"
+#include "shared/live.h"
 #include "stalls.h"
 #include "yardstick.h"
 

@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-#include "host.h"
+#include "base/host.h"
 
 namespace oncelog::bench {
 

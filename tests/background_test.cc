@@ -1,4 +1,4 @@
-#include "background.h"
+#include "background/background.h"
 
 #include <pthread.h>
 

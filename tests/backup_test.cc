@@ -12,9 +12,9 @@
 
 #include <oncelog/repair.h>
 
-#include "catalog.h"
-#include "lmdb_handles.h"
-#include "staged_directory.h"
+#include "lmdb/catalog.h"
+#include "lmdb/handles.h"
+#include "maintenance/staged_directory.h"
 #include "store_files.h"
 #include "support.h"
 

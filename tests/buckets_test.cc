@@ -1,10 +1,10 @@
-#include "buckets.h"
+#include "window/buckets.h"
 
 #include <bit>
 #include <random>
 
-#include "index.h"
 #include "support.h"
+#include "window/index.h"
 
 using namespace oncelog;
 using namespace oncelog::internal;

@@ -1,4 +1,4 @@
-#include "catalog.h"
+#include "lmdb/catalog.h"
 
 #include <cstring>
 

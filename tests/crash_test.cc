@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "live.h"
+#include "base/shared_memory.h"
 #include "shared.h"
-#include "shared_memory.h"
+#include "shared/live.h"
 #include "store_files.h"
 #include "support.h"
 

@@ -19,11 +19,11 @@
 
 #include <oncelog/verify.h>
 
-#include "catalog.h"
-#include "leases.h"
-#include "lmdb_pages.h"
+#include "lmdb/catalog.h"
+#include "lmdb/pages.h"
+#include "maintenance/store_check.h"
 #include "shared.h"
-#include "store_check.h"
+#include "shared/leases.h"
 #include "store_files.h"
 #include "support.h"
 

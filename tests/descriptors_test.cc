@@ -1,4 +1,4 @@
-#include "descriptors.h"
+#include "base/descriptors.h"
 
 #include <fcntl.h>
 #include <spawn.h>

@@ -1,4 +1,4 @@
-#include "directory.h"
+#include "shared/directory.h"
 
 #include <sched.h>
 #include <signal.h>

@@ -9,7 +9,7 @@
 #include <thread>
 #include <vector>
 
-#include "lmdb_handles.h"
+#include "lmdb/handles.h"
 #include "shared.h"
 #include "store_files.h"
 #include "support.h"

@@ -1,4 +1,4 @@
-#include "event_dispatch.h"
+#include "background/event_dispatch.h"
 
 #include <algorithm>
 #include <condition_variable>

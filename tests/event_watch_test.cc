@@ -1,4 +1,4 @@
-#include "event_watch.h"
+#include "background/event_watch.h"
 
 #include <signal.h>
 
@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-#include "live.h"
+#include "shared/live.h"
 #include "support.h"
 
 using namespace oncelog;

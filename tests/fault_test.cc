@@ -6,11 +6,11 @@
 #include <string>
 #include <vector>
 
-#include "index.h"
-#include "live.h"
 #include "shared.h"
+#include "shared/live.h"
 #include "store_files.h"
 #include "support.h"
+#include "window/index.h"
 
 using namespace oncelog;
 using namespace oncelog::testing;

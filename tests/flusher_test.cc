@@ -1,4 +1,4 @@
-#include "flusher.h"
+#include "background/flusher.h"
 
 #include <random>
 

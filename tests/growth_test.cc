@@ -1,9 +1,9 @@
 #include <string>
 #include <vector>
 
-#include "index.h"
 #include "parts.h"
 #include "support.h"
+#include "window/index.h"
 
 using namespace oncelog;
 using namespace oncelog::testing;

@@ -1,4 +1,4 @@
-#include "in_place.h"
+#include "base/in_place.h"
 
 #include <fcntl.h>
 #include <sched.h>
@@ -12,7 +12,7 @@
 #include <thread>
 #include <vector>
 
-#include "descriptors.h"
+#include "base/descriptors.h"
 #include "shared.h"
 #include "support.h"
 

@@ -1,4 +1,4 @@
-#include "index.h"
+#include "window/index.h"
 
 #include <atomic>
 #include <set>

@@ -1,4 +1,4 @@
-#include "leases.h"
+#include "shared/leases.h"
 
 #include <algorithm>
 #include <deque>

@@ -14,8 +14,8 @@
 #include <utility>
 #include <vector>
 
-#include "live.h"
 #include "shared.h"
+#include "shared/live.h"
 #include "store_files.h"
 #include "support.h"
 

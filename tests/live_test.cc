@@ -1,4 +1,4 @@
-#include "live.h"
+#include "shared/live.h"
 
 #include <atomic>
 #include <fstream>

@@ -1,4 +1,4 @@
-#include "lmdb_env.h"
+#include "lmdb/env.h"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -7,7 +7,7 @@
 #include <string>
 #include <thread>
 
-#include "lmdb_handles.h"
+#include "lmdb/handles.h"
 #include "support.h"
 
 using namespace oncelog;

@@ -1,4 +1,4 @@
-#include "lmdb_handles.h"
+#include "lmdb/handles.h"
 
 #include <algorithm>
 #include <cerrno>

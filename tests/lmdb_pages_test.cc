@@ -1,4 +1,4 @@
-#include "lmdb_pages.h"
+#include "lmdb/pages.h"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -9,7 +9,7 @@
 #include <random>
 #include <sstream>
 
-#include "lmdb_handles.h"
+#include "lmdb/handles.h"
 #include "support.h"
 
 using namespace oncelog;

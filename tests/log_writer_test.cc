@@ -1,4 +1,4 @@
-#include "log_writer.h"
+#include "background/log_writer.h"
 
 #include <random>
 #include <vector>

@@ -1,4 +1,4 @@
-#include "message_hash.h"
+#include "base/message_hash.h"
 
 #include <array>
 #include <cmath>

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "live.h"
+#include "shared/live.h"
 #include "store_files.h"
 #include "support.h"
 

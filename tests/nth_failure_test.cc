@@ -13,8 +13,8 @@
 #include <vector>
 
 #include "intercept.h"
-#include "lmdb_env.h"
-#include "lmdb_handles.h"
+#include "lmdb/env.h"
+#include "lmdb/handles.h"
 #include "shared.h"
 #include "support.h"
 

@@ -1,8 +1,8 @@
 #include <cstdlib>
 #include <string>
 
-#include "catalog.h"
-#include "lmdb_handles.h"
+#include "lmdb/catalog.h"
+#include "lmdb/handles.h"
 #include "shared.h"
 #include "support.h"
 

@@ -1,4 +1,4 @@
-#include "open_lock.h"
+#include "shared/open_lock.h"
 
 #include <fcntl.h>
 #include <signal.h>

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "fork_generation.h"
-#include "registry.h"
+#include "base/fork_generation.h"
+#include "engine/registry.h"
 #include "support.h"
 
 using namespace oncelog;

@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "flusher.h"
+#include "background/flusher.h"
 #include "parts.h"
 #include "support.h"
 

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "log_writer.h"
+#include "background/log_writer.h"
 
 namespace oncelog::testing {
 

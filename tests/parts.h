@@ -5,17 +5,17 @@
 #include <string_view>
 #include <vector>
 
-#include "buckets.h"
-#include "catalog.h"
-#include "clock.h"
-#include "live.h"
-#include "lmdb_handles.h"
-#include "log.h"
-#include "message_hash.h"
-#include "reader.h"
-#include "recovery.h"
+#include "background/recovery.h"
+#include "base/clock.h"
+#include "base/message_hash.h"
+#include "engine/reader.h"
+#include "lmdb/catalog.h"
+#include "lmdb/handles.h"
+#include "log/log.h"
+#include "shared/live.h"
+#include "shared/view.h"
 #include "support.h"
-#include "view.h"
+#include "window/buckets.h"
 
 namespace oncelog::testing {
 

@@ -1,4 +1,4 @@
-#include "process_identity.h"
+#include "base/process_identity.h"
 
 #include <signal.h>
 #include <sys/prctl.h>

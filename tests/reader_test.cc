@@ -1,4 +1,4 @@
-#include "reader.h"
+#include "engine/reader.h"
 
 #include <signal.h>
 #include <sys/wait.h>

@@ -1,10 +1,10 @@
-#include "record_codec.h"
+#include "log/record_codec.h"
 
 #include <algorithm>
 #include <string>
 #include <vector>
 
-#include "message_hash.h"
+#include "base/message_hash.h"
 #include "support.h"
 
 using namespace oncelog;

@@ -1,4 +1,4 @@
-#include "recovery.h"
+#include "background/recovery.h"
 
 #include <fmt/format.h>
 
@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "log_writer.h"
+#include "background/log_writer.h"
 #include "parts.h"
-#include "uncommitted.h"
+#include "shared/uncommitted.h"
 
 using namespace oncelog;
 using namespace oncelog::internal;

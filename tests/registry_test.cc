@@ -1,4 +1,4 @@
-#include "registry.h"
+#include "engine/registry.h"
 
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -8,10 +8,10 @@
 #include <thread>
 #include <vector>
 
-#include "engine.h"
-#include "fork_generation.h"
-#include "open_lock.h"
+#include "base/fork_generation.h"
+#include "engine/engine.h"
 #include "shared.h"
+#include "shared/open_lock.h"
 #include "support.h"
 
 using namespace oncelog;

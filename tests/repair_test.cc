@@ -14,10 +14,10 @@
 #include <sstream>
 #include <utility>
 
-#include "catalog.h"
-#include "lmdb_handles.h"
-#include "lmdb_pages.h"
-#include "store_check.h"
+#include "lmdb/catalog.h"
+#include "lmdb/handles.h"
+#include "lmdb/pages.h"
+#include "maintenance/store_check.h"
 #include "store_files.h"
 #include "support.h"
 

@@ -1,4 +1,4 @@
-#include "ring_salvage.h"
+#include "log/ring_salvage.h"
 
 #include <sys/mman.h>
 

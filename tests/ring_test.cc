@@ -1,4 +1,4 @@
-#include "ring.h"
+#include "log/ring.h"
 
 #include <deque>
 #include <memory>
@@ -7,7 +7,7 @@
 #include <thread>
 #include <vector>
 
-#include "message_hash.h"
+#include "base/message_hash.h"
 #include "support.h"
 
 using namespace oncelog;

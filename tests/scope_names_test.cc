@@ -1,4 +1,4 @@
-#include "scope_names.h"
+#include "lmdb/scope_names.h"
 
 #include "parts.h"
 

@@ -1,4 +1,4 @@
-#include "settings.h"
+#include "shared/settings.h"
 
 #include <signal.h>
 

@@ -9,7 +9,7 @@
 #include <random>
 #include <string_view>
 
-#include "background.h"
+#include "background/background.h"
 
 namespace oncelog::testing {
 

@@ -12,8 +12,8 @@
 
 #include <oncelog/oncelog.h>
 
-#include "host.h"
-#include "store_access.h"
+#include "api/store_access.h"
+#include "base/host.h"
 
 namespace oncelog::testing {
 

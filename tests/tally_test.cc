@@ -1,4 +1,4 @@
-#include "tally.h"
+#include "shared/tally.h"
 
 #include "support.h"
 

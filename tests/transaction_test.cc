@@ -6,8 +6,8 @@
 #include <thread>
 #include <vector>
 
-#include "live.h"
 #include "shared.h"
+#include "shared/live.h"
 #include "store_files.h"
 #include "support.h"
 

@@ -1,10 +1,10 @@
-#include "uncommitted.h"
+#include "shared/uncommitted.h"
 
 #include <string>
 #include <vector>
 
+#include "background/log_writer.h"
 #include "dying.h"
-#include "log_writer.h"
 #include "parts.h"
 
 using namespace oncelog;

@@ -1,4 +1,4 @@
-#include "upkeep.h"
+#include "background/upkeep.h"
 
 #include <signal.h>
 #include <sys/resource.h>

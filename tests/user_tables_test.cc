@@ -1,4 +1,4 @@
-#include "user_tables.h"
+#include "lmdb/user_tables.h"
 
 #include <map>
 #include <random>

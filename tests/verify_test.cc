@@ -11,10 +11,10 @@
 #include <set>
 #include <sstream>
 
-#include "catalog.h"
-#include "lmdb_handles.h"
-#include "lmdb_pages.h"
-#include "log.h"
+#include "lmdb/catalog.h"
+#include "lmdb/handles.h"
+#include "lmdb/pages.h"
+#include "log/log.h"
 #include "store_files.h"
 #include "support.h"
 

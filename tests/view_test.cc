@@ -1,4 +1,4 @@
-#include "view.h"
+#include "shared/view.h"
 
 #include "parts.h"
 

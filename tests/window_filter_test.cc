@@ -1,4 +1,4 @@
-#include "window_filter.h"
+#include "window/window_filter.h"
 
 #include <array>
 #include <bit>

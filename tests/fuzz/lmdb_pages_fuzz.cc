@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "fuzz.h"
-#include "lmdb_handles.h"
-#include "lmdb_pages.h"
+#include "lmdb/handles.h"
+#include "lmdb/pages.h"
 #include "patches.h"
 
 namespace lmdb = oncelog::internal::lmdb;

@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "fuzz.h"
-#include "record_codec.h"
+#include "log/record_codec.h"
 
 using namespace oncelog;
 using namespace oncelog::internal;

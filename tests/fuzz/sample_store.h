@@ -14,9 +14,9 @@
 
 #include <oncelog/oncelog.h>
 
+#include "api/store_access.h"
+#include "base/host.h"
 #include "fuzz.h"
-#include "host.h"
-#include "store_access.h"
 
 namespace oncelog::fuzzing {
 

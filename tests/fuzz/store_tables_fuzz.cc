@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "fuzz.h"
-#include "lmdb_handles.h"
+#include "lmdb/handles.h"
 #include "sample_store.h"
 
 using namespace oncelog;

@@ -7,10 +7,10 @@
 
 #include <oncelog/oncelog.h>
 
-#include "catalog.h"
-#include "host.h"
-#include "lmdb_handles.h"
-#include "store_access.h"
+#include "api/store_access.h"
+#include "base/host.h"
+#include "lmdb/catalog.h"
+#include "lmdb/handles.h"
 
 using namespace oncelog;
 using namespace std::chrono_literals;

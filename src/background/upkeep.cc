@@ -1,0 +1,293 @@
+#include "background/upkeep.h"
+
+#include <algorithm>
+#include <optional>
+#include <thread>
+
+namespace oncelog::internal {
+
+template <typename Change>
+bool Upkeep::update(Change change) {
+  const LiveLock lock(live_);
+  std::uint64_t epoch = 0;
+  Layout layout = live_.layout.read(epoch);
+  if (!change(layout)) return false;
+  live_.layout.publish(layout);
+  return true;
+}
+
+bool Upkeep::due() {
+  if (clock_.wants_settling(rules_.retention_us) || known_since_to_settle()) return true;
+  const auto view = views_.newest();
+  return oldest_is_past(view->layout) || view->layout.sweeping != 0 || wants_table(*view) || wants_generation(*view) ||
+         wants_bucket(view->layout);
+}
+
+bool Upkeep::tick() {
+  settle_clock();
+  return due() && round(Demand::none);
+}
+
+void Upkeep::serve(Demand demand) {
+  while (round(demand) && !met(demand)) {
+  }
+}
+
+void Upkeep::serve_locked(Demand demand) {
+  while (round_locked(demand) && !met(demand)) {
+  }
+}
+
+bool Upkeep::met(Demand demand) const {
+  std::uint64_t epoch = 0;
+  const Layout layout = live_.layout.read(epoch);
+  return (demand == Demand::bucket && can_open_bucket(layout)) ||
+         (demand == Demand::table && layout.spare_table_slots != 0);
+}
+
+std::uint64_t Upkeep::expire() {
+  std::uint64_t dropped = 0;
+  while (round(Demand::none, &dropped)) {
+  }
+  return dropped;
+}
+
+bool Upkeep::round(Demand demand, std::uint64_t* dropped) {
+  const WriterGate gate(live_, env_.path());
+  const lmdb::WriteTxn lock(env_);  // For its lock; aborted.
+  return round_locked(demand, dropped);
+}
+
+/// Returns whether a sweep is left to go on with.
+bool Upkeep::round_locked(Demand demand, std::uint64_t* dropped) {
+  settle_clock();
+  const std::uint64_t gone = drop_expired();
+  if (dropped != nullptr) *dropped += gone;
+  const bool more = sweep();
+  // Before anything is made: what has expired gives its space to what comes.
+  if (const std::uint64_t epoch = live_.layout.epoch(); epoch != tidied_epoch_) {
+    std::uint64_t read_epoch = 0;
+    views_.remove_strays(live_.layout.read(read_epoch));
+    tidied_epoch_ = epoch;
+  }
+  // Each for itself: where there is no room for one of them there may be for the next.
+  std::optional<Error> first;
+  const auto attempt = [&](const auto& make) {
+    try {
+      make();
+    } catch (const LockTimeout&) {
+      throw;
+    } catch (const Error& error) {
+      if (!first) first = error;
+    }
+  };
+  attempt([&] { make_bucket(demand == Demand::bucket); });
+  attempt([&] { make_table(demand == Demand::table); });
+  attempt([&] { make_generation(); });
+  // Who demanded something and has got it goes on, and so does who only wants to expire; the flusher's own rounds tell
+  // what is missing beside.
+  if (first && dropped == nullptr && !met(demand)) throw Error(*first);
+  return more;
+}
+
+bool Upkeep::oldest_is_past(const Layout& layout) const {
+  if (layout.empty()) return false;
+  // One that was opened just now waits for its first record: dropped, it would only be opened again, and for a large
+  // transaction, which needs tables made first, again and again. Acquire: pairs with the release in Engine::append.
+  if (layout.bucket_count == 1 && layout.buckets[0].first_lsn.value >= live_.marks.head.load(std::memory_order_acquire))
+    return false;
+  return rules_.past_retention(newest_us_of_oldest(layout), clock_.retention_us());
+}
+
+/// The last bucket's newest record is the store's. Acquire: pairs with the release in Engine::append.
+std::int64_t Upkeep::newest_us_of_oldest(const Layout& layout) const {
+  return layout.bucket_count > 1 ? layout.buckets[0].newest_us
+                                 : live_.marks.last_time_us.load(std::memory_order_acquire);
+}
+
+/// Follows a wall clock that has stayed where it jumped to, and takes back a known_since that lies in the future.
+void Upkeep::settle_clock() {
+  const bool clock = clock_.wants_settling(rules_.retention_us);
+  if (!clock && !known_since_to_settle()) return;
+  const LiveLock lock(live_);
+  if (clock) clock_.settle(live_.clock, rules_.retention_us);
+  // Everything that was forgotten was processed before now, whatever its stamp says.
+  if (known_since_to_settle()) live_.known_since_us.store(clock_.stamp_us() + 1, std::memory_order_release);
+}
+
+/// A known_since in the future comes of records that a clock which was ahead has stamped, and calls everything too old.
+/// Right after a boot, though, it may be the clock that is wrong, and not yet set.
+bool Upkeep::known_since_to_settle() const {
+  return live_.known_since_us.load(std::memory_order_relaxed) > clock_.stamp_us() + 1 &&
+         clock_.boot_us() >= live_.known_settles_at_us.load(std::memory_order_relaxed);
+}
+
+std::uint64_t Upkeep::drop_expired() {
+  std::uint64_t dropped = 0;
+  update([&](Layout& layout) {
+    for (; oldest_is_past(layout); ++dropped) forget_oldest(layout);
+    return dropped != 0;
+  });
+  return dropped;
+}
+
+bool Upkeep::drop_early() {
+  return update([&](Layout& layout) {
+    if (layout.bucket_count < 2) return false;
+    if (!oldest_is_past(layout)) HostCounters::add(live_.counters.early_drops, 1);
+    forget_oldest(layout);
+    return true;
+  });
+}
+
+/// Drops the oldest bucket, and says since when everything is known. Under the mutex.
+void Upkeep::forget_oldest(Layout& layout) {
+  // Also for what is past its retention: by a clock that is set back later it may not be.
+  // Relaxed: written under the mutex alone. Release: before the layout that no longer has the bucket; pairs with
+  // the acquires of Engine::known_since and keep_forgotten.
+  // What is forgotten was processed before its bucket was closed, though a clock that was ahead may have stamped
+  // it.
+  const std::int64_t closed_us = layout.bucket_count > 1 ? layout.buckets[0].closed_us : clock_.stamp_us();
+  const std::int64_t newest_us = std::min({newest_us_of_oldest(layout), closed_us, clock_.stamp_us()});
+  const std::int64_t since_us = std::max(live_.known_since_us.load(std::memory_order_relaxed), newest_us + 1);
+  live_.known_since_us.store(since_us, std::memory_order_release);
+  drop_oldest(layout);
+  HostCounters::add(live_.counters.expired_buckets, 1);
+}
+
+bool Upkeep::sweep() {
+  const auto view = views_.newest();
+  const LaneMask lanes = view->layout.sweeping;
+  if (lanes == 0) return false;
+  if (view->layout.drops != swept_drops_) {
+    swept_drops_ = view->layout.drops;
+    swept_generation_ = 0;
+    swept_lines_ = 0;
+  }
+  std::uint64_t budget = kSweepLinesARound;
+  for (std::size_t i = 0; i < view->generations.size(); ++i) {
+    const GenerationInfo& info = view->layout.generations[i];
+    FilterGeneration& generation = *view->generations[i];
+    if (info.number < swept_generation_ || (info.lanes & lanes) == 0) continue;
+    if (info.number > swept_generation_) {
+      swept_generation_ = info.number;
+      swept_lines_ = 0;
+    }
+    while (swept_lines_ < generation.lines()) {
+      if (budget == 0) return true;
+      const std::uint64_t step = std::min(kSweepLines, budget);
+      {
+        const LiveLock lock(live_);  // Producers write to the same words.
+        swept_lines_ = generation.sweep(lanes, swept_lines_, step);
+      }
+      budget -= step;
+      // A mutex that is taken again at once is had again at once, and who waits for it goes on waiting.
+      std::this_thread::sleep_for(kSweepPause);
+    }
+  }
+  update([&](Layout& layout) {
+    for (const auto& generation : view->generations) generation->reset_counts(lanes);
+    finish_sweep(layout, lanes);
+    return true;
+  });
+  return false;
+}
+
+bool Upkeep::wants_table(const View& view) const {
+  if (view.buckets.empty() || view.layout.spare_table_slots != 0 || view.layout.current().tables == kMaxTables)
+    return false;
+  const IndexTable& table = view.buckets.back().newest_table();
+  return table.count() >= IndexTable::planned_of(table.slots());
+}
+
+void Upkeep::make_table(bool demanded) {
+  const auto view = views_.newest();
+  if (view->buckets.empty() || view->layout.spare_table_slots != 0 || view->layout.current().tables == kMaxTables)
+    return;
+  if (!demanded && !wants_table(*view)) return;
+  const BucketInfo& current = view->layout.current();
+  const std::uint64_t slots = next_table_slots(current.tables, current.slots[current.tables - 1]);
+  views_.make_index(current.number, current.tables, slots);
+  update([&](Layout& layout) {
+    // Producers may have opened the next bucket meanwhile: then the table is a stray.
+    if (layout.empty() || layout.current().number != current.number) return false;
+    layout.spare_table_slots = slots;
+    return true;
+  });
+}
+
+bool Upkeep::wants_generation(const View& view) const {
+  const Layout& layout = view.layout;
+  if (view.buckets.empty() || layout.generation_count == kMaxGenerations) return false;
+  if (layout.spare_generation_lines > layout.newest_generation().lines) return false;
+  const FilterGeneration& newest = *view.generations.back();
+  if (newest.lines() == FilterGeneration::kMaxLines) return false;
+  return newest.count(layout.current().lane) >= FilterGeneration::capacity_of(newest.lines());
+}
+
+void Upkeep::make_generation() {
+  const auto view = views_.newest();
+  if (!wants_generation(*view)) return;
+  // A smaller one that waits for the next bucket is no longer wanted; no producer may take it while its file is
+  // replaced.
+  update([](Layout& layout) {
+    if (layout.spare_generation_lines == 0) return false;
+    layout.spare_generation_lines = 0;
+    return true;
+  });
+  const auto latest = views_.newest();
+  if (!wants_generation(*latest)) return;
+  const Layout& present = latest->layout;
+  const std::uint64_t lines = next_generation_lines(present.generation_count, present.newest_generation().lines);
+  views_.make_filter(present.next_generation, lines);
+  update([&](Layout& layout) {
+    layout.spare_generation_lines = lines;
+    return true;
+  });
+}
+
+bool Upkeep::wants_bucket(const Layout& layout) const {
+  if (layout.spare_bucket_slots != 0) return false;
+  if (layout.empty()) return true;
+  // Acquire: pairs with the release in Engine::append.
+  if (BucketRules::slice_is_full(layout, Lsn{live_.marks.head.load(std::memory_order_acquire)},
+                                 live_.max_bytes.load(std::memory_order_relaxed)))
+    return true;
+  // Time to make it in, but not so early that the current bucket's ids say nothing yet.
+  const std::int64_t two_rounds_us = 2 * std::chrono::microseconds(flush_interval_).count();
+  const std::int64_t lead_us = std::min(rules_.slice_us / 2, std::max(rules_.slice_us / 16, two_rounds_us));
+  return clock_.stamp_us() >= layout.current().slice_end_us - lead_us;
+}
+
+void Upkeep::make_bucket(bool demanded) {
+  const auto view = views_.newest();
+  const Layout& before = view->layout;
+  if (before.spare_bucket_slots != 0 || (!demanded && !wants_bucket(before))) return;
+  std::uint64_t plan = rules_.planned_ids;
+  if (!view->buckets.empty()) {
+    std::uint64_t ids = 0;
+    for (const auto& table : view->buckets.back().tables) ids += table->count();
+    plan = rules_.next_plan(IndexTable::planned_of(before.current().slots[0]), ids);
+  }
+  const std::uint64_t slots = IndexTable::slots_for(plan);
+  views_.make_index(before.next_bucket, 0, slots);
+  std::uint64_t lines = before.spare_generation_lines == 0 ? rules_.next_generation(before, plan) : 0;
+  std::optional<Error> no_filter;  // Of a better size: the bucket can do with the one there is.
+  if (lines != 0) {
+    try {
+      views_.make_filter(before.next_generation, lines);
+    } catch (const Error& error) {
+      no_filter = error;
+      lines = 0;
+    }
+  }
+  // Nobody else makes buckets or generations ahead, and without a spare no producer can have used one up.
+  update([&](Layout& layout) {
+    layout.spare_bucket_slots = slots;
+    if (lines != 0) layout.spare_generation_lines = lines;
+    return true;
+  });
+  if (no_filter) throw Error(*no_filter);
+}
+
+}  // namespace oncelog::internal

@@ -1,0 +1,76 @@
+#include "base/host.h"
+
+#include <fcntl.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <string>
+
+#include <oncelog/error.h>
+
+namespace oncelog::internal {
+namespace {
+
+constexpr const char* kBootIdPath = "/proc/sys/kernel/random/boot_id";
+
+std::int64_t clock_us(clockid_t clock) {
+  timespec now{};
+  clock_gettime(clock, &now);
+  return std::int64_t{now.tv_sec} * 1'000'000 + now.tv_nsec / 1'000;
+}
+
+class SystemHost final : public Host {
+ public:
+  Uuid boot_id() const override {
+    std::string text;
+    if (!std::getline(std::ifstream(kBootIdPath), text)) {
+      throw Error(ErrorCode::io, std::string("cannot read the kernel's boot id from ") + kBootIdPath, kBootIdPath);
+    }
+    Uuid id{};
+    std::size_t nibble = 0;
+    for (const char c : text) {
+      const char* digits = "0123456789abcdef";
+      const char* digit = c == '\0' ? nullptr : std::strchr(digits, c);
+      if (digit == nullptr || nibble == 2 * id.size()) continue;
+      id[nibble / 2] = static_cast<std::uint8_t>(id[nibble / 2] << 4 | (digit - digits));
+      ++nibble;
+    }
+    if (nibble != 2 * id.size()) {
+      throw Error(ErrorCode::io, std::string(kBootIdPath) + " does not hold a boot id: " + text, kBootIdPath);
+    }
+    return id;
+  }
+
+  std::int64_t wall_us() const override { return clock_us(CLOCK_REALTIME); }
+  std::int64_t boot_us() const override { return clock_us(CLOCK_BOOTTIME); }
+};
+
+}  // namespace
+
+const Host& Host::system() {
+  static const Host& host = *new SystemHost;  // Never destroyed: stores may be open longer than static objects live.
+  return host;
+}
+
+void fill_random(void* bytes, std::size_t size) {
+  auto* at = static_cast<std::byte*>(bytes);
+  while (size > 0) {
+    const ssize_t got = getrandom(at, size, 0);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) throw Error(ErrorCode::io, std::string("getrandom failed: ") + std::strerror(errno));
+    at += got;
+    size -= static_cast<std::size_t>(got);
+  }
+}
+
+Uuid random_uuid() {
+  Uuid id;
+  fill_random(id.data(), id.size());
+  return id;
+}
+
+}  // namespace oncelog::internal

@@ -1,0 +1,461 @@
+#include "engine/engine.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "background/recovery.h"
+#include "base/fork_generation.h"
+#include "engine/new_store.h"
+#include "shared/argument_checks.h"
+#include "shared/directory.h"
+
+namespace oncelog::internal {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr unsigned kTables = 8;  // Named LMDB tables, and room for more in later versions.
+
+}  // namespace
+
+Engine::Engine(const std::filesystem::path& directory, const Options& options, const Host& host)
+    : process_(fork_generation()), directory_(std::filesystem::absolute(directory)), options_(options), host_(host) {
+  check_option_ranges(options_);
+  check_directory(directory_, options_);
+  // From here on to the unlock below one process at a time. Only the one that is alone writes to data.mdb: nobody else
+  // ever waits for LMDB's write lock while others wait to open the store.
+  const bool alone = lock_store();
+  open_environment(alone);
+  const std::filesystem::path former_dir = former_live_dir();
+  choose_live_dir(former_dir, alone);
+  check_live_dir_owner();
+  const Recovery recovery{*env_, *log_, *catalog_, identity_, home_, host_, settings_};
+  if (alone && log_to_verify_) recovery.verify_log();
+  Recovery::Opened opened = recovery.open(live_dir_, former_dir, alone);
+  live_.emplace(std::move(opened.live));
+  join_pid_namespace(alone);
+  if (alone) note_live_dir();
+
+  LiveHeader& header = live_->header();
+  clock_.emplace(host_, header.clock);
+  // Whoever died on the way from the one to the other has left an earlier value.
+  if (alone) header.max_bytes.store(settings_.max_bytes, std::memory_order_relaxed);
+  rules_ = BucketRules::make(identity_.retention_us, identity_.buckets, header.planned_ids);
+  views_.emplace(*live_, live_dir_);
+  views_->newest();  // Maps everything, so that what is missing is told now.
+  self_ = ProcessIdentity::self();
+  readers_ = std::make_shared<ReaderPool>(*env_, *log_, header, live_->ring(), *views_);
+  tally_.emplace(header.tally);
+  if (!options_.read_only) {
+    upkeep_.emplace(*env_, header, *views_, rules_, *clock_, options_.flush_interval);
+    events_.emplace(options_.on_event ? std::make_shared<EventDispatch>(options_.on_event) : nullptr, directory_,
+                    header, *clock_);
+    if (!opened.damage.empty()) events_->tell_of_damage(std::move(opened.damage));
+    flusher_.emplace(*env_, *log_, *catalog_, *live_, identity_.hash_seed, options_.flush_interval);
+    flusher_->start({.upkeep_due = [this] { return upkeep_->due(); },
+                     .upkeep = [this] { return upkeep_->tick(); },
+                     .report =
+                         [this] {
+                           fold_tally();
+                           events_->look(*flusher_);
+                         },
+                     // What the dead have left is free as it is; this gives its place in the table back.
+                     .reap = [this] { reap_claims(); },
+                     .drop_early = [this] { return upkeep_->drop_early(); },
+                     .uncounted_pages = [this](const lmdb::Txn& txn) { return user_tables_->pages(txn); }});
+  }
+  open_lock_->unlock();
+  if (options_.read_only) return;
+  if (!alone) change_settings(options_);
+  // Left by a program that this process ran before an exec: they would look like its own for ever.
+  free_own_claims();
+}
+
+Engine::~Engine() {
+  if (flusher_) {
+    flusher_->stop();
+    try {
+      flusher_->flush();
+    } catch (const std::exception&) {
+      // Nothing is lost: what could not be flushed stays in `live`, and the next process to open the store flushes it.
+    }
+    try {
+      events_->look(*flusher_);
+    } catch (const std::exception&) {
+      // No memory for the event.
+    }
+  }
+  if (readers_) {
+    fold_tally();
+    readers_->close();
+  }
+  // LMDB wants its closing serialised with other processes' opening; a failure to lock must not keep it from closing.
+  try {
+    open_lock_->lock();
+  } catch (const std::exception&) {
+  }
+}
+
+/// Locks data.mdb, made first where there is none, and joins the store's users; returns whether there are no others.
+bool Engine::lock_store() {
+  const bool may_create = options_.create && !options_.read_only;
+  for (;;) {
+    open_lock_.emplace(directory_);
+    if (!open_lock_->acquire()) {
+      if (!may_create) throw no_store(directory_);
+      create_data_file(directory_, options_);
+      continue;
+    }
+    const bool alone = open_lock_->join();
+    if (alone) {
+      if (is_unfinished(*open_lock_, directory_)) {
+        if (!may_create) throw no_store(directory_);
+        replace_data_file(directory_, options_);
+        continue;
+      }
+      // Whoever made data.mdb may have died, or failed, after it had its name and before that was on disk; nothing is
+      // acknowledged in a file that a power failure takes away. All later users come after this one.
+      sync_directory(directory_, true);
+      remove_unfinished(directory_);
+      prepare_lock_file(directory_, options_.max_readers);
+    }
+    open_lock_->pair();
+    return alone;
+  }
+}
+
+/// Opens LMDB's environment and its tables, and reads the store's identity.
+void Engine::open_environment(bool alone) {
+  constexpr std::uint64_t kGranule = std::uint64_t{64} << 10;  // A multiple of every page size.
+  env_.emplace(directory_, MDB_NOTLS | MDB_NORDAHEAD, options_.map_bytes / kGranule * kGranule, options_.max_readers,
+               kTables);
+  env_->reader_check();
+  if (alone) {
+    lmdb::WriteTxn txn(*env_);
+    log_to_verify_ = env_->complete_file();
+    open_tables(txn, MDB_CREATE);
+    upgrade(txn);
+    if (!options_.read_only) {
+      const Settings before = std::exchange(settings_, settings_.with(options_));
+      settings_.put(txn, *catalog_, before);
+    }
+    txn.commit();
+    if (identity_.format_version == kFormatVersion) open_lock_->forget_earlier_version();
+  } else {
+    lmdb::Txn txn(*env_, MDB_RDONLY);
+    open_tables(txn, 0);
+    txn.keep_tables();
+  }
+  home_ = home_of(directory_, identity_.store_id);
+}
+
+/// `create` is MDB_CREATE for a table that stores of the first format lack.
+void Engine::open_tables(lmdb::Txn& txn, unsigned create) {
+  catalog_.emplace(txn, 0);
+  log_.emplace(txn, 0);
+  const auto stored = catalog_->identity(txn);
+  if (!stored) {
+    throw Error(ErrorCode::not_a_store,
+                fmt::format("{}: its LMDB file says nothing of an oncelog store", directory_.string()), directory_);
+  }
+  user_tables_.emplace(txn, create);
+  identity_ = *stored;
+  settings_ = Settings::stored(*catalog_, txn);
+  check_options(options_);
+}
+
+/// The records of earlier formats are records of this one; a version that knows no more must not open it again.
+void Engine::upgrade(lmdb::WriteTxn& txn) {
+  if (identity_.format_version >= kFormatVersion || options_.read_only) return;
+  identity_.format_version = kFormatVersion;
+  catalog_->seal_scopes(txn);
+  catalog_->put_identity(txn, identity_);
+  const std::string noted = open_lock_->formerly_noted_live_dir().string();
+  if (!noted.empty()) catalog_->put_live_dir(txn, noted);
+}
+
+void Engine::check_options(const Options& options) const {
+  const milliseconds retention =
+      std::chrono::duration_cast<milliseconds>(std::chrono::microseconds(identity_.retention_us));
+  if (options.retention && *options.retention != retention) {
+    throw Error(
+        ErrorCode::options_mismatch,
+        fmt::format("{}: the store was created with a retention of {}, not {}; open it with that, or without saying",
+                    directory_.string(), in_words(retention), in_words(*options.retention)),
+        directory_);
+  }
+  if (options.buckets && *options.buckets != identity_.buckets) {
+    throw Error(ErrorCode::options_mismatch,
+                fmt::format("{}: the store was created with {} buckets, not {}; open it with these, or without saying",
+                            directory_.string(), identity_.buckets, *options.buckets),
+                directory_);
+  }
+  if (!live_) return;  // Opening.
+  if (live_dir_for(options) != live_dir_ && !(options.read_only && options.live_dir.empty())) {
+    throw Error(ErrorCode::live_dir_mismatch,
+                fmt::format("{}: this process has the store open with its shared memory in {}, not {}",
+                            directory_.string(), live_dir_.string(), live_dir_for(options).string()),
+                directory_);
+  }
+  if (options_.read_only != options.read_only) {
+    throw Error(ErrorCode::options_mismatch,
+                fmt::format("{}: this process has the store open {} read_only; use that handle, or close it first",
+                            directory_.string(), options_.read_only ? "with" : "without"),
+                directory_);
+  }
+  if (options.on_decision || options.on_event) {
+    throw Error(ErrorCode::options_mismatch,
+                fmt::format("{}: this process has the store open already; its hooks are those of the first handle, so "
+                            "give them there",
+                            directory_.string()),
+                directory_);
+  }
+}
+
+void Engine::change_settings(const Options& options) {
+  if (options_.read_only) return;
+  std::atomic<std::uint64_t>& cap = live_->header().max_bytes;
+  // Relaxed: see there. Also when it alone differs: the process that stored another one may have died before this.
+  const bool cap_differs = options.max_bytes && *options.max_bytes != cap.load(std::memory_order_relaxed);
+  const auto stored = [&](const lmdb::Txn& txn) { return Settings::stored(*catalog_, txn); };
+  if (const Settings now = stored(lmdb::Txn(*env_, MDB_RDONLY)); now == now.with(options) && !cap_differs) return;
+  check_not_in_transaction("opening the store with other settings");
+  const WriterGate gate(live_->header(), directory_);
+  lmdb::WriteTxn txn(*env_);
+  const Settings before = stored(txn);
+  const Settings after = before.with(options);
+  after.put(txn, *catalog_, before);
+  txn.commit();
+  cap.store(after.max_bytes, std::memory_order_relaxed);
+  flusher_->note_cap();
+}
+
+std::filesystem::path Engine::live_dir_for(const Options& options) const {
+  namespace fs = std::filesystem;
+  std::error_code failed;
+  // A directory of the store's own, so that stores may share a tmpfs.
+  const fs::path wanted = options.live_dir.empty() ? directory_ : options.live_dir / external_name(home_);
+  // Absolute: of what does not exist yet a relative path would stay one.
+  const fs::path canonical = fs::weakly_canonical(fs::absolute(wanted), failed);
+  if (failed) throw system_error(failed.value(), "resolving it", wanted);
+  return canonical;
+}
+
+std::filesystem::path Engine::own_live_dir() const {
+  return live_dir_for(Options{});
+}
+
+/// Where this store's shared memory was last; empty when that is not known. What a copied store has noted is the
+/// original's.
+std::filesystem::path Engine::former_live_dir() const {
+  const auto noted_text = catalog_->live_dir(lmdb::Txn(*env_, MDB_RDONLY));
+  const std::filesystem::path noted =
+      noted_text ? std::filesystem::path(*noted_text) : open_lock_->formerly_noted_live_dir();
+  if (noted == Catalog::kOwnLiveDir) return own_live_dir();
+  return noted.filename() == external_name(home_) ? noted : std::filesystem::path();
+}
+
+/// Once the shared memory is there: until then what is left of it is where it was.
+void Engine::note_live_dir() {
+  const std::string note = live_dir_ == own_live_dir() ? std::string(Catalog::kOwnLiveDir) : live_dir_.string();
+  if (catalog_->live_dir(lmdb::Txn(*env_, MDB_RDONLY)) == note) return;
+  lmdb::WriteTxn txn(*env_);
+  catalog_->put_live_dir(txn, note);
+  txn.commit();
+}
+
+void Engine::choose_live_dir(const std::filesystem::path& former_dir, bool alone) {
+  live_dir_ = live_dir_for(options_);
+  // Who only reads takes what is there.
+  if (options_.read_only && options_.live_dir.empty() && !former_dir.empty()) live_dir_ = former_dir;
+  if (!alone && former_dir != live_dir_) {
+    throw Error(
+        ErrorCode::live_dir_mismatch,
+        fmt::format(
+            "{}: another process has the store open with its shared memory in {}, not {}; use the same live_dir",
+            directory_.string(), former_dir.string(), live_dir_.string()),
+        directory_);
+  }
+}
+
+/// What lies in a live_dir that others may write to is believed only when it was put there by a trusted user.
+void Engine::check_live_dir_owner() const {
+  struct stat status {};
+  struct stat data {};
+  if (live_dir_ == own_live_dir() || options_.allow_foreign_owner || ::lstat(live_dir_.c_str(), &status) != 0) return;
+  if (::stat((directory_ / "data.mdb").c_str(), &data) != 0) throw system_error(errno, "stat", directory_);
+  const bool trusted = status.st_uid == ::geteuid() || status.st_uid == 0 || status.st_uid == data.st_uid;
+  if (!S_ISDIR(status.st_mode) || !trusted) {
+    throw Error(
+        ErrorCode::no_permission,
+        fmt::format("{}: belongs to user {}, neither to the store's owner nor to root; remove it, or insist with "
+                    "allow_foreign_owner",
+                    live_dir_.string(), status.st_uid),
+        live_dir_);
+  }
+}
+
+/// Reader slots and robust mutexes carry process and thread numbers, which mean nothing in another pid namespace.
+void Engine::join_pid_namespace(bool alone) {
+  struct stat status {};
+  if (::stat("/proc/self/ns/pid", &status) != 0) return;  // Without /proc nobody can tell.
+  std::atomic<std::uint64_t>& pid_namespace = live_->header().pid_namespace;
+  // Relaxed: read and written under the open lock.
+  if (alone) pid_namespace.store(status.st_ino, std::memory_order_relaxed);
+  if (pid_namespace.load(std::memory_order_relaxed) != status.st_ino) {
+    throw Error(ErrorCode::unsupported,
+                fmt::format("{}: a process in another pid namespace has the store open; run its users in one (a shared "
+                            "--pid for containers)",
+                            directory_.string()),
+                directory_);
+  }
+}
+
+bool Engine::forked() const {
+  return process_ != fork_generation();
+}
+
+void Engine::check_usable() const {
+  if (forked()) [[unlikely]] {
+    throw Error(ErrorCode::forked,
+                fmt::format("{}: the store was opened before fork(); open it again in the child", directory_.string()),
+                directory_);
+  }
+}
+
+void Engine::check_writable() const {
+  check_usable();
+  if (options_.read_only) {
+    throw Error(ErrorCode::read_only, fmt::format("{}: the store was opened with read_only", directory_.string()),
+                directory_);
+  }
+}
+
+Reader& Engine::reader() {
+  check_usable();
+  return readers_->mine();
+}
+
+std::vector<std::string> Engine::scopes() {
+  check_usable();
+  const lmdb::Txn txn(*env_, MDB_RDONLY);
+  auto numbered = catalog_->scopes(txn);
+  std::ranges::sort(numbered);
+  std::vector<std::string> names;
+  for (auto& [number, name] : numbered) names.push_back(std::move(name));
+  return names;
+}
+
+ScopeKey Engine::scope(std::string_view name) {
+  check_usable();
+  if (name.empty() || name.size() > kMaxScopeBytes) {
+    refuse(fmt::format("a scope's name has {} bytes; 1 to {} are possible", name.size(), kMaxScopeBytes));
+  }
+  const auto key = [this](std::uint32_t number) {
+    tally_->know_scope(number);
+    return ScopeKey{number, scope_seed(number)};
+  };
+  {
+    lmdb::ReadTxn& txn = reader().txn();
+    const lmdb::ReadTxn::Active active(txn);
+    if (const auto known = catalog_->scope(txn, name)) return key(*known);
+    if (options_.read_only) catalog_->scopes(txn);  // Throws when it may be there under a damaged name.
+  }
+  if (options_.read_only) return key(0);
+  check_not_in_transaction("the first use of a scope's name");
+  const WriterGate gate(live_->header(), directory_);
+  lmdb::WriteTxn txn(*env_);
+  // Relaxed: a thread that misses it reads the rows once more. Set after the commit, without which nothing is sealed.
+  if (!scopes_sealed_.load(std::memory_order_relaxed)) catalog_->seal_scopes(txn);
+  const std::uint32_t number = catalog_->add_scope(txn, name);
+  txn.commit();
+  scopes_sealed_.store(true, std::memory_order_relaxed);
+  return key(number);
+}
+
+std::optional<Found> Engine::check(ScopeKey scope, std::string_view id) {
+  check_id(id);
+  Reader& mine = reader();
+  const SampledTime time(mine.counters, Timed::check);
+  const auto found = mine.look(mine.view(), probe_of(scope, id));
+  const bool known = found && is_known(mine, *found);
+  mine.counters.count(scope.number, known ? IdEvent::known : IdEvent::unknown);
+  return known ? found : std::nullopt;
+}
+
+void Engine::check(ScopeKey scope, std::span<const std::string_view> ids,
+                   const std::function<void(std::size_t, const Found&)>& found) {
+  for (const std::string_view id : ids) check_id(id);
+  Reader& mine = reader();
+  std::array<Probe, kChunk> probes;
+  std::array<std::optional<Found>, kChunk> answers;
+  for (std::size_t begin = 0; begin < ids.size(); begin += kChunk) {
+    const std::size_t count = std::min(kChunk, ids.size() - begin);
+    make_probes(mine, scope, ids.subspan(begin, count), probes);
+    mine.look(mine.view(), std::span(probes).first(count), std::span(answers).first(count));
+    std::size_t known = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+      if (!answers[i] || !is_known(mine, *answers[i])) continue;
+      ++known;
+      found(begin + i, *answers[i]);
+    }
+    mine.counters.count(scope.number, IdEvent::known, known);
+    mine.counters.count(scope.number, IdEvent::unknown, count - known);
+  }
+}
+
+void Engine::make_probes(Reader& reader, ScopeKey scope, std::span<const std::string_view> ids,
+                         std::span<Probe> out) const {
+  const View& view = reader.view();
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    out[i] = probe_of(scope, ids[i]);
+    // At once: each line comes while the ids after it are hashed.
+    view.prefetch(out[i].hash);
+  }
+}
+
+void Engine::wait(Lsn lsn) {
+  if (durable() > lsn) return;
+  check_writable();
+  // Acquire: pairs with the release in append.
+  if (lsn.value >= live_->header().marks.head.load(std::memory_order_acquire)) {
+    refuse(fmt::format("there is no record at LSN {} yet to wait for", lsn.value));
+  }
+  check_not_in_transaction("waiting for the disk");
+  flusher_->drive(Lsn{lsn.value + 1});
+}
+
+void Engine::sync() {
+  check_writable();
+  check_not_in_transaction("sync");
+  flusher_->drive(head());
+}
+
+Lsn Engine::head() const {
+  // Acquire: pairs with the release in append.
+  return Lsn{live_->header().marks.head.load(std::memory_order_acquire)};
+}
+
+Time Engine::known_since() const {
+  check_usable();
+  // Acquire: pairs with the release in Upkeep, by which the bucket that raised it is no longer looked into.
+  const std::int64_t capped_us = live_->header().known_since_us.load(std::memory_order_acquire);
+  // What was processed just a retention ago is forgotten now.
+  return Time{std::chrono::microseconds{std::max(capped_us, clock_->retention_us() - identity_.retention_us + 1)}};
+}
+
+Expired Engine::expire() {
+  check_writable();
+  check_not_in_transaction("expire");
+  Expired expired;
+  expired.buckets = upkeep_->expire();
+  for (std::size_t trimmed = 1; trimmed != 0; expired.blocks += trimmed) trimmed = flusher_->flush();
+  return expired;
+}
+
+}  // namespace oncelog::internal

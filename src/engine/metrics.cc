@@ -1,0 +1,159 @@
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "engine/engine.h"
+
+namespace oncelog::internal {
+namespace {
+
+Time to_time(std::int64_t us) {
+  return Time{std::chrono::microseconds{us}};
+}
+
+// Relaxed: counters order nothing.
+std::uint64_t value_of(const std::atomic<std::uint64_t>& counter) {
+  return counter.load(std::memory_order_relaxed);
+}
+std::uint64_t value_of(std::uint64_t counter) {
+  return counter;
+}
+
+/// Which of a histogram's buckets are worth telling, and what its values are counted in.
+struct Scale {
+  std::size_t first;
+  std::size_t last;
+  double divisor;  // Makes seconds or bytes of them. Not a factor: quotients are shown as the decimals that they are.
+};
+constexpr Scale kCallNs{6, 33, 1e9};    // 64 ns to 9 s.
+constexpr Scale kFlushUs{6, 24, 1e6};   // 64 us to 17 s.
+constexpr Scale kFlushBytes{6, 30, 1};  // 64 bytes to 1 GiB, the largest ring.
+static_assert(kCallNs.last < BasicHistogram<std::uint64_t>::kBuckets - 1, "the last bucket has no bound");
+
+template <typename Cell>
+HistogramMetrics to_metrics(const BasicHistogram<Cell>& histogram, const Scale& scale) {
+  HistogramMetrics metrics;
+  for (std::size_t i = 0; i < histogram.counts.size(); ++i) {
+    metrics.count += value_of(histogram.counts[i]);
+    if (i < scale.first || i > scale.last) continue;
+    metrics.buckets.push_back({static_cast<double>(std::uint64_t{1} << i) / scale.divisor, metrics.count});
+  }
+  metrics.sum = static_cast<double>(value_of(histogram.sum)) / scale.divisor;
+  return metrics;
+}
+
+template <typename Cells>
+IdCounts to_metrics(const Cells& cells) {
+  const auto of = [&](IdEvent event) { return value_of(cells[static_cast<std::size_t>(event)]); };
+  return {.fresh = of(IdEvent::fresh),
+          .duplicate = of(IdEvent::duplicate),
+          .in_progress = of(IdEvent::in_progress),
+          .conflict = of(IdEvent::conflict),
+          .too_old = of(IdEvent::too_old),
+          .completed = of(IdEvent::completed),
+          .late = of(IdEvent::late),
+          .abandoned = of(IdEvent::abandoned),
+          .known = of(IdEvent::known),
+          .unknown = of(IdEvent::unknown)};
+}
+
+}  // namespace
+
+Tally Engine::fold_tally() {
+  return tally_->fold([this](auto visit) { readers_->each_counters(visit); });
+}
+
+Metrics Engine::metrics() {
+  check_usable();
+  Metrics metrics;
+  const Tally process = fold_tally();
+  const LiveHeader& live = live_->header();
+  {
+    lmdb::ReadTxn& txn = reader().txn();
+    const lmdb::ReadTxn::Active active(txn);
+    metrics.log_blocks = log_->blocks(txn);
+    auto names = catalog_->scopes(txn);
+    std::ranges::sort(names);
+    const auto add_scope = [&](std::uint32_t slot, std::string name) {
+      metrics.scopes.push_back({std::move(name), to_metrics(process.ids[slot]), to_metrics(live.tally.ids[slot])});
+    };
+    for (auto& [number, name] : names) {
+      if (Tally::slot_of(number) != 0) add_scope(number, std::move(name));
+    }
+    if (names.size() >= Tally::kSlots) add_scope(0, {});
+  }
+  for (const auto& row : process.ids) {
+    const IdCounts counts = to_metrics(row);
+    metrics.checks += counts.known + counts.unknown;
+    metrics.check_duplicates += counts.known;
+    metrics.marks_fresh += counts.fresh;
+    metrics.marks_duplicate += counts.duplicate + counts.in_progress + counts.conflict + counts.too_old;
+  }
+  metrics.filter_candidates = process.filter_candidates;
+  metrics.log_reads = process.log_reads;
+  metrics.mark_seconds = to_metrics(process.times_of(Timed::mark), kCallNs);
+  metrics.check_seconds = to_metrics(process.times_of(Timed::check), kCallNs);
+  metrics.host_filter_candidates = value_of(live.tally.filter_candidates);
+  metrics.host_log_reads = value_of(live.tally.log_reads);
+  metrics.host_mark_seconds = to_metrics(live.tally.times_of(Timed::mark), kCallNs);
+  metrics.host_check_seconds = to_metrics(live.tally.times_of(Timed::check), kCallNs);
+
+  const HostCounters& host = live.counters;
+  metrics.host_records = value_of(host.records);
+  metrics.dead_owners = value_of(host.dead_owners);
+  metrics.damages = value_of(host.damages);
+  metrics.takeovers = value_of(host.takeovers);
+  metrics.expired_buckets = value_of(host.expired_buckets);
+  metrics.early_drops = value_of(host.early_drops);
+  metrics.flushes = value_of(host.flushes);
+  metrics.flushed_bytes = value_of(host.flushed_bytes);
+  metrics.flush_seconds = to_metrics(host.flush_us, kFlushUs);
+  metrics.flush_bytes = to_metrics(host.flush_bytes, kFlushBytes);
+  metrics.last_flush = std::chrono::microseconds(value_of(host.last_flush_us));
+  metrics.longest_flush = std::chrono::microseconds(value_of(host.longest_flush_us));
+  metrics.transactions = value_of(host.transactions);
+
+  metrics.durable = durable();
+  metrics.head = head();
+  metrics.known_since = known_since();
+  metrics.retention =
+      std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::microseconds(identity_.retention_us));
+  metrics.buckets = identity_.buckets;
+  const auto view = views_->newest();
+  for (const View::Bucket& bucket : view->buckets) {
+    BucketMetrics one;
+    one.number = bucket.info.number;
+    one.slice_begin = to_time(bucket.info.slice_begin_us);
+    one.slice_end = to_time(bucket.info.slice_end_us);
+    one.first_lsn = bucket.info.first_lsn;
+    one.index_tables = bucket.tables.size();
+    for (const auto& table : bucket.tables) {
+      one.ids += table->records();
+      one.index_bytes += IndexTable::file_bytes(table->slots());
+    }
+    metrics.ids += one.ids;
+    metrics.index_bytes += one.index_bytes;
+    metrics.live_buckets.push_back(one);
+  }
+  const Layout& layout = view->layout;
+  for (const std::uint64_t spare : {layout.spare_bucket_slots, layout.spare_table_slots}) {
+    if (spare != 0) metrics.index_bytes += IndexTable::file_bytes(spare);
+  }
+  for (const auto& generation : view->generations)
+    metrics.filter_bytes += FilterGeneration::file_bytes(generation->lines());
+  if (layout.spare_generation_lines != 0)
+    metrics.filter_bytes += FilterGeneration::file_bytes(layout.spare_generation_lines);
+  metrics.filter_generations = view->generations.size();
+  metrics.ring_bytes = live_->ring().bytes();
+  metrics.data_bytes = env_->used_bytes();
+  metrics.claims_held = live.leases.held.load(std::memory_order_relaxed);  // Relaxed: a count.
+  metrics.max_claims = live.max_claims;
+  metrics.max_bytes = live.max_bytes.load(std::memory_order_relaxed);
+  if (const std::int64_t fault_us = clock_->fault_us(); fault_us > Clock::kNoiseUs)
+    metrics.clock_fault = std::chrono::microseconds{fault_us};
+  if (flusher_) metrics.last_error = flusher_->last_error();
+  if (events_ && metrics.last_error.empty()) metrics.last_error = events_->trouble();
+  return metrics;
+}
+
+}  // namespace oncelog::internal

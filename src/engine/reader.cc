@@ -1,0 +1,395 @@
+#include "engine/reader.h"
+
+#include <fmt/format.h>
+#include <pthread.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <bit>
+#include <cerrno>
+#include <cstring>
+#include <new>
+
+#include "base/fork_generation.h"
+
+namespace oncelog::internal {
+namespace {
+
+Error damaged(Lsn lsn, const std::filesystem::path& path) {
+  return Error(ErrorCode::corrupt,
+               fmt::format("{}: the record at LSN {} does not match its checksum", path.string(), lsn.value), path);
+}
+
+/// Has both ends of the record that the probe would be fetched: it seldom lies in one cache line.
+void prefetch_record(lmdb::Bytes bytes, const Probe& probe) {
+  if (bytes.empty()) return;
+  __builtin_prefetch(bytes.data());
+  __builtin_prefetch(bytes.data() + std::min(bytes.size(), record_bytes(probe.id.size())) - 1);
+}
+
+}  // namespace
+
+Reader::Reader(const lmdb::Env& env, const Log& log, const LiveHeader& live, Ring ring, ViewCache& views)
+    : live_(live), ring_(ring), views_(views), txn_(env, log.dbi()) {}
+
+template <typename Visit>
+void Reader::each_hint(const View& view, const Probe& probe, LaneMask lanes, Visit visit) const {
+  for (; lanes != 0; lanes &= lanes - 1) {
+    const View::Bucket& bucket = view.buckets[view.bucket_of_lane[static_cast<unsigned>(std::countr_zero(lanes))]];
+    // Newest first: a chain has entries in each, and what they name need not be read once a newer one was found.
+    for (auto table = bucket.tables.rbegin(); table != bucket.tables.rend(); ++table) {
+      (*table)->each(probe.hash, probe.of,
+                     [&](std::uint64_t offset) { visit(Lsn{bucket.info.first_lsn.value + offset * kRecordUnit}); });
+    }
+  }
+}
+
+std::optional<Found> Reader::look(const View& view, const Probe& probe) {
+  const LaneMask lanes = view.candidates(probe.hash);
+  if (lanes == 0) return std::nullopt;
+  ThreadTally::add(counters.filter_candidates);
+  std::optional<Found> newest;
+  Snapshot snapshot;
+  each_hint(view, probe, lanes, [&](Lsn lsn) {
+    if (newest && lsn <= newest->lsn) return;
+    bool renewed = false;  // Nothing of an earlier snapshot is kept here.
+    if (const auto found = follow(lsn, probe, snapshot, renewed)) newest = found;
+  });
+  return newest;
+}
+
+void Reader::look(const View& view, std::span<const Probe> probes, std::span<std::optional<Found>> out) {
+  struct Hint {
+    std::uint32_t probe;
+    Lsn lsn;
+    lmdb::Bytes in_log;  // Empty when it was in the ring, or the snapshot that it was found in is gone.
+  };
+  constexpr std::size_t kStride = 64;
+  LaneMask lanes[kStride];
+  Hint hints[4 * kStride];
+  for (std::size_t begin = 0; begin < probes.size(); begin += kStride) {
+    const auto some = probes.subspan(begin, std::min(kStride, probes.size() - begin));
+    std::size_t candidates = 0;
+    for (std::size_t i = 0; i < some.size(); ++i) {
+      out[begin + i].reset();
+      lanes[i] = view.candidates(some[i].hash);
+      if (lanes[i] == 0) continue;
+      ++candidates;
+      for (LaneMask rest = lanes[i]; rest != 0; rest &= rest - 1) {
+        const unsigned bucket = view.bucket_of_lane[static_cast<unsigned>(std::countr_zero(rest))];
+        for (const auto& table : view.buckets[bucket].tables) table->prefetch(some[i].hash);
+      }
+    }
+    if (candidates == 0) continue;
+    ThreadTally::add(counters.filter_candidates, candidates);
+
+    // Collect the hints, and have the memory behind them fetched.
+    Snapshot snapshot;
+    std::size_t hint_count = 0;
+    const auto forget_snapshot = [&] {
+      for (Hint& hint : std::span(hints, hint_count)) hint.in_log = {};
+    };
+    const auto follow_all = [&] {
+      for (const Hint& hint : std::span(hints, hint_count)) {
+        auto& newest = out[begin + hint.probe];
+        if (newest && hint.lsn <= newest->lsn) continue;
+        bool renewed = false;
+        if (const auto found = hint.in_log.empty() ? follow(hint.lsn, some[hint.probe], snapshot, renewed)
+                                                   : compare(hint.in_log, hint.lsn, some[hint.probe])) {
+          newest = found;
+        }
+        if (renewed) forget_snapshot();
+      }
+      hint_count = 0;
+    };
+    for (std::uint32_t i = 0; i < some.size(); ++i) {
+      if (lanes[i] == 0) continue;
+      each_hint(view, some[i], lanes[i], [&](Lsn lsn) {
+        if (hint_count == std::size(hints)) follow_all();
+        lmdb::Bytes in_log;
+        if (ring_.holds(lsn)) {
+          ring_.prefetch(lsn);
+        } else {
+          bool renewed = false;
+          in_log = find_in_log(lsn, snapshot, renewed).value_or(lmdb::Bytes{});
+          if (renewed) forget_snapshot();
+          prefetch_record(in_log, some[i]);
+          if (!in_log.empty()) ThreadTally::add(counters.log_reads);
+        }
+        hints[hint_count++] = {i, lsn, in_log};
+      });
+    }
+    follow_all();
+  }
+}
+
+std::optional<Found> Reader::look_again(const View& view, const Probe& probe, Lsn floor, bool& passed) {
+  std::optional<Found> newest;
+  // Newest first, down to the table that was the one written to when `floor` was the head.
+  for (auto bucket = view.buckets.rbegin(); bucket != view.buckets.rend(); ++bucket) {
+    for (std::size_t t = bucket->tables.size(); t-- > 0;) {
+      bucket->tables[t]->each(probe.hash, probe.of, [&](std::uint64_t offset) {
+        const Lsn lsn{bucket->info.first_lsn.value + offset * kRecordUnit};
+        if (lsn < floor || (newest && lsn <= newest->lsn)) return;
+        if (const auto found = follow_in_ring(lsn, probe, passed)) newest = found;
+      });
+      if (bucket->info.table_lsn[t] <= floor) return newest;
+    }
+  }
+  return newest;
+}
+
+std::optional<Found> Reader::follow(Lsn lsn, const Probe& probe, Snapshot& snapshot, bool& renewed) {
+  bool passed = false;
+  if (const auto found = follow_in_ring(lsn, probe, passed)) return found;
+  if (!passed) return std::nullopt;
+  const auto bytes = find_in_log(lsn, snapshot, renewed);
+  if (!bytes) return std::nullopt;  // Expired and deleted.
+  ThreadTally::add(counters.log_reads);
+  prefetch_record(*bytes, probe);
+  return compare(*bytes, lsn, probe);
+}
+
+std::optional<Found> Reader::follow_in_ring(Lsn lsn, const Probe& probe, bool& passed) const {
+  // A hint at or above head is of a record that was never accepted, or is about to be: then this look-up comes before
+  // it. Acquire: pairs with the release of head by the producer.
+  const std::uint64_t head = live_.marks.head.load(std::memory_order_acquire);
+  if (lsn.value + kRecordHeaderBytes > head) return std::nullopt;
+  RecordBuffer buffer;
+  const auto words = read_for(probe, lsn, head - lsn.value, buffer);
+  if (!words) {
+    passed = true;
+    return std::nullopt;
+  }
+  return compare(std::as_bytes(std::span(buffer).first(*words)), lsn, probe);
+}
+
+/// Copies as much of the record at `lsn` as it takes to compare it with the probe, at most `limit` bytes; returns how
+/// many words, nothing when the ring has gone past it.
+std::optional<std::size_t> Reader::read_for(const Probe& probe, Lsn lsn, std::size_t limit,
+                                            RecordBuffer& buffer) const {
+  const bool message = probe.of == MessageHash::Of::message;
+  const std::size_t plain = message ? record_bytes(probe.id.size()) : round_to_unit(kRecordHeaderBytes);
+  std::size_t words = std::min(plain, limit) / kRecordUnit;
+  if (!ring_.read(lsn, std::span(buffer).first(words))) return std::nullopt;
+  const RecordHeader header = RecordHeader::load(reinterpret_cast<const std::byte*>(buffer.data()));
+  if (!header.has_attributes()) [[likely]]
+    return words;
+  const std::size_t wanted = message ? plain + sizeof(StoredAttributes) : header.bytes();
+  words = std::min({wanted, limit, sizeof buffer}) / kRecordUnit;
+  if (!ring_.read(lsn, std::span(buffer).first(words))) return std::nullopt;
+  return words;
+}
+
+bool Reader::copy(Lsn lsn, std::vector<std::byte>& out) {
+  // Acquire: pairs with the release of head by the producer.
+  const std::uint64_t head = live_.marks.head.load(std::memory_order_acquire);
+  if (lsn.value + kRecordHeaderBytes > head) return false;
+  std::array<std::uint64_t, round_to_unit(kRecordHeaderBytes) / kRecordUnit> first;
+  if (ring_.read(lsn, first)) {
+    const RecordHeader header = RecordHeader::load(reinterpret_cast<const std::byte*>(first.data()));
+    if (!header.well_formed() || header.bytes() > head - lsn.value) return false;
+    std::vector<std::uint64_t> words(header.bytes() / kRecordUnit);
+    if (ring_.read(lsn, words)) {
+      const auto bytes = std::as_bytes(std::span(words));
+      out.assign(bytes.begin(), bytes.end());
+      return true;
+    }
+  }
+  const lmdb::ReadTxn::Active active(txn_);
+  const auto bytes = Log::find(txn_, lsn);
+  if (!bytes) return false;
+  ThreadTally::add(counters.log_reads);
+  const auto record = decode_record(*bytes);
+  if (!record) return false;
+  out.assign(bytes->begin(), bytes->begin() + static_cast<std::ptrdiff_t>(record->header.bytes()));
+  return true;
+}
+
+Lsn Reader::log_end() {
+  const lmdb::ReadTxn::Active active(txn_);
+  const auto last = lmdb::seek(txn_.env(), txn_.cursor(), MDB_LAST);
+  return last ? Lsn{last->key + last->value.size()} : Lsn{};
+}
+
+std::optional<lmdb::Bytes> Reader::find_in_log(Lsn lsn, Snapshot& snapshot, bool& renewed) {
+  // The snapshot is taken after the ring was seen to have gone past the record, that is after its commit.
+  if (!snapshot) {
+    snapshot.emplace(txn_);
+    return Log::find(txn_, lsn);
+  }
+  if (auto bytes = Log::find(txn_, lsn)) return bytes;
+  // A snapshot taken for an earlier hint may be older than this record's commit.
+  renewed = true;
+  snapshot.reset();
+  snapshot.emplace(txn_);
+  return Log::find(txn_, lsn);
+}
+
+std::optional<Found> Reader::compare(lmdb::Bytes bytes, Lsn lsn, const Probe& probe) const {
+  if (probe.of == MessageHash::Of::correlation) {
+    const auto record = decode_record(bytes, RecordPart::names);
+    if (!record || record->correlation() != probe.id || !record->names_intact()) return std::nullopt;
+    return Found{lsn, record->header.time_us(), record->header.flags(), record->attributes->previous};
+  }
+  const auto match = [&](const auto& record, std::uint64_t previous) -> std::optional<Found> {
+    if (record.header.scope != probe.scope || record.id != probe.id) return std::nullopt;
+    if (!record.intact(lsn, probe.hash.digest())) throw damaged(lsn, txn_.env().path());
+    if ((record.header.flags() & kVoid) != 0) return std::nullopt;
+    return Found{lsn, record.header.time_us(), record.header.flags(), previous};
+  };
+  if (const auto plain = decode_plain(bytes)) return match(*plain, 0);
+  const auto record = decode_record(bytes, RecordPart::id);
+  return record && record->attributes ? match(*record, record->attributes->previous) : std::nullopt;
+}
+
+namespace {
+
+// The reader used last, which nearly always is the one wanted. Pools are told apart by a serial number: an address may
+// be used again.
+struct LastReader {
+  std::uint64_t serial = 0;
+  Reader* reader = nullptr;
+};
+thread_local constinit LastReader last_reader;
+
+}  // namespace
+
+// A thread's readers, by engine; given back when the thread ends.
+//
+// Destructors of static and thread_local objects may mark and end claims, so nothing here may be destroyed before them.
+// The pointer to it needs no destructor; a key of pthread's, whose destructors run after those of all thread_locals,
+// deletes what it points to. A key's destructor that comes later still and uses a store makes another one, for which
+// pthread calls its own destructor in the next round. The main thread's ends with the process.
+struct ThreadReaders {
+  struct Entry {
+    std::weak_ptr<ReaderPool> pool;
+    const ReaderPool* address;
+    Reader* reader;
+    std::uint64_t process;  // Its fork generation.
+  };
+
+  ~ThreadReaders() {
+    for (const Entry& entry : entries) {
+      // In the child of a fork the pool is the parent's, and its mutex may be held for ever by a thread that is not
+      // here.
+      if (entry.process != fork_generation()) continue;
+      if (const auto pool = entry.pool.lock()) pool->give_back(*entry.reader);
+    }
+  }
+
+  Reader& of(ReaderPool& pool) {
+    std::erase_if(entries, [](const Entry& entry) { return entry.pool.expired(); });
+    for (const Entry& entry : entries) {
+      if (entry.address == &pool) return *entry.reader;
+    }
+    entries.reserve(entries.size() + 1);  // What is lent must be noted.
+    Reader& reader = pool.lend();
+    entries.push_back({pool.weak_from_this(), &pool, &reader, fork_generation()});
+    return reader;
+  }
+
+  std::vector<Entry> entries;
+};
+
+namespace {
+
+thread_local constinit ThreadReaders* thread_readers = nullptr;
+
+// The key by which threads give their readers back: pthread's, or one of these.
+constexpr std::int64_t kNotMade = -1;
+constexpr std::int64_t kDeleted = -2;
+constinit std::atomic<std::int64_t> readers_key{kNotMade};
+
+/// Deletes the key along with the library's static objects: it must not call code that has been unloaded, and at the
+/// end of the process nobody needs the readers back.
+struct DeleteKey {
+  DeleteKey() = default;
+  DeleteKey(const DeleteKey&) = delete;
+  DeleteKey& operator=(const DeleteKey&) = delete;
+  ~DeleteKey() {
+    // Acquire: pairs with the release in make_readers_key.
+    const std::int64_t key = readers_key.exchange(kDeleted, std::memory_order_acquire);
+    if (key >= 0) pthread_key_delete(static_cast<pthread_key_t>(key));
+  }
+};
+[[maybe_unused]] DeleteKey delete_key;
+
+/// Before the first reader is lent. Without a lock, which a fork could leave locked in the child.
+void make_readers_key() {
+  if (readers_key.load(std::memory_order_relaxed) != kNotMade) return;  // Relaxed: read again where it is used.
+  pthread_key_t made{};
+  const int error_number = pthread_key_create(&made, [](void* readers) {
+    last_reader = {};
+    thread_readers = nullptr;
+    delete static_cast<ThreadReaders*>(readers);
+  });
+  if (error_number != 0) {
+    throw Error(ErrorCode::io,
+                fmt::format("the process has no key for thread-specific data left that oncelog needs one of: {}",
+                            std::strerror(error_number)));
+  }
+  std::int64_t expected = kNotMade;
+  // Release: pairs with the acquires of those that use the key.
+  if (!readers_key.compare_exchange_strong(expected, made, std::memory_order_release, std::memory_order_relaxed)) {
+    pthread_key_delete(made);  // Another thread was faster.
+  }
+}
+
+ThreadReaders& readers_of_this_thread() {
+  if (thread_readers == nullptr) {
+    auto made = std::make_unique<ThreadReaders>();
+    // Acquire: pairs with the release in make_readers_key.
+    const std::int64_t key = readers_key.load(std::memory_order_acquire);
+    // The other failure is of a key that was deleted just now.
+    if (key >= 0 && pthread_setspecific(static_cast<pthread_key_t>(key), made.get()) == ENOMEM) throw std::bad_alloc();
+    thread_readers = made.release();
+  }
+  return *thread_readers;
+}
+
+}  // namespace
+
+ReaderPool::ReaderPool(const lmdb::Env& env, const Log& log, const LiveHeader& live, Ring ring, ViewCache& views)
+    : env_(env), log_(log), live_(live), ring_(ring), views_(views) {
+  make_readers_key();
+}
+
+Reader& ReaderPool::mine() {
+  if (last_reader.serial == serial_) [[likely]]
+    return *last_reader.reader;
+  Reader& reader = readers_of_this_thread().of(*this);
+  last_reader = {serial_, &reader};
+  return reader;
+}
+
+std::uint64_t ReaderPool::next_serial() {
+  static std::atomic<std::uint64_t> serial{0};
+  return serial.fetch_add(1, std::memory_order_relaxed) + 1;  // Relaxed: only has to be unique.
+}
+
+Reader& ReaderPool::lend() {
+  const std::lock_guard guard(mutex_);
+  if (!idle_.empty()) {
+    Reader& reader = *idle_.back();
+    idle_.pop_back();
+    return reader;
+  }
+  return *all_.emplace_back(std::make_unique<Reader>(env_, log_, live_, ring_, views_));
+}
+
+void ReaderPool::give_back(Reader& reader) {
+  const std::lock_guard guard(mutex_);
+  if (all_.empty()) return;  // Closed.
+  reader.drop_view();
+  idle_.push_back(&reader);
+}
+
+void ReaderPool::close() {
+  const std::lock_guard guard(mutex_);
+  idle_.clear();
+  all_.clear();
+}
+
+}  // namespace oncelog::internal

@@ -1,0 +1,124 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <oncelog/options.h>
+#include <oncelog/record.h>
+
+#include "base/host.h"
+#include "lmdb/handles.h"
+
+namespace oncelog::internal {
+
+/// The small tables of LMDB beside the log: who this store is (`meta`), which time buckets it has (`buckets`), and the
+/// numbers of its scopes (`scopes`). Values are fixed little-endian structs, checked for their size when read.
+
+inline constexpr std::uint32_t kFormatVersion = 3;
+
+/// Written once, when the store is created.
+struct StoreIdentity {
+  std::uint32_t format_version = kFormatVersion;
+  std::uint32_t buckets = 0;
+  Uuid store_id{};
+  std::uint64_t hash_seed = 0;  // Secret: whoever knows it can make ids collide.
+  std::int64_t retention_us = 0;
+};
+static_assert(sizeof(StoreIdentity) == 40);
+
+/// One time bucket as of the last flush that had records of it.
+struct BucketRow {
+  std::uint64_t first_lsn = 0;
+  std::int64_t slice_begin_us = 0;
+  std::int64_t newest_us = 0;
+  std::uint64_t entries = 0;  // In its index, at most: one for each record, two for one with attributes.
+};
+static_assert(sizeof(BucketRow) == 32);
+
+/// A scope's number, with a checksum over it and the scope's name: under a name with a changed byte nobody would find
+/// the ids of the right one, and all of them would be fresh. Formats 1 and 2 had the number alone.
+struct ScopeRow {
+  std::uint32_t number = 0;
+  std::uint32_t checksum = 0;
+
+  static ScopeRow of(std::string_view name, std::uint32_t number);
+  /// The number in a row of either kind; nothing when it is damaged.
+  static std::optional<std::uint32_t> number_in(lmdb::Bytes row, std::string_view name);
+};
+static_assert(sizeof(ScopeRow) == 8);
+
+/// Over all entries of `meta` in their order, the entry with the checksum itself left out: a changed retention would
+/// make ids fresh too early, a changed name would hide a number. Formats 1 and 2 had none.
+class MetaChecksum {
+ public:
+  static constexpr std::string_view kKey = "checksum";
+  static constexpr std::uint32_t kSince = 3;  // Format version.
+
+  void add(std::string_view key, lmdb::Bytes value);
+  std::uint64_t value() const { return sum_; }
+
+ private:
+  std::uint64_t sum_ = 0;
+};
+
+class Catalog {
+ public:
+  /// Opens the tables, creating them in a write transaction with MDB_CREATE in `flags`. Throws Error::not_a_store,
+  /// newer_format.
+  Catalog(lmdb::Txn& txn, unsigned flags);
+
+  // Keys of the table `meta`, for those who read it page by page; for those of numbers see key_of.
+  static constexpr std::string_view kIdentityKey = "identity";
+  static constexpr std::string_view kLiveDirKey = "live_dir";
+
+  /// Checks the checksum of the whole table `meta`. Throws Error::corrupt, newer_format.
+  std::optional<StoreIdentity> identity(const lmdb::Txn& txn) const;
+  void put_identity(lmdb::WriteTxn& txn, const StoreIdentity& identity) const;
+
+  /// Numbers, 0 at first: how often the fencing tokens began again, the time (microseconds since 1970) from which on a
+  /// size cap has left everything remembered, and what the store is set to, see settings.h.
+  enum class Number { token_epoch, known_since_us, max_bytes, expected_ids, ring_bytes, max_claims };
+  static std::string_view key_of(Number which);
+  std::uint64_t number(const lmdb::Txn& txn, Number which) const;
+  void put_number(lmdb::WriteTxn& txn, Number which, std::uint64_t value) const;
+
+  /// Where the store's shared memory is: a directory, or kOwnLiveDir for the store's own. Nothing until it was noted.
+  static constexpr std::string_view kOwnLiveDir = ".";
+  std::optional<std::string> live_dir(const lmdb::Txn& txn) const;
+  void put_live_dir(lmdb::WriteTxn& txn, std::string_view live_dir) const;
+
+  /// After a change of `meta` that was not made by a function of this class.
+  void seal_meta(lmdb::WriteTxn& txn) const;
+
+  /// By bucket number, ascending: (number, row).
+  std::vector<std::pair<std::uint64_t, BucketRow>> buckets(const lmdb::Txn& txn) const;
+  std::optional<BucketRow> bucket(const lmdb::Txn& txn, std::uint64_t number) const;
+  void put_bucket(lmdb::WriteTxn& txn, std::uint64_t number, const BucketRow& row) const;
+  /// Deletes the rows of all buckets below `number`; returns how many.
+  std::size_t drop_buckets_below(lmdb::WriteTxn& txn, std::uint64_t number) const;
+
+  /// The scope's number, 1 and up. A name that is not found may be stored with a changed byte: before that is believed,
+  /// scopes() or seal_scopes() must have found all rows intact.
+  std::optional<std::uint32_t> scope(const lmdb::Txn& txn, std::string_view name) const;
+  /// Requires seal_scopes() to have succeeded once since the store was opened.
+  std::uint32_t add_scope(lmdb::WriteTxn& txn, std::string_view name) const;
+  /// Gives a checksum to the rows that lack one, which an earlier format left. Reads all rows and throws Error::corrupt
+  /// when one is damaged; costs some 50 ns for each.
+  void seal_scopes(lmdb::WriteTxn& txn) const;
+  /// Throws Error::corrupt when a row is damaged, or when there are more or fewer than LMDB has counted.
+  std::vector<std::pair<std::uint32_t, std::string>> scopes(const lmdb::Txn& txn) const;
+
+ private:
+  void put_meta(lmdb::WriteTxn& txn, std::string_view key, lmdb::Bytes value) const;
+  std::uint64_t meta_checksum(const lmdb::Txn& txn) const;
+
+  MDB_dbi meta_;
+  MDB_dbi buckets_;
+  MDB_dbi scopes_;
+};
+
+}  // namespace oncelog::internal

@@ -1,0 +1,191 @@
+#pragma once
+
+#include <lmdb.h>
+
+#include <sys/types.h>
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <oncelog/error.h>
+
+#include "base/descriptors.h"
+
+namespace oncelog::internal::lmdb {
+
+class ReadTxn;
+class WriteTxn;
+
+/// MAP_FULL and ENOSPC become ErrorCode::full, READERS_FULL too_many_readers, damage corrupt, the rest io.
+Error make_error(int code, const char* call, const std::filesystem::path& path);
+
+/// LMDB's environment, which may be closed and opened again, or mapped at another size, while its users go on.
+///
+/// LMDB gives an environment up for good after one failed write of its meta page (MDB_PANIC), wants it mapped again
+/// when another process has made the file larger than the map (MDB_MAP_RESIZED), and must never be open twice in one
+/// process. So everything that uses it pins it: a transaction from its beginning to its end, a parked ReadTxn while it
+/// is active. Who has to change it quiesces it: new pins wait, pins that are there are waited for, for a bounded time,
+/// and the change is made when none is left. A thread that holds a pin gets further ones at once, so nobody waits for
+/// itself. ReadTxns find by the environment's life number that their transaction is of an earlier life, and begin it
+/// again; tables keep their handles.
+///
+/// Also takes care of lock.mdb. LMDB's locks on it belong to the process: anything in it that closes a descriptor of
+/// that file drops them, and then another process takes the reader table for abandoned and makes it again. Here the
+/// byte that stands for "in use" is locked by an open file description as well, which nothing else can drop, and the
+/// one that stands for this process's life is locked again after each commit.
+///
+/// Thread safety: all of it. Cost: a pin of a transaction is a mutex, one of a parked ReadTxn two stores to a cache
+/// line of its own and a load of one that is never written.
+class Env {
+ public:
+  static constexpr std::uint64_t kFirstReserve = std::uint64_t{16} << 30;
+
+  /// `flags` are mdb_env_open's. The directory exists; data.mdb and lock.mdb are created in it. data.mdb can grow to
+  /// `map_bytes`; address space is reserved for `first_reserve` bytes or four times the file, and for more when it has
+  /// grown to half of that.
+  Env(const std::filesystem::path& directory, unsigned flags, std::uint64_t map_bytes, unsigned max_readers,
+      unsigned max_dbs, std::uint64_t first_reserve = kFirstReserve);
+  Env(const Env&) = delete;
+  Env& operator=(const Env&) = delete;
+  ~Env();
+
+  /// LMDB's handle, for as long as the caller holds a transaction, or while nobody else uses the environment.
+  MDB_env* get() const { return env_; }
+  const std::filesystem::path& path() const { return path_; }
+  std::size_t page_bytes() const { return page_bytes_; }
+
+  /// Throws unless `code` is MDB_SUCCESS.
+  void check(int code, const char* call) const {
+    if (code != MDB_SUCCESS) [[unlikely]]
+      fail(code, call);
+  }
+
+  /// Frees the reader slots of processes that died, and locks this process's byte of lock.mdb again.
+  void reader_check() const;
+
+  /// The oldest commit that a transaction of any process reads; nothing when none reads. Takes no lock.
+  std::optional<std::uint64_t> oldest_snapshot() const;
+
+  /// Bytes of data.mdb up to its last used page.
+  std::uint64_t used_bytes() const;
+
+  /// Bytes of address space that data.mdb has now.
+  std::uint64_t reserved_bytes() const;
+
+  /// Extends a data.mdb that ends before its last used page, with zeros, so that reading there is no SIGBUS; returns
+  /// whether it did. The caller holds the write lock. LMDB never writes pages that one transaction takes and gives
+  /// back, so a sound file may lack any number there, each of them in the free list; a file that lacks another page is
+  /// Error::corrupt. Reads the free list, by descriptor, only when the file is short.
+  bool complete_file() const;
+
+  /// Whether data.mdb is still in its directory, and not deleted or replaced since it was opened. Two system calls.
+  bool has_its_file() const;
+
+  /// How often the environment was opened. Only read to be compared: relaxed, ordered by `quiescing_`.
+  std::uint64_t life() const { return life_.load(std::memory_order_relaxed); }
+
+  /// It was opened by a process of which this one is a child: nothing of it may be touched.
+  bool is_of_parent() const;
+
+ private:
+  friend class Txn;
+  friend class ReadTxn;
+  friend class WriteTxn;
+
+  using Lock = std::unique_lock<std::mutex>;
+  using Clock = std::chrono::steady_clock;
+
+  /// A table whose handle is kept.
+  struct Table {
+    std::string name;
+    unsigned flags;
+    MDB_dbi dbi;
+  };
+  using FileId = std::pair<dev_t, ino_t>;
+
+  [[noreturn]] void fail(int code, const char* call) const;
+
+  // --- Pins
+  void pin() const;
+  void unpin() const;
+  /// Waits until nobody quiesces, unless the calling thread holds a pin; opens the environment again where it is
+  /// closed.
+  void await_open(Lock& lock) const;
+  bool holds_pin() const;
+  bool is_quiet() const;
+  /// Runs `change` when there are no pins; false when that could not be waited for.
+  bool quiesce(Lock& lock, std::chrono::milliseconds patience, const std::function<void()>& change) const;
+  /// A parked transaction's pin, after it was set.
+  bool may_read() const { return !quiescing_.load(std::memory_order_seq_cst); }
+  void await_reading() const;
+  void wake_quiescer() const;
+
+  // --- What is done when LMDB says that it cannot go on as it is
+  /// Mends what made a beginning fail, in the life it failed in; throws what cannot be mended.
+  void recover(int code, std::uint64_t life, const char* call) const;
+  void reopen(Lock& lock) const;
+  void open_again() const;
+  void close() const;
+  MDB_env* open(std::uint64_t reserve) const;
+  void open_tables(MDB_env* env) const;
+  void check_same_files() const;
+  void note_tables(std::vector<Table>& opened) const;
+
+  // --- Room
+  std::uint64_t rounded(std::uint64_t bytes) const;
+  std::uint64_t reserve_for(std::uint64_t used) const;
+  std::uint64_t used_locked() const;
+  void prepare_to_write() const;
+  bool map(std::uint64_t reserve) const;
+
+  // --- Files
+  void open_lock_file();
+  void hold_lock_file() const;
+  void assert_alive() const;
+  void mend_meta(const WriteTxn& txn) const;
+
+  const std::filesystem::path path_;
+  const std::filesystem::path absolute_;  // The process may go elsewhere before it is opened again.
+  const unsigned flags_;
+  const std::uint64_t map_bytes_;
+  const unsigned max_readers_;
+  const unsigned max_dbs_;
+  const std::uint64_t first_reserve_;
+  const std::uint64_t process_;  // The process's fork generation.
+  mutable std::size_t page_bytes_ = 0;
+  Descriptor directory_;         // Empty with MDB_NOSUBDIR. Its path may be relative.
+  ParentsDescriptor lock_file_;  // Empty with MDB_NOLOCK.
+  FileId data_id_{};
+
+  // Read by every look-up that reads the log, written when the environment changes.
+  alignas(64) mutable std::atomic<bool> quiescing_{false};
+  mutable std::atomic<std::uint64_t> life_{1};
+  // Written while there are no pins, by the holder of the mutex.
+  mutable MDB_env* env_ = nullptr;
+
+  alignas(64) mutable std::mutex mutex_;  // Of all that follows.
+  mutable std::condition_variable changed_;
+  mutable std::vector<std::thread::id> pins_;  // The threads of all transactions but ReadTxns.
+  mutable std::vector<ReadTxn*> readers_;
+  mutable std::vector<Table> tables_;
+  mutable std::uint64_t reserve_ = 0;
+  mutable Clock::time_point next_growth_{};         // When more room is next waited for,
+  mutable Clock::time_point next_urgent_growth_{};  // and when for long.
+  mutable std::optional<Error> down_;               // Why it could not be opened, or made quiet for that.
+  mutable Clock::time_point next_try_{};
+
+  mutable std::atomic<bool> map_was_full_{false};  // Hints, relaxed.
+  mutable std::atomic<bool> meta_suspect_{false};  // Written and acted on by holders of LMDB's write lock. Relaxed.
+};
+
+}  // namespace oncelog::internal::lmdb

@@ -1,0 +1,581 @@
+#include "maintenance/store_check.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "base/shared_memory.h"
+#include "log/intact_record.h"
+#include "log/log.h"
+#include "shared/directory.h"
+#include "shared/leases.h"
+#include "shared/settings.h"
+#include "window/buckets.h"
+
+namespace oncelog {
+
+std::string_view to_string(ProblemKind kind) {
+  switch (kind) {
+    case ProblemKind::page:
+      return "page";
+    case ProblemKind::meta:
+      return "meta";
+    case ProblemKind::space:
+      return "space";
+    case ProblemKind::identity:
+      return "identity";
+    case ProblemKind::number:
+      return "number";
+    case ProblemKind::scope:
+      return "scope";
+    case ProblemKind::bucket:
+      return "bucket";
+    case ProblemKind::block:
+      return "block";
+    case ProblemKind::record:
+      return "record";
+    case ProblemKind::hint:
+      return "hint";
+    case ProblemKind::opening:
+      return "opening";
+  }
+  return "unknown";
+}
+
+namespace internal {
+namespace {
+
+constexpr std::size_t kBytesPerSnapshot = std::size_t{16} << 20;
+constexpr std::size_t kMostRows = 4096;  // Of a sound store: some 15 live ones, and those of buckets not deleted yet.
+constexpr std::int64_t kClockSlackUs = 60'000'000;
+
+constexpr const char* kRepair = "close the store in every process, then: oncelog repair --store STORE --into NEWDIR";
+constexpr const char* kRestoreOrRepair =
+    "restore the newest backup, or close the store in every process, then: oncelog repair --store STORE --into NEWDIR";
+
+std::string page_name(lmdb::PageNumber page) {
+  return fmt::format("page {} of data.mdb", page);
+}
+
+std::string lsn_name(Lsn lsn) {
+  return fmt::format("LSN {}", lsn.value);
+}
+
+template <typename T>
+T load(std::span<const std::byte> bytes) {
+  T value{};
+  std::memcpy(static_cast<void*>(&value), bytes.data(), sizeof value);
+  return value;
+}
+
+/// Whether a store was not opened since it was copied, and this user may only read it.
+bool is_readable_backup(const std::filesystem::path& directory) {
+  struct stat status {};
+  if (::lstat((directory / "lock.mdb").c_str(), &status) == 0 || errno != ENOENT) return false;
+  const std::filesystem::path data = directory / "data.mdb";
+  return ::faccessat(AT_FDCWD, data.c_str(), R_OK, AT_EACCESS) == 0 &&
+         ::faccessat(AT_FDCWD, data.c_str(), W_OK, AT_EACCESS) != 0 && errno == EACCES;
+}
+
+}  // namespace
+
+DataFile::DataFile(const std::filesystem::path& path) : file_(open_descriptor(path, O_RDONLY | O_NONBLOCK)) {
+  if (!file_) throw system_error(errno, "opening it", path);
+  struct stat status {};
+  if (::fstat(file_.get(), &status) != 0) throw system_error(errno, "fstat", path);
+  if (S_ISREG(status.st_mode)) return;
+  throw Error(ErrorCode::not_a_store, fmt::format("{}: is not a regular file; that of a store is one", path.string()),
+              path);
+}
+
+bool is_mounted_read_only(const std::filesystem::path& directory) {
+  struct statvfs filesystem {};
+  if (::statvfs(directory.c_str(), &filesystem) != 0) throw system_error(errno, "statvfs", directory);
+  return (filesystem.f_flag & ST_RDONLY) != 0;
+}
+
+bool lock_if_closed(std::optional<OpenLock>& lock, const std::filesystem::path& directory) {
+  if (is_readable_backup(directory)) return true;
+  if (!is_mounted_read_only(directory)) {
+    lock.emplace(directory);
+    if (!lock->acquire()) throw no_store(directory);
+    return lock->join();
+  }
+  if (!OpenLock::used_by_others(directory)) return true;
+  throw Error(ErrorCode::in_use,
+              fmt::format("{}: a process has the store open by a mount where it can be written; use the path there",
+                          directory.string()),
+              directory);
+}
+
+void lock_alone(std::optional<OpenLock>& lock, const std::filesystem::path& directory) {
+  std::error_code failed;
+  if (std::filesystem::symlink_status(directory / "lock.mdb", failed).type() == std::filesystem::file_type::not_found) {
+    return;
+  }
+  if (!lock_if_closed(lock, directory)) {
+    throw Error(ErrorCode::in_use,
+                fmt::format("{}: a process has the store open; close it in every process first", directory.string()),
+                directory);
+  }
+}
+
+void Problems::add(ProblemKind kind, std::string where, std::string sentence, std::string meaning, std::string remedy) {
+  const auto is_same = [&](const Problem& known) {
+    return known.kind == kind && known.where == where && known.sentence == sentence && known.meaning == meaning;
+  };
+  if (std::ranges::any_of(report_->problems, is_same)) return;
+  ++report_->problem_count;
+  if (report_->problems.size() >= most_) return;
+  report_->problems.push_back({kind, std::move(where), std::move(sentence), std::move(meaning), std::move(remedy)});
+}
+
+std::optional<StoreIdentity> stored_identity(std::span<const std::byte> bytes, const std::filesystem::path& path) {
+  if (bytes.size() < sizeof(std::uint32_t)) return std::nullopt;
+  const auto version = load<std::uint32_t>(bytes);
+  if (version > kFormatVersion && version < 1000) {  // Above it is damage rather than a later version.
+    throw Error(ErrorCode::newer_format,
+                fmt::format("{}: the store has format version {}, this oncelog knows {}; use a newer oncelog",
+                            path.string(), version, kFormatVersion),
+                path);
+  }
+  if (bytes.size() != sizeof(StoreIdentity) || version == 0 || version > kFormatVersion) return std::nullopt;
+  const auto identity = load<StoreIdentity>(bytes);
+  if (identity.buckets < kMinBuckets || identity.buckets > kMaxBuckets || identity.retention_us <= 0) {
+    return std::nullopt;
+  }
+  return identity;
+}
+
+std::optional<std::vector<std::byte>> value_of(const lmdb::Pages& pages, const lmdb::TreeEntry& entry, std::size_t most,
+                                               const lmdb::FaultVisitor& fault) {
+  if (entry.bytes > most) return std::nullopt;
+  std::vector<std::byte> value(static_cast<std::size_t>(entry.bytes));
+  if (!pages.read(entry, 0, value, fault)) return std::nullopt;
+  return value;
+}
+
+std::size_t next_intact(std::span<const std::byte> block, std::size_t offset, Lsn lsn, std::uint64_t hash_seed) {
+  for (; offset + kRecordHeaderBytes <= block.size(); offset += kRecordUnit) {
+    if (intact_record(block.subspan(offset), Lsn{lsn.value + offset}, hash_seed)) return offset;
+  }
+  return block.size();
+}
+
+Lsn end_of_log(const lmdb::Pages& pages, const lmdb::Meta& meta, Lsn from) {
+  Lsn end = from;
+  const auto ignore = [](const lmdb::Fault&) {};
+  if (const auto table = pages.table(meta, "log", ignore)) {
+    pages.each(
+        *table,
+        [&](const lmdb::TreeEntry& entry) {
+          end = std::max(end, Lsn{entry.number().value_or(0) + entry.bytes});
+          return true;
+        },
+        ignore, from.value);
+  }
+  return end;
+}
+
+bool meta_intact(const lmdb::Pages& pages, const lmdb::TreeInfo& table) {
+  bool intact = true;
+  std::uint32_t version = MetaChecksum::kSince;
+  std::optional<std::uint64_t> stored;
+  MetaChecksum checksum;
+  const auto fault = [&](const lmdb::Fault&) { intact = false; };
+  pages.each(
+      table,
+      [&](const lmdb::TreeEntry& entry) {
+        const auto value = value_of(pages, entry, kMostMetaBytes, fault);
+        if (!value) {
+          intact = false;
+        } else if (entry.text() == MetaChecksum::kKey && value->size() == sizeof(std::uint64_t)) {
+          stored = load<std::uint64_t>(*value);
+        } else {
+          if (entry.text() == Catalog::kIdentityKey && value->size() >= sizeof version)
+            version = load<std::uint32_t>(*value);
+          checksum.add(entry.text(), *value);
+        }
+        return intact;
+      },
+      fault);
+  return intact && (stored ? *stored == checksum.value() : version < MetaChecksum::kSince);
+}
+
+StoreCheck::StoreCheck(VerifyReport& report, const VerifyOptions& options, const VerifyProgressHook& progress,
+                       std::function<std::int64_t()> now_us)
+    : report_(report),
+      problems_(report, options.max_problems),
+      progress_(progress),
+      clock_(std::move(now_us)),
+      now_us_(clock_()) {}
+
+void StoreCheck::page_fault(const lmdb::Fault& fault) {
+  problems_.add(ProblemKind::page, page_name(fault.page), fault.what,
+                "what lies on or below the page may be missing from answers, and LMDB may crash whoever reads it",
+                kRestoreOrRepair);
+}
+
+bool StoreCheck::structure(const lmdb::Pages& pages, const lmdb::Meta& meta) {
+  page_bytes_ = pages.page_bytes();
+  bool sound = true;
+  for (const unsigned which : {0U, 1U}) {
+    const lmdb::Meta one = pages.meta(which);
+    if (one.usable()) continue;
+    sound = false;
+    problems_.add(ProblemKind::meta, page_name(which), one.fault,
+                  "LMDB does not open the file, or falls back on the commit before the last one", kRestoreOrRepair);
+  }
+  // One commit writes the one, the next the other. Read until neither has moved meanwhile.
+  lmdb::Meta first = pages.meta(0);
+  lmdb::Meta second = pages.meta(1);
+  for (unsigned tries = 0; tries < 1000 && pages.meta(0).transaction != first.transaction; ++tries) {
+    first = pages.meta(0);
+    second = pages.meta(1);
+  }
+  const std::uint64_t apart = first.transaction < second.transaction ? second.transaction - first.transaction
+                                                                     : first.transaction - second.transaction;
+  if (first.usable() && second.usable() && apart > 1) {
+    sound = false;
+    problems_.add(
+        ProblemKind::meta, page_name(first.transaction < second.transaction ? 0 : 1),
+        fmt::format("the two meta pages are of transactions {} and {}", first.transaction, second.transaction),
+        "one of them is damaged, or of another file: commits may be lost", kRestoreOrRepair);
+  }
+  const auto step = [&](std::uint64_t done) {
+    if (progress_) progress_({"pages", done, meta.last_page + 1});
+  };
+  if (!meta.usable()) return false;
+  const lmdb::PageCensus census = pages.census(
+      meta, [&](const lmdb::Fault& fault) { page_fault(fault); }, step);
+  report_.pages = census.pages;
+  report_.free_pages = census.free;
+  sound = sound && census.faults == 0;
+  // Beside what cannot be reached the pages below it are lost as a matter of course.
+  if (sound && census.lost != 0) {
+    problems_.add(ProblemKind::space, "data.mdb", fmt::format("{} pages are neither used nor free", census.lost),
+                  "none; the space is never used again",
+                  "nothing needs to be done; a backup that is restored has the space back");
+  }
+  return sound;
+}
+
+void StoreCheck::tables(const lmdb::Pages& pages, const lmdb::Meta& meta) {
+  const auto fault = [&](const lmdb::Fault& found) { page_fault(found); };
+  std::map<std::string, lmdb::TreeInfo, std::less<>> all;
+  pages.tables(
+      meta, [&](std::string_view name, const lmdb::TreeInfo& tree) { all.emplace(name, tree); }, fault);
+  if (report_.problem_count == 0 && !all.contains("meta") && !all.contains("log")) {
+    throw Error(ErrorCode::not_a_store,
+                fmt::format("{}: its LMDB file says nothing of an oncelog store", pages.path().string()), pages.path());
+  }
+  for (const char* name : {"meta", "log", "buckets", "scopes"}) {
+    if (all.contains(name)) continue;
+    problems_.add(ProblemKind::page, "data.mdb", fmt::format("there is no table \"{}\"", name),
+                  "the store does not open", kRestoreOrRepair);
+  }
+
+  for (const auto& [name, tree] : all) {
+    const bool by_number = name == "log" || name == "buckets";
+    const bool ours = by_number || name == "meta" || name == "scopes" || name == "user";
+    if (!ours || tree.integer_key() == by_number) continue;
+    problems_.add(ProblemKind::page, "data.mdb", fmt::format("table \"{}\" has the flags {:#x}", name, tree.flags),
+                  "its entries are not found", kRestoreOrRepair);
+  }
+
+  if (const auto table = all.find("meta"); table != all.end()) {
+    const auto number = [&](const lmdb::TreeEntry& entry) -> std::optional<std::uint64_t> {
+      if (entry.value.size() == sizeof(std::uint64_t)) return load<std::uint64_t>(entry.value);
+      problems_.add(ProblemKind::number, page_name(entry.page),
+                    fmt::format("\"{}\" has {} bytes instead of 8", entry.text(), entry.bytes),
+                    "the store does not open, or takes no claims", kRestoreOrRepair);
+      return std::nullopt;
+    };
+    pages.each(
+        table->second,
+        [&](const lmdb::TreeEntry& entry) {
+          if (entry.text() == Catalog::kIdentityKey) {
+            identity_ = stored_identity(entry.value, pages.path());
+          } else if (entry.text() == Catalog::key_of(Catalog::Number::token_epoch)) {
+            if (const auto epoch = number(entry); epoch && *epoch >> (64 - LeaseTable::kEpochShift) != 0) {
+              problems_.add(ProblemKind::number, page_name(entry.page),
+                            fmt::format("the epoch of fencing tokens is {}, of 24 bits at most", *epoch),
+                            "tokens are not larger than earlier ones: what they fence may be written by an old owner",
+                            kRestoreOrRepair);
+            }
+          } else if (entry.text() == Catalog::key_of(Catalog::Number::known_since_us)) {
+            if (const auto since = number(entry)) {
+              known_since_us_ = static_cast<std::int64_t>(std::min<std::uint64_t>(*since, kMaxTimeUs));
+              if (known_since_us_ > now_us_ + kClockSlackUs) {
+                problems_.add(ProblemKind::number, page_name(entry.page),
+                              "known_since lies in the future; a clock was ahead, or the number is damaged",
+                              "until then unknown messages that say when they were sent are too_old instead of fresh",
+                              kRepair);
+              }
+            }
+          } else if (std::ranges::any_of(Settings::kNumbers,
+                                         [&](auto which) { return entry.text() == Catalog::key_of(which); })) {
+            number(entry);  // One that cannot be is read as the default.
+          } else if (entry.text() == kGapsKey) {
+            const auto bytes = value_of(pages, entry, kMostMetaBytes, fault);
+            for (std::size_t at = 0; bytes && at + 16 <= bytes->size(); at += 16) {
+              gaps_.emplace_back(load<std::uint64_t>(std::span(*bytes).subspan(at)),
+                                 load<std::uint64_t>(std::span(*bytes).subspan(at + 8)));
+            }
+          }
+          return true;
+        },
+        fault);
+    if (!meta_intact(pages, table->second)) {
+      problems_.add(ProblemKind::identity, "table meta", "the checksum over the store's identity and numbers is wrong",
+                    "the store does not open: with another retention, say, ids would be fresh too early",
+                    kRestoreOrRepair);
+    }
+  }
+  if (!identity_) {
+    problems_.add(ProblemKind::identity, "table meta", "the store's identity record is missing or damaged",
+                  "the store does not open, and no record's checksum can be compared", kRestoreOrRepair);
+  }
+
+  if (const auto table = all.find("scopes"); table != all.end()) {
+    scope_count_ = table->second.entries;
+    constexpr std::uint64_t kLeastEntryBytes = 8;
+    const std::uint64_t most = std::min(scope_count_, pages.file_bytes() / kLeastEntryBytes);
+    lmdb::PageSet numbers(most + 1);  // A set of small numbers, here.
+    pages.each(
+        table->second,
+        [&](const lmdb::TreeEntry& entry) {
+          const auto number = ScopeRow::number_in(entry.value, entry.text());
+          if (!number || !numbers.add(*number) || entry.key.size() > kMaxScopeBytes) {
+            problems_.add(ProblemKind::scope, page_name(entry.page),
+                          "a scope's name or number is damaged, or the number is another one's",
+                          "ids of that scope are fresh, or another scope's", kRestoreOrRepair);
+          }
+          return true;
+        },
+        fault);
+  }
+}
+
+void StoreCheck::rest(const lmdb::Pages& pages, const lmdb::Meta& meta) {
+  tables(pages, meta);
+  while (log(pages, meta)) {
+  }
+  buckets(pages, meta);
+}
+
+StoreCheck::Rows StoreCheck::rows(const lmdb::Pages& pages, const lmdb::Meta& meta, bool report) {
+  Rows rows;
+  const auto fault = [&](const lmdb::Fault& found) {
+    if (report) page_fault(found);
+  };
+  const auto table = pages.table(meta, "buckets", fault);
+  if (!table) return rows;
+  pages.each(
+      *table,
+      [&](const lmdb::TreeEntry& entry) {
+        if (entry.number() && entry.value.size() == sizeof(BucketRow) && rows.size() < kMostRows) {
+          rows.emplace_back(*entry.number(), load<BucketRow>(entry.value));
+        } else if (report) {
+          problems_.add(ProblemKind::bucket, page_name(entry.page),
+                        fmt::format("a bucket's row has {} bytes instead of {}", entry.bytes, sizeof(BucketRow)),
+                        "the store does not open after a reboot", kRepair);
+        }
+        return true;
+      },
+      fault);
+  return rows;
+}
+
+/// What a size cap makes the store forget is noted in the commit from which on its bucket's row is gone.
+void StoreCheck::read_known_since(const lmdb::Pages& pages, const lmdb::Meta& meta) {
+  const auto ignore = [](const lmdb::Fault&) {};  // Reported by tables().
+  const auto table = pages.table(meta, "meta", ignore);
+  if (!table) return;
+  pages.each(
+      *table,
+      [&](const lmdb::TreeEntry& entry) {
+        if (entry.text() == Catalog::key_of(Catalog::Number::known_since_us) &&
+            entry.value.size() == sizeof(std::uint64_t)) {
+          known_since_us_ =
+              static_cast<std::int64_t>(std::min<std::uint64_t>(load<std::uint64_t>(entry.value), kMaxTimeUs));
+        }
+        return true;
+      },
+      ignore);
+}
+
+bool StoreCheck::log(const lmdb::Pages& pages, const lmdb::Meta& meta, const RecordHook& record) {
+  page_bytes_ = pages.page_bytes();
+  const auto fault = [&](const lmdb::Fault& found) { page_fault(found); };
+  const auto table = pages.table(meta, "log", fault);
+  if (!table) return false;
+  rows_ = rows(pages, meta, false);
+  read_known_since(pages, meta);
+  now_us_ = clock_();
+  std::size_t budget = kBytesPerSnapshot;
+  bool more = false;
+  bool first_of_snapshot = true;
+  pages.each(
+      *table,
+      [&](const lmdb::TreeEntry& entry) {
+        if (budget == 0) {
+          more = true;
+          return false;
+        }
+        const auto key = entry.number();
+        if (!key || *key % kRecordUnit != 0 || *key == 0) {
+          problems_.add(ProblemKind::block, page_name(entry.page), "a block's key is no LSN",
+                        "its records are not found", kRepair);
+          return true;
+        }
+        const Lsn lsn{*key};
+        if (any_block_ && limit_ && lsn >= *limit_) return false;
+        if (any_block_ && lsn < at_) {
+          problems_.add(ProblemKind::block, lsn_name(lsn),
+                        fmt::format("the block begins before the end of the one before it, {}", at_.value),
+                        "some of its records are not found", kRepair);
+          return true;
+        }
+        if (any_block_ && lsn > at_) {
+          // Blocks are trimmed from the front while this runs, and repair() leaves out what it could not save.
+          const bool noted = std::ranges::any_of(
+              gaps_, [&](const auto& gap) { return gap.first <= at_.value && lsn.value <= gap.second; });
+          if (!first_of_snapshot && !noted) {
+            problems_.add(ProblemKind::block, lsn_name(at_),
+                          fmt::format("there is a gap in the log, up to LSN {}", lsn.value),
+                          "ids that were processed there are fresh, until their retention is past; data.mdb may have "
+                          "been replaced by an older copy",
+                          "nothing brings them back; restore, not cp, says that they are forgotten (known_since)");
+          }
+        }
+        first_of_snapshot = false;
+        any_block_ = true;
+        block(pages, entry, lsn, record);
+        at_ = Lsn{lsn.value + entry.bytes};
+        budget -= std::min<std::size_t>(budget, static_cast<std::size_t>(entry.bytes) + 1);
+        return true;
+      },
+      // The block that ends at at_ is left out by its key, and so are all before it.
+      fault, any_block_ ? std::optional(at_.value) : std::nullopt);
+  report_.end = at_;
+  return more;
+}
+
+void StoreCheck::block(const lmdb::Pages& pages, const lmdb::TreeEntry& entry, Lsn lsn, const RecordHook& record) {
+  const std::size_t max_block = Log::kBlockPages * pages.page_bytes() - Log::kRunHeaderBytes;
+  if (entry.bytes % kRecordUnit != 0 || entry.bytes < round_to_unit(kRecordHeaderBytes) ||
+      entry.bytes > std::max(max_block, kMaxRecordBytes)) {
+    problems_.add(ProblemKind::block, lsn_name(lsn), fmt::format("the block has {} bytes", entry.bytes),
+                  "its records are not found", kRepair);
+    return;
+  }
+  buffer_.resize(static_cast<std::size_t>(entry.bytes));
+  if (!pages.read(entry, 0, buffer_, [&](const lmdb::Fault& found) { page_fault(found); })) return;
+  ++report_.blocks;
+  report_.log_bytes += entry.bytes;
+  if (progress_ && report_.blocks % 64 == 0) {
+    progress_({"records", report_.log_bytes, (report_.pages - report_.free_pages) * page_bytes_});
+  }
+  if (identity_) records(buffer_, lsn, record);
+}
+
+void StoreCheck::records(std::span<const std::byte> bytes, Lsn lsn, const RecordHook& hook) {
+  std::size_t at = 0;
+  while (at < bytes.size()) {
+    const Lsn here{lsn.value + at};
+    const auto found = intact_record(bytes.subspan(at), here, identity_->hash_seed);
+    if (!found) {
+      const std::size_t next = next_intact(bytes, at + kRecordUnit, lsn, identity_->hash_seed);
+      problems_.add(ProblemKind::record, lsn_name(here),
+                    fmt::format("the {} bytes from there on are no intact record", next - at),
+                    "looking up an id that was there throws corrupt, and the store may not open after a reboot",
+                    kRepair);
+      at = next;
+      continue;
+    }
+    const auto& [record, hash] = *found;
+    ++report_.records;
+    const std::uint32_t scope = record.header.scope;
+    if ((record.header.flags() & kUncommitted) != 0) {
+      problems_.add(ProblemKind::record, lsn_name(here), "a record of a transaction that did not commit is in the log",
+                    "its id is in_progress for ever", kRepair);
+    } else if ((record.header.flags() & kVoid) == 0 && (scope == 0 || scope > scope_count_)) {
+      // A scope that was added after the tables were read is in a later snapshot; its first record comes after it.
+      if (unknown_scopes_.size() < kMostRows) unknown_scopes_.emplace(scope, here);
+    }
+    count(record, here);
+    if (hook) hook(record, hash, here);
+    at += record.header.bytes();
+  }
+}
+
+bool StoreCheck::is_live(std::int64_t time_us) const {
+  return identity_ && time_us + identity_->retention_us > now_us_ && time_us >= known_since_us_;
+}
+
+void StoreCheck::count(const RecordView& record, Lsn lsn) {
+  const auto after =
+      std::ranges::upper_bound(rows_, lsn.value, {}, [](const auto& row) { return row.second.first_lsn; });
+  if (after == rows_.begin()) {
+    if (is_live(record.header.time_us()) && homeless_++ == 0) first_homeless_ = lsn;
+    return;
+  }
+  Seen& seen = seen_[std::prev(after)->first];
+  if (seen.entries == 0) seen.first = lsn;
+  seen.entries += record.header.has_attributes() ? 2 : 1;
+  seen.newest_us = std::max(seen.newest_us, record.header.time_us());
+}
+
+void StoreCheck::buckets(const lmdb::Pages& pages, const lmdb::Meta& meta) {
+  const Rows all = rows(pages, meta, true);
+  std::uint64_t before = 0;
+  const Lsn end = limit_ ? end_of_log(pages, meta, at_) : at_;
+  for (const auto& [number, row] : all) {
+    const std::string where = fmt::format("bucket {}", number);
+    if (row.first_lsn % kRecordUnit != 0 || row.first_lsn < kRecordUnit || row.first_lsn <= before ||
+        row.first_lsn > end.value) {
+      problems_.add(ProblemKind::bucket, where,
+                    fmt::format("its row says that it begins at LSN {}, after {} and before {}", row.first_lsn, before,
+                                end.value),
+                    "the store does not open after a reboot, or forgets live ids then", kRepair);
+      continue;
+    }
+    before = row.first_lsn;
+    const auto found = seen_.find(number);
+    if (found == seen_.end() || !is_live(found->second.newest_us)) continue;
+    const Seen& seen = found->second;
+    if (row.newest_us < seen.newest_us) {
+      problems_.add(
+          ProblemKind::bucket, where,
+          fmt::format("its row says that its newest record is {} us older than it is", seen.newest_us - row.newest_us),
+          "after a reboot its ids are fresh so much too early", kRepair);
+    }
+    if (row.entries < seen.entries) {
+      problems_.add(ProblemKind::bucket, where,
+                    fmt::format("its row counts {} entries, but there are {}", row.entries, seen.entries),
+                    "none; an older oncelog does not open the store after a reboot", kRepair);
+    }
+  }
+  if (homeless_ != 0) {
+    problems_.add(ProblemKind::bucket, lsn_name(first_homeless_),
+                  fmt::format("{} live records from there on belong to no bucket's row", homeless_),
+                  "after a reboot their ids are fresh", kRepair);
+  }
+  if (unknown_scopes_.empty()) return;
+  if (const auto table = pages.table(meta, "scopes", [](const lmdb::Fault&) {})) scope_count_ = table->entries;
+  for (const auto& [scope, lsn] : unknown_scopes_) {
+    if (scope != 0 && scope <= scope_count_) continue;
+    problems_.add(ProblemKind::scope, lsn_name(lsn), fmt::format("a record is of scope {}, which has no name", scope),
+                  "its id is not found under any scope", kRepair);
+  }
+}
+
+}  // namespace internal
+}  // namespace oncelog

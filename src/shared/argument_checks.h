@@ -1,0 +1,38 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+#include <oncelog/options.h>
+#include <oncelog/record.h>
+
+#include "log/ring.h"
+
+namespace oncelog::internal {
+
+/// Throws Error::invalid_argument when an option is outside its documented range, whatever the store.
+void check_option_ranges(const Options& options);
+
+/// Throws Error::invalid_argument unless the id has 1 to kMaxIdBytes bytes.
+void check_id(std::string_view id);
+/// The same for the name of a lock.
+void check_lock_name(std::string_view name);
+
+/// Throws Error::invalid_argument unless the attributes are within their limits; a result must fit into the
+/// ring's reserve.
+void check_attributes(const Attributes& attributes, const Ring& ring);
+void check_correlation(std::string_view correlation);
+
+/// Throws Error::invalid_argument unless a lease is within 1 ms and kMaxLease.
+inline constexpr std::chrono::milliseconds kMaxLease = std::chrono::hours{24 * 365 * 100};
+void check_lease(std::chrono::milliseconds lease);
+
+/// A duration as people write it: "1d12h".
+std::string in_words(std::chrono::milliseconds duration);
+
+/// Throws Error::invalid_argument with this sentence.
+[[noreturn]] void refuse(const std::string& sentence);
+
+}  // namespace oncelog::internal

@@ -1,0 +1,156 @@
+#include "shared/live.h"
+
+#include <fmt/format.h>
+
+namespace oncelog::internal {
+
+Live Live::create(const std::filesystem::path& path, const Birth& birth) {
+  const std::size_t bytes = file_bytes(birth.max_claims, birth.ring_bytes);
+  MappedFile file = MappedFile::create(path, bytes);
+  auto& header = *reinterpret_cast<LiveHeader*>(file.data());
+  // The file is zeros: every atomic in it begins at 0, and is set here where that is not right.
+  header.clock.offset_us.store(birth.clock_offset_us, std::memory_order_relaxed);  // Published by `ready`, as all here.
+  header.ring_start = birth.start.value;
+  header.planned_ids = birth.planned_ids;
+  header.max_claims = birth.max_claims;
+  header.settled_checksum = header.expected_settled_checksum();
+  header.max_bytes.store(birth.max_bytes, std::memory_order_relaxed);
+  header.known_since_us.store(birth.known_since_us, std::memory_order_relaxed);
+  header.known_settles_at_us.store(birth.known_settles_at_us, std::memory_order_relaxed);
+  header.mutex.initialise();
+  header.writer_gate.initialise();
+  header.marks.head.store(birth.start.value, std::memory_order_relaxed);
+  header.believed_from.store(birth.start.value, std::memory_order_relaxed);
+  header.marks.writing.store(birth.start.value, std::memory_order_relaxed);
+  header.marks.flushed.store(birth.start.value, std::memory_order_relaxed);
+  header.marks.flushed_twin.store(birth.start.value, std::memory_order_relaxed);
+  FileStamp stamp;
+  stamp.kind = FileKind::live;
+  stamp.boot_id = birth.boot_id;
+  stamp.home = birth.home;
+  stamp.incarnation = random_uuid();
+  stamp.part = birth.max_claims;
+  stamp.extent = birth.ring_bytes;
+  stamp.file_bytes = bytes;
+  stamp.shape = kShape;
+  stamp.seal();
+  store_stamp(file.data(), stamp);
+  store_stamp(stamp_copy(file), stamp);
+  return {std::move(file), stamp};
+}
+
+std::optional<Live> Live::open(const std::filesystem::path& path, const Uuid& boot_id, const Uuid& home) {
+  auto live = open_damaged(path, boot_id, home);
+  return live && live->consistent() ? std::move(live) : std::nullopt;
+}
+
+std::optional<Live> Live::open_damaged(const std::filesystem::path& path, const Uuid& boot_id, const Uuid& home) {
+  auto file = MappedFile::open(path, file_bytes(1, kMinRingBytes));
+  if (!file) return std::nullopt;
+  for (const FileStamp& stamp : {load_stamp(file->data()), load_stamp(stamp_copy(*file))}) {
+    if (stamp.sealed() && stamp.kind == FileKind::live && stamp.boot_id == boot_id && stamp.home == home &&
+        stamp.shape == kShape && valid_ring_bytes(stamp.extent) && valid_max_claims(stamp.part) &&
+        stamp.file_bytes == file_bytes(stamp.part, stamp.extent) && stamp.file_bytes == file->size()) {
+      return Live(std::move(*file), stamp);
+    }
+  }
+  return std::nullopt;
+}
+
+bool Live::consistent() const {
+  const LiveHeader& live = header();
+  // Acquire: pairs with the release in recovery, after every other derived file was made.
+  if (live.ready.load(std::memory_order_acquire) != 1) return false;
+  // Others may mark meanwhile: each mark is compared with the head that was read before it or after it, whichever of
+  // the two it can't contradict. Acquire: keeps the order, and pairs with the releases of producers and flushers.
+  const std::uint64_t head_before = live.marks.head.load(std::memory_order_acquire);
+  const std::uint64_t writing = live.marks.writing.load(std::memory_order_acquire);
+  const std::uint64_t flushed = live.marks.flushed.load(std::memory_order_acquire);
+  const std::uint64_t head = live.marks.head.load(std::memory_order_acquire);
+  const std::int64_t last_time_us = live.marks.last_time_us.load(std::memory_order_acquire);
+  const auto within = [](std::uint64_t high, std::uint64_t low, std::uint64_t most) {
+    return high <= low || high - low <= most;
+  };
+  if (flushed % kRecordUnit != 0 || head % kRecordUnit != 0 || flushed > head || writing < head_before ||
+      !within(writing, flushed, stamp_.extent) || !within(writing, head, kMaxRecordBytes) || last_time_us < 0 ||
+      last_time_us > kMaxTimeUs || live.settled_checksum != live.expected_settled_checksum() || live.planned_ids == 0 ||
+      live.ring_start == 0 || live.ring_start > head_before || live.max_claims != stamp_.part ||
+      !live.clock.possible()) {
+    return false;
+  }
+  // Relaxed: others may change it meanwhile.
+  if (!valid_max_bytes(live.max_bytes.load(std::memory_order_relaxed))) return false;
+  const std::uint64_t believed_from = live.believed_from.load(std::memory_order_relaxed);
+  if (believed_from < live.ring_start || believed_from > flushed) return false;
+  std::uint64_t epoch = 0;
+  const Layout layout = live.layout.read(epoch);
+  return layout.intact(epoch) && layout.well_formed();
+}
+
+void Live::mend() const {
+  if (load_stamp(file_.data()) != stamp_) store_stamp(file_.data(), stamp_);
+  if (load_stamp(stamp_copy(file_)) != stamp_) store_stamp(stamp_copy(file_), stamp_);
+  // Relaxed: nobody else has it. Whether the last owner was about to change a lease, nobody can tell any more.
+  if (header().mutex.mend()) header().leases.suspect.store(1, std::memory_order_relaxed);
+  header().writer_gate.mend();
+}
+
+LeaseTable Live::leases() const {
+  return LeaseTable(header().leases, file_.data() + kHeaderBytes, static_cast<std::uint32_t>(stamp_.part));
+}
+
+Ring Live::ring() const {
+  auto* words = reinterpret_cast<std::atomic<std::uint64_t>*>(file_.data() + ring_offset());
+  const Lsn start{std::max(header().ring_start, header().believed_from.load(std::memory_order_relaxed))};
+  return Ring(words, stamp_.extent, start, header().marks, header().max_bytes);
+}
+
+FileStamp Live::stamp_for(FileKind kind, std::uint64_t number, std::uint64_t part, std::uint64_t extent,
+                          std::uint64_t file_bytes) const {
+  FileStamp stamp = stamp_;
+  stamp.kind = kind;
+  stamp.number = number;
+  stamp.part = part;
+  stamp.extent = extent;
+  stamp.file_bytes = file_bytes;
+  stamp.seal();
+  return stamp;
+}
+
+thread_local constinit const WriterGate* WriterGate::innermost_ = nullptr;
+
+WriterGate::WriterGate(LiveHeader& live, const std::filesystem::path& path)
+    : live_(live), path_(path), outer_(innermost_) {
+  try {
+    const LockLimit limit(nested_limit());
+    live.writer_gate.lock();
+  } catch (const LockTimeout&) {
+    throw timeout(path);
+  }
+  innermost_ = this;
+}
+
+WriterGate::~WriterGate() {
+  innermost_ = outer_;
+  live_.writer_gate.unlock();
+}
+
+std::chrono::microseconds WriterGate::nested_limit() {
+  // Relaxed: a setting.
+  return innermost_ == nullptr ? LockLimit::kNone : nested_patience.load(std::memory_order_relaxed);
+}
+
+LockTimeout WriterGate::timeout(const std::filesystem::path& path) {
+  if (innermost_ == nullptr) {
+    return {
+        fmt::format("{}: another thread or process writes to the store, or was stopped while it did", path.string()),
+        path};
+  }
+  return {
+      fmt::format("{}: another thread or process kept a transaction of {} waiting for this store; where transactions "
+                  "of several stores are within each other, begin them in the same order everywhere",
+                  path.string(), innermost_->path_.string()),
+      path};
+}
+
+}  // namespace oncelog::internal

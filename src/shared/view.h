@@ -1,0 +1,129 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "shared/live.h"
+#include "window/index.h"
+#include "window/layout.h"
+#include "window/window_filter.h"
+
+namespace oncelog::internal {
+
+/// One layout with everything it names mapped into this process. Immutable; held by threads until they see a newer
+/// epoch, so that unlinked files stay mapped for as long as somebody looks into them. A thread that looks no more, and
+/// does not end, keeps their space: holes can't be punched into them, because a reader that falls into one on a full
+/// tmpfs, where even a page of zeros takes space, dies of SIGBUS.
+struct View {
+  template <typename... Calls>
+  struct Overloaded : Calls... {
+    using Calls::operator()...;
+  };
+  template <typename... Calls>
+  Overloaded(Calls...) -> Overloaded<Calls...>;
+
+  struct Bucket {
+    BucketInfo info;
+    std::vector<std::shared_ptr<IndexTable>> tables;  // Oldest first; the last one is written to.
+
+    IndexTable& newest_table() const { return *tables.back(); }
+  };
+
+  std::uint64_t epoch = 0;
+  Layout layout;
+  std::vector<std::shared_ptr<FilterGeneration>> generations;  // Oldest first; the last one is written to.
+  std::vector<Bucket> buckets;                                 // Oldest first; the last one is written to.
+  LaneMask live_lanes = 0;
+  std::array<std::uint8_t, kLanes> bucket_of_lane{};
+
+  void prefetch(const MessageHash& hash) const {
+    for (const auto& generation : generations) generation->prefetch(hash);
+  }
+
+  /// Calls visit(hints, lane, end) for each table and generation up to where it must reach, which is an IndexTable and
+  /// a lane of no meaning, or a FilterGeneration: those that hold any record below `head`.
+  template <typename Visit>
+  void each_end(Lsn head, Visit visit) const {
+    for (std::size_t i = 0; i < buckets.size(); ++i) {
+      const BucketInfo& info = buckets[i].info;
+      const Lsn end = i + 1 < buckets.size() ? buckets[i + 1].info.first_lsn : head;
+      for (std::size_t t = 0; t < buckets[i].tables.size(); ++t) {
+        const Lsn table_end = t + 1 < info.tables ? info.table_lsn[t + 1] : end;
+        if (info.table_lsn[t] < table_end) visit(*buckets[i].tables[t], info.lane, table_end);
+      }
+      for (std::size_t g = 0; g < generations.size(); ++g) {
+        const Lsn begin = std::max(info.first_lsn, layout.generations[g].first_lsn);
+        const Lsn last = g + 1 < generations.size() ? std::min(end, layout.generations[g + 1].first_lsn) : end;
+        if (begin < last) visit(*generations[g], info.lane, last);
+      }
+    }
+  }
+
+  /// Every table and generation has the records below `head` that belong into it: none is older than `live`.
+  bool reaches(Lsn head) const {
+    bool all = true;
+    each_end(head, Overloaded{[&](const IndexTable& table, unsigned, Lsn end) { all &= table.reached() >= end; },
+                              [&](const FilterGeneration& generation, unsigned lane, Lsn end) {
+                                all &= generation.reached(lane) >= end;
+                              }});
+    return all;
+  }
+
+  /// The end of the newest record that any table or generation has been told of.
+  Lsn reached() const {
+    Lsn farthest;
+    for (const Bucket& bucket : buckets) {
+      for (const auto& table : bucket.tables) farthest = std::max(farthest, table->reached());
+      for (const auto& generation : generations) farthest = std::max(farthest, generation->reached(bucket.info.lane));
+    }
+    return farthest;
+  }
+
+  /// The live lanes that may hold the id; 0 means that none does.
+  LaneMask candidates(const MessageHash& hash) const {
+    LaneMask lanes = 0;
+    for (const auto& generation : generations) lanes |= generation->candidates(hash);
+    return lanes & live_lanes;
+  }
+};
+
+/// Names of the derived files in the live directory.
+std::string filter_name(std::uint64_t number);
+std::string index_name(std::uint64_t bucket, std::uint64_t part);
+
+/// The process's newest View. Thread-safe.
+class ViewCache {
+ public:
+  ViewCache(const Live& live, std::filesystem::path live_dir) : live_(live), live_dir_(std::move(live_dir)) {}
+
+  /// The view of the layout in force; maps what is new in it. Throws Error::in_use when a file that the layout names is
+  /// missing or not of this store.
+  std::shared_ptr<const View> newest();
+
+  /// Makes the empty file of an index table or a filter generation, before a layout names it.
+  void make_index(std::uint64_t bucket, std::uint64_t part, std::uint64_t slots) const;
+  void make_filter(std::uint64_t number, std::uint64_t lines) const;
+
+  /// Throws Error::in_use when a file that is made and waits to be used is missing or not of this store.
+  void check_spares(const Layout& layout) const;
+
+  /// Deletes the filter and index files that `layout` does not name. The caller holds LMDB's write lock, under which
+  /// alone such files are made.
+  void remove_strays(const Layout& layout) const;
+
+ private:
+  std::shared_ptr<View> build(const Layout& layout, std::uint64_t epoch, const View* previous) const;
+  MappedFile map(const std::string& name, const FileStamp& stamp) const;
+
+  const Live& live_;
+  std::filesystem::path live_dir_;
+  std::mutex mutex_;
+  std::shared_ptr<const View> view_;
+};
+
+}  // namespace oncelog::internal

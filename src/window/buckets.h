@@ -1,0 +1,84 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "window/layout.h"
+
+namespace oncelog::internal {
+
+/// The rules of time buckets: when one opens, how large its index and filter are planned, when it is dropped. Pure
+/// functions on a Layout value; who calls them holds the store's mutex and publishes the result.
+///
+/// Invariants: buckets are contiguous ranges of LSNs and their newest records are in the same order, so the oldest
+/// bucket is always the first to go. A lane is live, sweeping or free, never two of these.
+struct BucketRules {
+  std::int64_t retention_us;
+  std::int64_t slice_us;      // What a bucket covers: retention / buckets, at least kMinSliceUs.
+  std::uint64_t planned_ids;  // Per bucket, when nothing is known of the traffic.
+
+  static constexpr std::uint64_t kMinPlannedIds = 1024;
+  static constexpr std::int64_t kMinSliceUs = 10'000;  // Longer than it takes to make a bucket ready.
+
+  static BucketRules make(std::int64_t retention_us, unsigned buckets, std::uint64_t planned_ids);
+  /// Ids to plan per bucket for so many per retention.
+  static std::uint64_t planned_ids_for(std::uint64_t expected_ids, unsigned buckets);
+
+  std::int64_t slice_begin(std::int64_t time_us) const { return time_us - time_us % slice_us; }
+
+  /// Ids to plan for the bucket after one of `last_plan` planned and `last_ids` actual ids: up by doubling to what
+  /// came, down by half at a time.
+  std::uint64_t next_plan(std::uint64_t last_plan, std::uint64_t last_ids) const;
+
+  /// The lines of another filter generation to begin with the next bucket, when the newest one is far too large for its
+  /// plan or too small; 0 when it fits.
+  std::uint64_t next_generation(const Layout& layout, std::uint64_t next_plan) const;
+
+  /// Whether the current bucket has its share of a cap: what is forgotten at once when there is no more room.
+  static bool slice_is_full(const Layout& layout, Lsn head, std::uint64_t max_bytes) {
+    return max_bytes != 0 && !layout.empty() &&
+           head.value - layout.current().first_lsn.value >= max_bytes / kSlicesOfCap;
+  }
+  static constexpr std::uint64_t kSlicesOfCap = 12;
+
+  bool past_retention(std::int64_t newest_us, std::int64_t now_us) const { return newest_us + retention_us <= now_us; }
+};
+
+/// The lowest lane that is neither live nor being swept.
+std::optional<unsigned> free_lane(const Layout& layout);
+
+/// Whether a bucket can be opened as things are: a table and a clean lane are there.
+bool can_open_bucket(const Layout& layout);
+
+/// The slots of the table after these `tables` of a chain, the last of which has `last_slots`: twice as many at first,
+/// so that a bucket takes little more than it needs, and four times as many later, so that a bucket whose plan came of
+/// a quiet time can still hold whatever comes. At most kMaxSlots.
+std::uint64_t next_table_slots(unsigned tables, std::uint64_t last_slots);
+
+/// The same for the lines of the filter generation after these.
+std::uint64_t next_generation_lines(unsigned generations, std::uint64_t last_lines);
+
+/// Opens the bucket of `time_us` at `head`, with the spare table and, where a smaller one waits, the spare filter
+/// generation. `last_time_us` is the newest record's time so far, `now_us` what
+/// the clock says. Requires can_open_bucket.
+void open_bucket(Layout& layout, const BucketRules& rules, Lsn head, std::int64_t time_us, std::int64_t last_time_us,
+                 std::int64_t now_us);
+
+/// Puts the spare table behind the current bucket's, for the records from `head` on; needs one, and fewer than
+/// kMaxTables in the chain.
+void grow_index(Layout& layout, Lsn head);
+
+/// Makes the spare generation, a larger one, the one written to from `head` on.
+void grow_filter(Layout& layout, Lsn head);
+
+/// Removes the oldest bucket: its lane leaves the live ones and waits to be swept, generations only it had written to
+/// die.
+void drop_oldest(Layout& layout);
+
+/// After the lanes' bits are cleared in every generation.
+void finish_sweep(Layout& layout, LaneMask lanes);
+
+/// The first LSN of what is live; everything below may be deleted. `head` when nothing is.
+Lsn oldest_lsn(const Layout& layout, Lsn head);
+
+}  // namespace oncelog::internal

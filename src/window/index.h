@@ -1,0 +1,150 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include <oncelog/record.h>
+
+#include "base/message_hash.h"
+#include "base/shared_memory.h"
+#include "window/derived_file.h"
+
+namespace oncelog::internal {
+
+/// One entry of an index: 24 bits of the hash and where the record is, counted from its bucket's first LSN in units of
+/// 8 bytes, plus 1 so that an entry is never 0, which means empty.
+struct Slot {
+  static constexpr std::uint64_t kOffsetBits = 40;
+  static constexpr std::uint64_t kMaxOffset = (std::uint64_t{1} << kOffsetBits) - 2;
+  static_assert(MessageHash::kTagBits + kOffsetBits == 64);
+
+  std::uint64_t word = 0;
+
+  static Slot of(std::uint64_t tag, std::uint64_t offset) { return {tag << kOffsetBits | (offset + 1)}; }
+  bool empty() const { return word == 0; }
+  std::uint64_t tag() const { return word >> kOffsetBits; }
+  std::uint64_t offset() const { return (word & ((std::uint64_t{1} << kOffsetBits) - 1)) - 1; }
+};
+static_assert(sizeof(Slot) == 8);
+
+/// One table of a bucket's index: open addressing with linear probing in a mapped file, at most 75% full. A message's
+/// entries are added and never changed or removed; a correlation's may move on to a newer record of its chain. The
+/// table dies whole with its bucket. An entry is a hint: it may name a record that was never accepted, never is one
+/// missing for a record that was.
+///
+/// Thread safety: insert by one thread at a time (under the store's mutex); any number of readers meanwhile, without a
+/// lock. Cost: one cache miss, at 75% a second one in half of the cases.
+class IndexTable {
+ public:
+  /// Slots for so many planned ids: 70% full then, which leaves time to make a second table before it is 75% full.
+  static constexpr std::uint64_t slots_for(std::uint64_t ids) { return ids * 10 / 7 + 8; }
+  static constexpr std::uint64_t planned_of(std::uint64_t slots) { return slots * 7 / 10; }
+  static constexpr std::uint64_t capacity_of(std::uint64_t slots) { return slots / 4 * 3; }
+  static constexpr std::uint64_t file_bytes(std::uint64_t slots) { return kFileHeaderBytes + slots * sizeof(Slot); }
+
+  /// `file` is file_bytes(slots) long.
+  IndexTable(MappedFile file, std::uint64_t slots)
+      : file_(std::move(file)),
+        slots_(slots),
+        count_(reinterpret_cast<std::atomic<std::uint64_t>*>(file_.data() + kCountOffset)),
+        records_(count_ + 1),
+        reached_(count_ + 2),
+        words_(reinterpret_cast<std::atomic<std::uint64_t>*>(file_.data() + kFileHeaderBytes)) {}
+
+  std::uint64_t slots() const { return slots_; }
+
+  /// Entries, at least: a producer that dies between counting and inserting leaves one too many. Relaxed: it orders
+  /// nothing.
+  std::uint64_t count() const { return count_->load(std::memory_order_relaxed); }
+  /// Slots that are taken; reads them all.
+  std::uint64_t occupied() const {
+    std::uint64_t taken = 0;
+    for (std::uint64_t at = 0; at < slots_; ++at) {
+      taken += !Slot{words_[at].load(std::memory_order_relaxed)}.empty();  // Relaxed: only counted.
+    }
+    return taken;
+  }
+  /// Whether there is no room for the entries of so many records, two for each. Whatever the count is: the file may be
+  /// damaged.
+  bool full(std::uint64_t records = 1) const {
+    const std::uint64_t capacity = capacity_of(slots_);
+    return count() > capacity || 2 * records > capacity - count();
+  }
+
+  /// Records that have their entries here, for people. Under the store's mutex, as insert.
+  std::uint64_t records() const { return records_->load(std::memory_order_relaxed); }
+  void count_record() { records_->store(records() + 1, std::memory_order_relaxed); }
+
+  /// Every record of this table that ends at or below is in it. Noted when the record is accepted, under the store's
+  /// mutex and on the line that insert writes; read by whoever opens the store alone, to find out whether this file is
+  /// older than `live`. Relaxed: that one has seen the others' end.
+  Lsn reached() const { return {reached_->load(std::memory_order_relaxed)}; }
+  void reach(Lsn end) { reached_->store(end.value, std::memory_order_relaxed); }
+
+  void prefetch(const MessageHash& hash) const {
+    const std::atomic<std::uint64_t>* home = &words_[hash.home(slots_)];
+    __builtin_prefetch(home);
+    __builtin_prefetch(home + 64 / sizeof(Slot));
+  }
+
+  /// Calls visit(offset) for each entry that may be of this hash.
+  template <typename Visit>
+  void each(const MessageHash& hash, MessageHash::Of of, Visit visit) const {
+    std::uint64_t at = hash.home(slots_);
+    // Half of all searches run into the next cache line: both are fetched at once. A prefetch past the end is harmless.
+    __builtin_prefetch(&words_[at + 64 / sizeof(Slot)]);
+    for (std::uint64_t step = 0; step < slots_; ++step) {
+      // Acquire: pairs with the release in insert; the record's bytes were written before.
+      const Slot slot{words_[at].load(std::memory_order_acquire)};
+      if (slot.empty()) return;
+      if (slot.tag() == hash.tag(of)) visit(slot.offset());
+      if (++at == slots_) at = 0;
+    }
+  }
+
+  /// Adds an entry; false when the table is full.
+  bool insert(const MessageHash& hash, MessageHash::Of of, std::uint64_t offset) {
+    if (count() >= capacity_of(slots_)) return false;
+    // Counted first, so that a death in between can't let the table fill up unnoticed.
+    count_->store(count() + 1, std::memory_order_relaxed);
+    std::uint64_t at = hash.home(slots_);
+    for (std::uint64_t step = 0; step < slots_; ++step) {
+      if (Slot{words_[at].load(std::memory_order_relaxed)}.empty()) {
+        // Release: pairs with the acquire in each.
+        words_[at].store(Slot::of(hash.tag(of), offset).word, std::memory_order_release);
+        return true;
+      }
+      if (++at == slots_) at = 0;
+    }
+    return false;
+  }
+
+  /// Has the entry of this hash at `from` name `to` instead; false when there is none.
+  bool move(const MessageHash& hash, MessageHash::Of of, std::uint64_t from, std::uint64_t to) {
+    std::uint64_t at = hash.home(slots_);
+    for (std::uint64_t step = 0; step < slots_; ++step) {
+      const Slot slot{words_[at].load(std::memory_order_relaxed)};
+      if (slot.empty()) return false;
+      if (slot.word == Slot::of(hash.tag(of), from).word) {
+        // Release: pairs with the acquire in each.
+        words_[at].store(Slot::of(hash.tag(of), to).word, std::memory_order_release);
+        return true;
+      }
+      if (++at == slots_) at = 0;
+    }
+    return false;
+  }
+
+ private:
+  static constexpr std::size_t kCountOffset = 128;
+  static_assert(kCountOffset >= sizeof(FileStamp) && kCountOffset % 64 == 0);
+
+  MappedFile file_;
+  std::uint64_t slots_;
+  std::atomic<std::uint64_t>* count_;
+  std::atomic<std::uint64_t>* records_;
+  std::atomic<std::uint64_t>* reached_;
+  std::atomic<std::uint64_t>* words_;
+};
+
+}  // namespace oncelog::internal

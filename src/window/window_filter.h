@@ -1,0 +1,131 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstdint>
+
+#include <oncelog/record.h>
+
+#include "base/message_hash.h"
+#include "base/shared_memory.h"
+#include "window/derived_file.h"
+
+namespace oncelog::internal {
+
+inline constexpr unsigned kLanes = 16;
+using LaneMask = std::uint32_t;
+
+/// One generation of the window filter: a Bloom filter that answers for all time buckets at once with one cache miss.
+///
+/// A matrix of 64-byte lines, each 32 rows of 16 bits; bit b of a row belongs to the bucket in lane b. An id picks one
+/// line and 4 rows; the AND of the rows is the set of lanes that may hold it. It is the blocked Bloom filter of Putze,
+/// Sanders and Singler ("Cache-, Hash- and Space-Efficient Bloom Filters", 2007) turned on its side: 16 filters that
+/// share their blocks' cache lines. Planned at 16 bits per id and lane, that is 2 ids per line and lane.
+///
+/// Thread safety: add and sweep by one thread at a time (under the store's mutex); candidates at any time, without a
+/// lock.
+class FilterGeneration {
+ public:
+  static constexpr unsigned kLineBytes = 64;
+  static constexpr unsigned kRows = 1U << MessageHash::kRowBits;
+  static constexpr unsigned kWordsPerLine = kLineBytes / 8;
+  static constexpr unsigned kRowsPerWord = 64 / kLanes;
+  static constexpr std::uint64_t kIdsPerLine = 2;
+  static constexpr std::uint64_t kMaxLines = std::uint64_t{1} << 32;  // As many as MessageHash::line tells apart.
+  static_assert(kRows * kLanes == kLineBytes * 8 && kRowsPerWord * kWordsPerLine == kRows);
+
+  static constexpr std::uint64_t lines_for(std::uint64_t ids) {
+    return std::min((ids + kIdsPerLine - 1) / kIdsPerLine, kMaxLines);
+  }
+  static constexpr std::uint64_t planned_of(std::uint64_t lines) { return lines * kIdsPerLine; }
+  /// Growth begins here: a quarter above plan 1.5% of fresh ids pass a lane instead of 0.9%, and a bucket that comes
+  /// out as planned, as most do, never gets a second generation to look into.
+  static constexpr std::uint64_t capacity_of(std::uint64_t lines) { return planned_of(lines) + planned_of(lines) / 4; }
+  static constexpr std::uint64_t file_bytes(std::uint64_t lines) { return kFileHeaderBytes + lines * kLineBytes; }
+
+  /// `file` is file_bytes(lines) long.
+  FilterGeneration(MappedFile file, std::uint64_t lines)
+      : file_(std::move(file)),
+        lines_(lines),
+        counts_(reinterpret_cast<LaneCount*>(file_.data() + kCountsOffset)),
+        words_(reinterpret_cast<std::atomic<std::uint64_t>*>(file_.data() + kFileHeaderBytes)) {}
+
+  std::uint64_t lines() const { return lines_; }
+
+  /// Ids added in this lane. Relaxed: it only plans growth.
+  std::uint64_t count(unsigned lane) const { return counts_[lane].ids.load(std::memory_order_relaxed); }
+
+  /// As IndexTable::reached, of the records of this lane's bucket that are in this generation.
+  Lsn reached(unsigned lane) const { return {counts_[lane].reached.load(std::memory_order_relaxed)}; }
+  void reach(unsigned lane, Lsn end) { counts_[lane].reached.store(end.value, std::memory_order_relaxed); }
+
+  void prefetch(const MessageHash& hash) const { __builtin_prefetch(line_of(hash)); }
+
+  /// The lanes that may hold the id. Relaxed loads: whoever has to see an id was told so by an acquire of `head` or of
+  /// whatever else came after its mark.
+  LaneMask candidates(const MessageHash& hash) const {
+    const std::atomic<std::uint64_t>* line = line_of(hash);
+    std::uint64_t lanes = ~std::uint64_t{0};
+    for (unsigned i = 0; i < MessageHash::kRows; ++i) {
+      const unsigned row = hash.row(i);
+      lanes &= line[row / kRowsPerWord].load(std::memory_order_relaxed) >> (row % kRowsPerWord * kLanes);
+    }
+    return static_cast<LaneMask>(lanes) & kAllLanes;
+  }
+
+  void add(const MessageHash& hash, unsigned lane) {
+    counts_[lane].ids.store(count(lane) + 1, std::memory_order_relaxed);
+    std::atomic<std::uint64_t>* line = line_of(hash);
+    for (unsigned i = 0; i < MessageHash::kRows; ++i) {
+      const unsigned row = hash.row(i);
+      std::atomic<std::uint64_t>& word = line[row / kRowsPerWord];
+      const std::uint64_t bit = std::uint64_t{1} << (row % kRowsPerWord * kLanes + lane);
+      const std::uint64_t before = word.load(std::memory_order_relaxed);
+      if ((before & bit) == 0)
+        word.store(before | bit, std::memory_order_relaxed);  // Published by the release of head.
+    }
+  }
+
+  /// Clears these lanes in up to `most` lines from `from`; returns the line to go on from, lines() at the end.
+  std::uint64_t sweep(LaneMask lanes, std::uint64_t from, std::uint64_t most) {
+    const std::uint64_t row_bits = lanes & kAllLanes;
+    const std::uint64_t bits = row_bits | row_bits << 16 | row_bits << 32 | row_bits << 48;
+    static_assert(kLanes == 16);
+    const std::uint64_t end = from + most < lines_ ? from + most : lines_;
+    for (std::uint64_t word = from * kWordsPerLine; word < end * kWordsPerLine; ++word) {
+      const std::uint64_t before = words_[word].load(std::memory_order_relaxed);
+      if ((before & bits) != 0) words_[word].store(before & ~bits, std::memory_order_relaxed);
+    }
+    return end;
+  }
+
+  /// After the last step of a sweep.
+  void reset_counts(LaneMask lanes) {
+    for (unsigned lane = 0; lane < kLanes; ++lane) {
+      if ((lanes >> lane & 1) == 0) continue;
+      counts_[lane].ids.store(0, std::memory_order_relaxed);
+      counts_[lane].reached.store(0, std::memory_order_relaxed);
+    }
+  }
+
+ private:
+  static constexpr std::size_t kCountsOffset = 128;
+  static constexpr LaneMask kAllLanes = (LaneMask{1} << kLanes) - 1;
+  struct LaneCount {
+    std::atomic<std::uint64_t> ids;
+    std::atomic<std::uint64_t> reached;
+  };
+  static_assert(kCountsOffset >= sizeof(FileStamp) && kCountsOffset + kLanes * sizeof(LaneCount) <= kFileHeaderBytes);
+
+  std::atomic<std::uint64_t>* line_of(const MessageHash& hash) const {
+    return words_ + hash.line(lines_) * kWordsPerLine;
+  }
+
+  MappedFile file_;
+  std::uint64_t lines_;
+  LaneCount* counts_;
+  std::atomic<std::uint64_t>* words_;
+};
+
+}  // namespace oncelog::internal
