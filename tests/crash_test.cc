@@ -10,7 +10,7 @@
 
 #include "base/shared_memory.h"
 #include "shared.h"
-#include "shared/live.h"
+#include "shared/shared_state.h"
 #include "store_files.h"
 #include "support.h"
 
@@ -378,7 +378,7 @@ TEST_CASE("what was accepted but not flushed when all processes were killed is s
     const auto file = internal::MappedFile::open(live_dir / "live", internal::kFileHeaderBytes);
     REQUIRE(file);
     const internal::FileStamp stamp = internal::load_stamp(file->data());
-    const auto live = internal::Live::open(live_dir / "live", stamp.boot_id, stamp.home);
+    const auto live = internal::SharedState::open(live_dir / "live", stamp.boot_id, stamp.home);
     REQUIRE(live);
     const internal::Watermarks& marks = live->header().marks;
     return marks.flushed.load() < marks.head.load();

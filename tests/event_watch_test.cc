@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-#include "shared/live.h"
+#include "shared/shared_state.h"
 #include "support.h"
 
 using namespace oncelog;
@@ -199,7 +199,7 @@ TEST_CASE("shared memory that a killed process has left damaged is told to the o
   REQUIRE(wait_for(child) == -SIGKILL);
   {
     std::fstream live(dir / "store" / "live", std::ios::in | std::ios::out | std::ios::binary);
-    live.seekp(offsetof(internal::LiveHeader, ready));
+    live.seekp(offsetof(internal::SharedHeader, ready));
     live.put('\x55');
     REQUIRE(live.flush());
   }

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "shared.h"
-#include "shared/live.h"
+#include "shared/shared_state.h"
 #include "store_files.h"
 #include "support.h"
 #include "window/index.h"
@@ -364,8 +364,8 @@ TEST_CASE(
     // The header without the mutex, whose bytes are the C library's.
     std::uint64_t at = 0;
     do {
-      at = random() % sizeof(internal::LiveHeader);
-    } while (at >= offsetof(internal::LiveHeader, mutex) && at < offsetof(internal::LiveHeader, marks));
+      at = random() % sizeof(internal::SharedHeader);
+    } while (at >= offsetof(internal::SharedHeader, mutex) && at < offsetof(internal::SharedHeader, marks));
     std::string byte = read_at(live, at, 1);
     byte[0] = static_cast<char>(byte[0] ^ (1 << random() % 8));
     write_at(live, at, byte);

@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "shared.h"
-#include "shared/live.h"
+#include "shared/shared_state.h"
 #include "store_files.h"
 #include "support.h"
 
@@ -30,8 +30,8 @@ const Options kOptions{
     .retention = 1h, .expected_ids = 1, .flush_interval = 1h, .ring_bytes = std::uint64_t{64} << 10, .max_claims = 16};
 constexpr int kFlushed = 10;
 constexpr int kInRing = 40;
-constexpr std::size_t kHeadAt = offsetof(LiveHeader, marks) + offsetof(Watermarks, head);
-constexpr std::size_t kFlushedAt = offsetof(LiveHeader, marks) + offsetof(Watermarks, flushed);
+constexpr std::size_t kHeadAt = offsetof(SharedHeader, marks) + offsetof(Watermarks, head);
+constexpr std::size_t kFlushedAt = offsetof(SharedHeader, marks) + offsetof(Watermarks, flushed);
 
 /// What the killed process has left word of.
 struct LastWords {
@@ -84,7 +84,7 @@ class KilledStore {
       files_.emplace_back(entry.path(), std::string(std::istreambuf_iterator<char>(in), {}));
       if (entry.path().filename() == "live") live_ = files_.back().second;
     }
-    REQUIRE(live_.size() > Live::kHeaderBytes);
+    REQUIRE(live_.size() > SharedState::kHeaderBytes);
     REQUIRE(word(kFlushedAt) + kInRing * kRecordHeaderBytes < word(kHeadAt));
   }
 
@@ -221,9 +221,9 @@ class Damage {
 
 TEST_CASE("whatever a word of a killed process's shared memory says, every acknowledged mark is a duplicate") {
   Damage damage;
-  constexpr std::size_t kLayout = offsetof(LiveHeader, layout);
+  constexpr std::size_t kLayout = offsetof(SharedHeader, layout);
   constexpr std::size_t kBehind = kLayout + sizeof(LayoutCell);
-  constexpr std::size_t kTally = offsetof(LiveHeader, counters);
+  constexpr std::size_t kTally = offsetof(SharedHeader, counters);
   REQUIRE(damage.survived(damage.killed.live()));
   const std::size_t few = scaled(Damage::kValues, 1);
   SUBCASE("of the header's beginning") {
@@ -236,17 +236,18 @@ TEST_CASE("whatever a word of a killed process's shared memory says, every ackno
     damage.words(kBehind, kTally, 1, few);
   }
   SUBCASE("of the counters") {
-    damage.words(kTally, sizeof(LiveHeader), scaled(8, 64), 1);
+    damage.words(kTally, sizeof(SharedHeader), scaled(8, 64), 1);
   }
   SUBCASE("of the claims") {
-    damage.words(Live::kHeaderBytes, Live::kHeaderBytes + Live::lease_bytes(*kOptions.max_claims), scaled(4, 32), 1);
+    damage.words(SharedState::kHeaderBytes, SharedState::kHeaderBytes + SharedState::lease_bytes(*kOptions.max_claims),
+                 scaled(4, 32), 1);
   }
   SUBCASE("of the ring, but for the record that it belongs to") {
-    const std::size_t ring = Live::kHeaderBytes + Live::lease_bytes(*kOptions.max_claims);
+    const std::size_t ring = SharedState::kHeaderBytes + SharedState::lease_bytes(*kOptions.max_claims);
     damage.words(ring + damage.killed.word(kFlushedAt), ring + damage.killed.word(kHeadAt), scaled(4, 32), 1, 1);
   }
   SUBCASE("of the ring's copy of what is on disk") {
-    const std::size_t ring = Live::kHeaderBytes + Live::lease_bytes(*kOptions.max_claims);
+    const std::size_t ring = SharedState::kHeaderBytes + SharedState::lease_bytes(*kOptions.max_claims);
     damage.words(ring, ring + damage.killed.word(kFlushedAt), scaled(1, 8), 1);
   }
   MESSAGE(damage.rounds << " rounds");
@@ -255,7 +256,7 @@ TEST_CASE("whatever a word of a killed process's shared memory says, every ackno
 TEST_CASE("a page, or the whole header, of a killed process's shared memory is lost, and no acknowledged mark is") {
   Damage damage;
   const std::string& sound = damage.killed.live();
-  const std::size_t behind = Live::kHeaderBytes + Live::lease_bytes(*kOptions.max_claims);
+  const std::size_t behind = SharedState::kHeaderBytes + SharedState::lease_bytes(*kOptions.max_claims);
   const auto without = [&](std::size_t begin, std::size_t bytes, const std::string& instead) {
     std::string live = sound;
     live.replace(begin, bytes, instead);

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "shared/live.h"
+#include "shared/shared_state.h"
 #include "store_files.h"
 #include "support.h"
 
@@ -712,10 +712,10 @@ class Walk {
 
   /// Has the store look at its clock now, which its flusher does at some time, so that the model knows what follows.
   void settle_clock() {
-    const auto file = internal::MappedFile::open(dir_ / "store" / "live", internal::Live::kHeaderBytes);
+    const auto file = internal::MappedFile::open(dir_ / "store" / "live", internal::SharedState::kHeaderBytes);
     REQUIRE(file);
-    auto& live = *reinterpret_cast<internal::LiveHeader*>(file->data());
-    const internal::LiveLock lock(live);
+    auto& live = *reinterpret_cast<internal::SharedHeader*>(file->data());
+    const internal::StoreLock lock(live);
     internal::Clock(host_, live.clock).settle(live.clock, retention_us_);
     model_->follow(live.clock.offset_us.load());
   }

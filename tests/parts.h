@@ -12,7 +12,7 @@
 #include "lmdb/catalog.h"
 #include "lmdb/handles.h"
 #include "log/log.h"
-#include "shared/live.h"
+#include "shared/shared_state.h"
 #include "shared/view.h"
 #include "support.h"
 #include "window/buckets.h"
@@ -43,7 +43,7 @@ struct Parts {
   void open(bool alone = true, const std::filesystem::path& former_dir = {});
   void close();
 
-  internal::LiveHeader& header() const { return live->header(); }
+  internal::SharedHeader& header() const { return live->header(); }
   Lsn head() const { return {header().marks.head.load(std::memory_order_acquire)}; }
   Lsn flushed() const { return {header().marks.flushed.load(std::memory_order_acquire)}; }
   internal::Layout layout() const;
@@ -64,7 +64,7 @@ struct Parts {
   internal::Uuid home = internal::random_uuid();
   std::filesystem::path live_dir;
   internal::BucketRules rules{};
-  std::optional<internal::Live> live;
+  std::optional<internal::SharedState> live;
   std::string damage;  // As the last open() reported it.
   std::optional<internal::ViewCache> views;
   std::optional<internal::Clock> clock;

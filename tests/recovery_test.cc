@@ -498,10 +498,11 @@ TEST_CASE("under a damaged header the ring is saved, claims are released, and th
     std::memset(static_cast<void*>(&parts.header().layout), 0xFF, sizeof(LayoutCell));
   }
   SUBCASE("all of it") {
-    std::memset(static_cast<void*>(&parts.header()), 0xFF, Live::kHeaderBytes);
+    std::memset(static_cast<void*>(&parts.header()), 0xFF, SharedState::kHeaderBytes);
   }
   SUBCASE("and claims") {
-    std::memset(static_cast<void*>(&parts.header()), 0xFF, Live::kHeaderBytes + Live::lease_bytes(kDefaultMaxClaims));
+    std::memset(static_cast<void*>(&parts.header()), 0xFF,
+                SharedState::kHeaderBytes + SharedState::lease_bytes(kDefaultMaxClaims));
   }
   SUBCASE("and no bucket rows") {
     contradict_header(parts);
@@ -682,7 +683,7 @@ TEST_CASE("what the header says of tokens, of the past and of flushes is mended 
     parts.tables.catalog->put_number(txn, Catalog::Number::known_since_us, 1000);
     txn.commit();
   }
-  const auto reopened = [&](auto change) -> const LiveHeader& {
+  const auto reopened = [&](auto change) -> const SharedHeader& {
     parts.header().known_since_us.store(2000);
     parts.header().leases.token_epoch.store(7);
     parts.header().leases.next_token.store(50);
@@ -691,18 +692,18 @@ TEST_CASE("what the header says of tokens, of the past and of flushes is mended 
     parts.open();
     return parts.header();
   };
-  const auto sound = [](const LiveHeader&) {};
+  const auto sound = [](const SharedHeader&) {};
   CHECK(reopened(sound).known_since_us == 2000);
   CHECK(reopened(sound).leases.token_epoch == 7);
   CHECK(reopened(sound).leases.next_token == 50);
-  CHECK(reopened([](LiveHeader& header) { header.known_since_us.store(-1); }).known_since_us == 1000);
-  CHECK(reopened([](LiveHeader& header) { header.leases.token_epoch.store(8); }).leases.token_epoch == 0);
-  CHECK(reopened([](LiveHeader& header) { header.leases.token_epoch.store(6); }).leases.token_epoch == 0);
-  CHECK(reopened([](LiveHeader& header) { header.leases.next_token.store(48); }).leases.token_epoch == 0);
-  CHECK(reopened([](LiveHeader& header) { header.leases.twin_token.store(49); }).leases.token_epoch == 7);
-  CHECK(reopened([](LiveHeader& header) {
+  CHECK(reopened([](SharedHeader& header) { header.known_since_us.store(-1); }).known_since_us == 1000);
+  CHECK(reopened([](SharedHeader& header) { header.leases.token_epoch.store(8); }).leases.token_epoch == 0);
+  CHECK(reopened([](SharedHeader& header) { header.leases.token_epoch.store(6); }).leases.token_epoch == 0);
+  CHECK(reopened([](SharedHeader& header) { header.leases.next_token.store(48); }).leases.token_epoch == 0);
+  CHECK(reopened([](SharedHeader& header) { header.leases.twin_token.store(49); }).leases.token_epoch == 7);
+  CHECK(reopened([](SharedHeader& header) {
           header.counters.last_flush_at_us.store(kMaxTimeUs);
         }).counters.last_flush_at_us == 0);
-  CHECK(reopened([](LiveHeader& header) { header.known_settles_at_us.store(kMaxTimeUs); }).known_settles_at_us ==
+  CHECK(reopened([](SharedHeader& header) { header.known_settles_at_us.store(kMaxTimeUs); }).known_settles_at_us ==
         parts.host.boot_us() + std::chrono::microseconds(1h).count());
 }

@@ -192,7 +192,7 @@ TEST_CASE("a mark is refused when a process that lowers the cap meanwhile leaves
       // As if another process had set it: one that could wait for the transaction's end.
       const std::uint64_t cap = kMiB;
       std::fstream live(dir / "store/live", std::ios::in | std::ios::out | std::ios::binary);
-      live.seekp(offsetof(LiveHeader, max_bytes));
+      live.seekp(offsetof(SharedHeader, max_bytes));
       live.write(reinterpret_cast<const char*>(&cap), sizeof cap);
       expect(live.flush().good(), "another cap");
     });

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "shared.h"
-#include "shared/live.h"
+#include "shared/shared_state.h"
 #include "store_files.h"
 #include "support.h"
 

@@ -7,8 +7,8 @@
 
 namespace oncelog::internal {
 
-EventWatch::EventWatch(std::shared_ptr<EventDispatch> dispatch, std::filesystem::path directory, const LiveHeader& live,
-                       const Clock& clock)
+EventWatch::EventWatch(std::shared_ptr<EventDispatch> dispatch, std::filesystem::path directory,
+                       const SharedHeader& live, const Clock& clock)
     : dispatch_(std::move(dispatch)),
       directory_(std::move(directory)),
       live_(live),

@@ -10,7 +10,7 @@
 #include "background/event_dispatch.h"
 #include "background/flusher.h"
 #include "base/clock.h"
-#include "shared/live.h"
+#include "shared/shared_state.h"
 
 namespace oncelog::internal {
 
@@ -20,7 +20,7 @@ namespace oncelog::internal {
 class EventWatch {
  public:
   /// `dispatch` is null without a hook.
-  EventWatch(std::shared_ptr<EventDispatch> dispatch, std::filesystem::path directory, const LiveHeader& live,
+  EventWatch(std::shared_ptr<EventDispatch> dispatch, std::filesystem::path directory, const SharedHeader& live,
              const Clock& clock);
 
   /// The shared memory was damaged, as the sentence says.
@@ -41,7 +41,7 @@ class EventWatch {
 
   const std::shared_ptr<EventDispatch> dispatch_;
   const std::filesystem::path directory_;
-  const LiveHeader& live_;
+  const SharedHeader& live_;
   const Clock& clock_;
 
   // What was reported already.

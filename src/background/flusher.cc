@@ -52,7 +52,7 @@ void raise(std::atomic<std::uint64_t>& mark, std::uint64_t value) {
 
 }  // namespace
 
-Flusher::Flusher(const lmdb::Env& env, const Log& log, const Catalog& catalog, const Live& live,
+Flusher::Flusher(const lmdb::Env& env, const Log& log, const Catalog& catalog, const SharedState& live,
                  std::uint64_t hash_seed, std::chrono::milliseconds interval)
     : env_(env),
       log_(log),

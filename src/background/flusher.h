@@ -10,7 +10,7 @@
 #include "background/background.h"
 #include "lmdb/catalog.h"
 #include "log/log.h"
-#include "shared/live.h"
+#include "shared/shared_state.h"
 #include "shared/uncommitted.h"
 
 namespace oncelog::internal {
@@ -29,8 +29,8 @@ class Flusher {
   static constexpr std::size_t kTrimBlocks = 256;  // 16 MB a commit, so that deleting delays no flush for long.
   static constexpr std::size_t kMostGivenBack = 16 * kTrimBlocks;  // Under a cap, where blocks are of a page or less.
 
-  Flusher(const lmdb::Env& env, const Log& log, const Catalog& catalog, const Live& live, std::uint64_t hash_seed,
-          std::chrono::milliseconds interval);
+  Flusher(const lmdb::Env& env, const Log& log, const Catalog& catalog, const SharedState& live,
+          std::uint64_t hash_seed, std::chrono::milliseconds interval);
   ~Flusher();
 
   /// How often an idle process looks at its store; less often where its flush interval is longer.
@@ -174,7 +174,7 @@ class Flusher {
   const lmdb::Env& env_;
   const Log& log_;
   const Catalog& catalog_;
-  LiveHeader& live_;
+  SharedHeader& live_;
   const Ring ring_;
   Uncommitted uncommitted_;
   const std::chrono::milliseconds interval_;

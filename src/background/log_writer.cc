@@ -23,7 +23,7 @@ unsigned bucket_of(const Layout& layout, Lsn lsn, unsigned from) {
 
 }  // namespace
 
-bool keep_forgotten(lmdb::WriteTxn& txn, const Catalog& catalog, const LiveHeader& live, const Layout& layout) {
+bool keep_forgotten(lmdb::WriteTxn& txn, const Catalog& catalog, const SharedHeader& live, const Layout& layout) {
   bool changed = catalog.drop_buckets_below(txn, layout.empty() ? layout.next_bucket : layout.buckets[0].number) != 0;
   // Acquire: pairs with the release by Upkeep. After the layout was read: so it is not older than what that lacks.
   const auto since_us = static_cast<std::uint64_t>(live.known_since_us.load(std::memory_order_acquire));
@@ -35,7 +35,7 @@ bool keep_forgotten(lmdb::WriteTxn& txn, const Catalog& catalog, const LiveHeade
   return changed;
 }
 
-void write_log(lmdb::WriteTxn& txn, const Log& log, const Catalog& catalog, const LiveHeader& live, const Ring& ring,
+void write_log(lmdb::WriteTxn& txn, const Log& log, const Catalog& catalog, const SharedHeader& live, const Ring& ring,
                const Layout& layout, Lsn from, Lsn to,
                const std::function<void(std::span<std::byte> block, Lsn lsn)>& settle) {
   keep_forgotten(txn, catalog, live, layout);

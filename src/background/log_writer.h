@@ -6,7 +6,7 @@
 #include "lmdb/catalog.h"
 #include "log/log.h"
 #include "log/ring.h"
-#include "shared/live.h"
+#include "shared/shared_state.h"
 #include "window/layout.h"
 
 namespace oncelog::internal {
@@ -16,7 +16,7 @@ namespace oncelog::internal {
 /// and write_log does it: the row of a dropped bucket would take the records after it for its own, and a known_since
 /// that is not on disk is lost with the shared memory. `layout` was read before the call. Returns whether anything
 /// changed.
-bool keep_forgotten(lmdb::WriteTxn& txn, const Catalog& catalog, const LiveHeader& live, const Layout& layout);
+bool keep_forgotten(lmdb::WriteTxn& txn, const Catalog& catalog, const SharedHeader& live, const Layout& layout);
 
 /// Copies the ring's records of [from, to) into blocks of the log and brings the rows of their buckets up to date, in
 /// the caller's transaction; does keep_forgotten. `from` and `to` are record boundaries between flushed and head;
@@ -25,7 +25,7 @@ bool keep_forgotten(lmdb::WriteTxn& txn, const Catalog& catalog, const LiveHeade
 ///
 /// Who knows what has become of a transaction gives `settle`, which makes messages or void records of its records in
 /// each block.
-void write_log(lmdb::WriteTxn& txn, const Log& log, const Catalog& catalog, const LiveHeader& live, const Ring& ring,
+void write_log(lmdb::WriteTxn& txn, const Log& log, const Catalog& catalog, const SharedHeader& live, const Ring& ring,
                const Layout& layout, Lsn from, Lsn to,
                const std::function<void(std::span<std::byte> block, Lsn lsn)>& settle = {});
 

@@ -129,7 +129,7 @@ void remove_hints(const std::filesystem::path& live_dir) {
 Recovery::Opened Recovery::open(const std::filesystem::path& live_dir, const std::filesystem::path& former_dir,
                                 bool alone) const {
   if (!alone) {
-    if (auto live = Live::open(live_dir / kLiveName, host.boot_id(), home)) return {std::move(*live), {}};
+    if (auto live = SharedState::open(live_dir / kLiveName, host.boot_id(), home)) return {std::move(*live), {}};
     throw Error(
         ErrorCode::in_use,
         fmt::format("{}: the store's shared memory is missing or damaged while other processes use it; close the store "
@@ -145,7 +145,7 @@ Recovery::Opened Recovery::open(const std::filesystem::path& live_dir, const std
   if (former != nullptr && !former->damaged) mend(former->live);
   const bool whole = former != nullptr && !former->damaged && !elsewhere && usable(former->live, live_dir);
   std::string damage;
-  std::optional<Live> made;
+  std::optional<SharedState> made;
   if (!whole) {
     if (former != nullptr) {
       const std::filesystem::path& place = elsewhere ? former_dir : live_dir;
@@ -163,7 +163,7 @@ Recovery::Opened Recovery::open(const std::filesystem::path& live_dir, const std
   }
   if (whole) {
     // Of what is on disk the log has the copy that a checksum guards. Relaxed: nobody else has it.
-    LiveHeader& header = here->live.header();
+    SharedHeader& header = here->live.header();
     header.believed_from.store(header.marks.flushed.load(std::memory_order_relaxed), std::memory_order_relaxed);
   }
   return {std::move(whole ? here->live : *made), std::move(damage)};
@@ -171,16 +171,16 @@ Recovery::Opened Recovery::open(const std::filesystem::path& live_dir, const std
 
 std::optional<Recovery::Former> Recovery::find(const std::filesystem::path& live_dir) const {
   const auto boot_id = host.boot_id();
-  if (auto live = Live::open(live_dir / kLiveName, boot_id, home)) return Former{std::move(*live), false};
-  if (auto live = Live::open_damaged(live_dir / kLiveName, boot_id, home)) return Former{std::move(*live), true};
+  if (auto live = SharedState::open(live_dir / kLiveName, boot_id, home)) return Former{std::move(*live), false};
+  if (auto live = SharedState::open_damaged(live_dir / kLiveName, boot_id, home)) return Former{std::move(*live), true};
   return std::nullopt;
 }
 
 /// Sets right what damage may have changed without making the header contradict itself. Nobody else has it, so that all
 /// accesses are relaxed.
-void Recovery::mend(const Live& live) const {
+void Recovery::mend(const SharedState& live) const {
   live.mend();
-  LiveHeader& header = live.header();
+  SharedHeader& header = live.header();
   const lmdb::Txn txn(env, MDB_RDONLY);
   live.leases().doubt(catalog.number(txn, Catalog::Number::token_epoch));
   // What the log has forgotten is forgotten, and nothing that was processed later than now.
@@ -196,10 +196,10 @@ void Recovery::mend(const Live& live) const {
   header.counters.last_flush_at_us.store(0, std::memory_order_relaxed);
 }
 
-bool Recovery::usable(const Live& live, const std::filesystem::path& live_dir) const {
+bool Recovery::usable(const SharedState& live, const std::filesystem::path& live_dir) const {
   const lmdb::Txn txn(env, MDB_RDONLY);
   const Lsn log_end = log.end(txn).value_or(kFirstLsn);
-  LiveHeader& header = live.header();
+  SharedHeader& header = live.header();
   // Acquire: pair with the releases of producers and flushers, all dead or gone by now.
   Lsn head{header.marks.head.load(std::memory_order_acquire)};
   const Lsn flushed{header.marks.flushed.load(std::memory_order_acquire)};
@@ -245,7 +245,7 @@ bool Recovery::usable(const Live& live, const std::filesystem::path& live_dir) c
 /// be believed; damaged ones become void where whole ones follow.
 Recovery::Saved Recovery::save_ring(const Former& former) const {
   lmdb::WriteTxn txn(env);
-  const LiveHeader& header = former.live.header();
+  const SharedHeader& header = former.live.header();
   const Lsn log_end = log.end(txn).value_or(kFirstLsn);
   Uncommitted uncommitted(former.live, identity.hash_seed);
   if (!former.damaged && uncommitted.sound(log_end)) uncommitted.settle(log_end);
@@ -329,12 +329,12 @@ std::string Recovery::damage_of(const std::filesystem::path& live, const Former&
 /// `known`: an earlier life of the shared memory in this boot, whose ring is saved. What it alone knows goes on: the
 /// clock, and unless it is damaged the claims that outlive their owners, and the tokens. It is replaced when all is
 /// done, so that a death before leaves it to the next.
-Live Recovery::rebuild(const std::filesystem::path& live_dir, const Former* known) const {
+SharedState Recovery::rebuild(const std::filesystem::path& live_dir, const Former* known) const {
   make_live_directory(live_dir, env.path());
   remove_hints(live_dir);
 
   ClockAnchor fresh{.offset_us = host.wall_us() - host.boot_us(), .apart_since_us = 0, .least_apart_us = 0};
-  const Live* former = known != nullptr && !known->damaged ? &known->live : nullptr;
+  const SharedState* former = known != nullptr && !known->damaged ? &known->live : nullptr;
   if (known != nullptr && known->damaged && known->live.header().clock.possible()) {
     // The lower one: whatever it is, nothing expires early by it, and records are stamped with the wall clock's time.
     // Relaxed: nobody else has it.
@@ -370,8 +370,8 @@ Live Recovery::rebuild(const std::filesystem::path& live_dir, const Former* know
   std::uint32_t claims_kept = 0;
   std::int64_t known_settles_at_us = known_since_us > clock.stamp_us() ? clock.boot_us() + kClockSetWithinUs : 0;
   if (former != nullptr) {
-    LiveHeader& before = former->header();
-    const LiveLock lock(before);  // Tells whether its last owner died, and left leases to be mended.
+    SharedHeader& before = former->header();
+    const StoreLock lock(before);  // Tells whether its last owner died, and left leases to be mended.
     // Relaxed: under the mutex.
     former->leases().mend_if_suspect(Lsn{before.marks.head.load(std::memory_order_relaxed)});
     former->leases().each([&](const Lease& lease) { claims_kept += LeaseTable::outlives_owner(lease); });
@@ -379,17 +379,17 @@ Live Recovery::rebuild(const std::filesystem::path& live_dir, const Former* know
     known_since_us = std::max(known_since_us, before.known_since_us.load(std::memory_order_acquire));
     known_settles_at_us = before.known_settles_at_us.load(std::memory_order_relaxed);  // Relaxed: under the mutex.
   }
-  Live live =
-      Live::create(live_dir / kNewLiveName, {.boot_id = host.boot_id(),
-                                             .home = home,
-                                             .clock_offset_us = anchor.offset_us.load(std::memory_order_relaxed),
-                                             .start = log_end,
-                                             .planned_ids = rules.planned_ids,
-                                             .ring_bytes = settings.ring_bytes,
-                                             .max_claims = std::max(settings.max_claims, claims_kept),
-                                             .max_bytes = settings.max_bytes,
-                                             .known_since_us = known_since_us,
-                                             .known_settles_at_us = known_settles_at_us});
+  SharedState live =
+      SharedState::create(live_dir / kNewLiveName, {.boot_id = host.boot_id(),
+                                                    .home = home,
+                                                    .clock_offset_us = anchor.offset_us.load(std::memory_order_relaxed),
+                                                    .start = log_end,
+                                                    .planned_ids = rules.planned_ids,
+                                                    .ring_bytes = settings.ring_bytes,
+                                                    .max_claims = std::max(settings.max_claims, claims_kept),
+                                                    .max_bytes = settings.max_bytes,
+                                                    .known_since_us = known_since_us,
+                                                    .known_settles_at_us = known_settles_at_us});
   if (former != nullptr) live.leases().take_over(former->leases());
   ViewCache files(live, live_dir);
   std::uint64_t largest = rules.planned_ids;
@@ -419,7 +419,7 @@ Live Recovery::rebuild(const std::filesystem::path& live_dir, const Former* know
   files.make_index(layout.next_bucket, 0, layout.spare_bucket_slots);
   live.header().layout.publish(layout);
   if (log_begin < log_end) fill(live, files, layout);
-  // Release: pairs with the acquire in Live::consistent.
+  // Release: pairs with the acquire in SharedState::consistent.
   live.header().ready.store(1, std::memory_order_release);
   if (::rename((live_dir / kNewLiveName).c_str(), (live_dir / kLiveName).c_str()) != 0) {
     throw system_error(errno, "rename", live_dir / kNewLiveName);
@@ -450,7 +450,7 @@ void Recovery::verify_log() const {
 
 /// Reads the log into the index and the filter; nobody else sees them yet. What the rows said too little of gets more
 /// tables and generations.
-void Recovery::fill(const Live& live, ViewCache& files, Layout& layout) const {
+void Recovery::fill(const SharedState& live, ViewCache& files, Layout& layout) const {
   struct Pending {
     MessageHash hash;
     Lsn lsn;

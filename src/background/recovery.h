@@ -10,8 +10,8 @@
 #include "lmdb/catalog.h"
 #include "log/log.h"
 #include "log/record_codec.h"
-#include "shared/live.h"
 #include "shared/settings.h"
+#include "shared/shared_state.h"
 #include "shared/view.h"
 #include "window/buckets.h"
 
@@ -32,7 +32,7 @@ struct Recovery {
   Settings settings;
 
   struct Opened {
-    Live live;
+    SharedState live;
     std::string damage;  // What was damaged, what is saved and what is lost, for people; empty when nothing was.
   };
 
@@ -47,7 +47,7 @@ struct Recovery {
  private:
   /// Shared memory of an earlier life.
   struct Former {
-    Live live;
+    SharedState live;
     bool damaged;  // Nothing in its header is believed.
   };
   /// What became of a ring.
@@ -60,13 +60,13 @@ struct Recovery {
 
   std::pair<RecordView, MessageHash> intact_record(lmdb::Bytes bytes, Lsn lsn) const;
   std::optional<Former> find(const std::filesystem::path& live_dir) const;
-  void mend(const Live& live) const;
-  bool usable(const Live& live, const std::filesystem::path& live_dir) const;
+  void mend(const SharedState& live) const;
+  bool usable(const SharedState& live, const std::filesystem::path& live_dir) const;
   Saved save_ring(const Former& former) const;
   Layout layout_of_rows(const lmdb::Txn& txn, Lsn from, const RecordHeader& first) const;
   std::string damage_of(const std::filesystem::path& live, const Former& former, const Saved& saved) const;
-  Live rebuild(const std::filesystem::path& live_dir, const Former* former) const;
-  void fill(const Live& live, ViewCache& files, Layout& layout) const;
+  SharedState rebuild(const std::filesystem::path& live_dir, const Former* former) const;
+  void fill(const SharedState& live, ViewCache& files, Layout& layout) const;
 };
 
 }  // namespace oncelog::internal

@@ -5,7 +5,7 @@
 
 #include "base/clock.h"
 #include "lmdb/handles.h"
-#include "shared/live.h"
+#include "shared/shared_state.h"
 #include "shared/view.h"
 #include "window/buckets.h"
 
@@ -23,7 +23,7 @@ class Upkeep {
   /// What a producer cannot go on without.
   enum class Demand { none, bucket, table };
 
-  Upkeep(const lmdb::Env& env, LiveHeader& live, ViewCache& views, const BucketRules& rules, const Clock& clock,
+  Upkeep(const lmdb::Env& env, SharedHeader& live, ViewCache& views, const BucketRules& rules, const Clock& clock,
          std::chrono::milliseconds flush_interval)
       : env_(env), live_(live), views_(views), rules_(rules), clock_(clock), flush_interval_(flush_interval) {}
 
@@ -72,7 +72,7 @@ class Upkeep {
   bool update(Change change);
 
   const lmdb::Env& env_;
-  LiveHeader& live_;
+  SharedHeader& live_;
   ViewCache& views_;
   const BucketRules& rules_;
   const Clock& clock_;

@@ -14,7 +14,7 @@ bool Engine::release(ScopeKey scope, std::string_view id) {
   const LeaseTable leases = live_->leases();
   bool wake = false;
   {
-    const LiveLock guard(live_->header());
+    const StoreLock guard(live_->header());
     leases.mend_if_suspect(head());
     Lease* lease = leases.find(probe.hash, probe.scope);
     if (lease == nullptr) return false;
@@ -34,7 +34,7 @@ std::vector<ClaimInfo> Engine::claims() {
   std::vector<Held> held;
   const LeaseTable leases = live_->leases();
   {
-    const LiveLock guard(live_->header());
+    const StoreLock guard(live_->header());
     leases.mend_if_suspect(head());
     leases.each([&](const Lease& lease) {
       ClaimInfo info;
@@ -65,7 +65,7 @@ std::vector<ClaimInfo> Engine::claims() {
 /// Under the mutex, calls visit(lease) for each lease that its owner's death ends.
 template <typename Visit>
 void Engine::each_mortal_claim(Visit visit) {
-  const LiveLock guard(live_->header());
+  const StoreLock guard(live_->header());
   const LeaseTable leases = live_->leases();
   leases.mend_if_suspect(head());
   const std::int64_t boot_us = host_.boot_us();

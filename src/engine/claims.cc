@@ -181,7 +181,7 @@ bool Engine::when_free(const Probe& probe, milliseconds patience, std::optional<
   for (;;) {
     Need need = Need::owner_check;
     {
-      const LiveLock guard(live_->header());
+      const StoreLock guard(live_->header());
       leases.mend_if_suspect(head());
       Lease* known = leases.find(probe.hash, probe.scope);
       const LeaseState state = known == nullptr ? LeaseState::takeable : state_of(*known, host_.boot_us(), owners);
@@ -232,7 +232,7 @@ void Engine::sleep_until_freed(const Probe& probe, Steady::time_point limit) {
   std::uint32_t seen = 0;
   microseconds most = kOwnerCheckInterval;
   {
-    const LiveLock guard(live_->header());
+    const StoreLock guard(live_->header());
     leases.mend_if_suspect(head());
     Lease* lease = leases.find(probe.hash, probe.scope);
     if (lease == nullptr) return;
@@ -250,7 +250,7 @@ void Engine::sleep_until_freed(const Probe& probe, Steady::time_point limit) {
 Lsn Engine::complete(std::span<HeldLease> held, std::span<const Attributes> attributes) {
   check_writable();
   for (const Attributes& given : attributes) check_attributes(given, live_->ring());
-  LiveHeader& live = live_->header();
+  SharedHeader& live = live_->header();
   const LeaseTable leases = live_->leases();
   Reader& mine = reader();
   Owners owners;
@@ -284,7 +284,7 @@ Lsn Engine::complete(std::span<HeldLease> held, std::span<const Attributes> attr
     std::size_t i = 0;
     {
       flusher_->throw_if_failed();
-      const LiveLock lock(live);
+      const StoreLock lock(live);
       const Lsn head_before{live.marks.head.load(std::memory_order_relaxed)};  // Relaxed: only written under this lock.
       leases.mend_if_suspect(head_before);
       if (live.layout.epoch() != view.epoch) need = Need::newer_view;
@@ -331,7 +331,7 @@ Lsn Engine::complete(std::span<HeldLease> held, std::span<const Attributes> attr
 bool Engine::renew(const HeldLease& held, milliseconds lease) {
   check_writable();
   check_lease(lease);
-  const LiveLock guard(live_->header());
+  const StoreLock guard(live_->header());
   const LeaseTable leases = live_->leases();
   leases.mend_if_suspect(head());
   Lease* known = leases.find_held(held.hash, held.scope, held.token);
@@ -341,7 +341,7 @@ bool Engine::renew(const HeldLease& held, milliseconds lease) {
 }
 
 bool Engine::give_to_transaction(const HeldLease& held) {
-  const LiveLock guard(live_->header());
+  const StoreLock guard(live_->header());
   const LeaseTable leases = live_->leases();
   leases.mend_if_suspect(head());
   Lease* known = leases.find_held(held.hash, held.scope, held.token);
@@ -362,7 +362,7 @@ std::size_t Engine::let_go(std::span<const HeldLease> held) {
   std::size_t freed = 0;
   bool wake = false;
   for (std::size_t begin = 0; begin < held.size(); begin += kChunk) {
-    const LiveLock guard(live_->header());
+    const StoreLock guard(live_->header());
     leases.mend_if_suspect(head());
     for (const HeldLease& one : held.subspan(begin, std::min(kChunk, held.size() - begin))) {
       if (one.token == 0) continue;

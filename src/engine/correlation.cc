@@ -41,12 +41,12 @@ Record Engine::to_record(const RecordView& view, Lsn lsn) const {
 /// The newest record of a correlation's chain. Its entries in the index move on as it grows, and could do so before and
 /// behind a look without the store's mutex: so one at what is newer follows, with it, as in decide.
 std::optional<Found> Engine::newest_of_chain(Reader& reader, const Probe& chain) {
-  LiveHeader& live = live_->header();
+  SharedHeader& live = live_->header();
   for (;;) {
     const Lsn looked_at = head();
     const View& view = reader.view();
     auto newest = reader.look(view, chain);
-    const LiveLock lock(live);
+    const StoreLock lock(live);
     bool passed = live.layout.epoch() != view.epoch;
     // Relaxed: only written under this lock.
     if (!passed && live.marks.head.load(std::memory_order_relaxed) != looked_at.value) {

@@ -23,7 +23,7 @@ namespace oncelog::internal {
 ///       set when a lease was freed that someone waits for.
 template <typename Policy>
 void Engine::decide(Reader& reader, const Chunk& chunk, Policy& policy) {
-  LiveHeader& live = live_->header();
+  SharedHeader& live = live_->header();
   const LeaseTable leases = live_->leases();
   const bool dated = std::ranges::any_of(chunk.attributes, [](const Attributes& a) { return a.sent_at.has_value(); });
   Owners owners;
@@ -69,7 +69,7 @@ void Engine::decide(Reader& reader, const Chunk& chunk, Policy& policy) {
     std::size_t i = 0;
     if (!std::ranges::all_of(found, [](const auto& record) { return record.has_value(); })) {
       flusher_->throw_if_failed();
-      const LiveLock lock(live);
+      const StoreLock lock(live);
       const Lsn head_before{live.marks.head.load(std::memory_order_relaxed)};  // Relaxed: only written under this lock.
       leases.mend_if_suspect(head_before);
       const std::int64_t boot_us = leases.any() ? host_.boot_us() : 0;

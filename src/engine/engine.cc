@@ -41,7 +41,7 @@ Engine::Engine(const std::filesystem::path& directory, const Options& options, c
   join_pid_namespace(alone);
   if (alone) note_live_dir();
 
-  LiveHeader& header = live_->header();
+  SharedHeader& header = live_->header();
   clock_.emplace(host_, header.clock);
   // Whoever died on the way from the one to the other has left an earlier value.
   if (alone) header.max_bytes.store(settings_.max_bytes, std::memory_order_relaxed);

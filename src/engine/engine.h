@@ -29,9 +29,9 @@
 #include "lmdb/user_tables.h"
 #include "log/log.h"
 #include "shared/held_lease.h"
-#include "shared/live.h"
 #include "shared/open_lock.h"
 #include "shared/settings.h"
+#include "shared/shared_state.h"
 #include "shared/tally.h"
 #include "shared/uncommitted.h"
 #include "shared/view.h"
@@ -281,7 +281,7 @@ class Engine {
   Settings settings_;  // As they were stored when the store was opened.
   Uuid home_{};
   std::filesystem::path live_dir_;
-  std::optional<Live> live_;
+  std::optional<SharedState> live_;
   std::optional<Clock> clock_;
   ProcessIdentity self_;
   BucketRules rules_{};

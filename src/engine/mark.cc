@@ -116,12 +116,12 @@ std::size_t Engine::take_back(std::span<const Probe> probes, std::span<const Mar
 /// be noted. Whoever forgot the id meanwhile has done it already. The disk is what fails: nothing is waited for,
 /// and where room has to be made for the note there is none.
 bool Engine::take_back(const Probe& probe, Lsn lsn) {
-  LiveHeader& live = live_->header();
+  SharedHeader& live = live_->header();
   Reader& mine = reader();
   for (;;) {
     const View& view = mine.view();
     const std::int64_t now_us = clock_->stamp_us();
-    const LiveLock lock(live);
+    const StoreLock lock(live);
     live_->leases().mend_if_suspect(head());
     if (live.layout.epoch() != view.epoch) continue;
     bool passed = false;
@@ -163,7 +163,7 @@ bool Engine::forget(ScopeKey scope, std::string_view id, Ack ack) {
   check_writable();
   check_may_wait(ack);
   check_id(id);
-  LiveHeader& live = live_->header();
+  SharedHeader& live = live_->header();
   Reader& mine = reader();
   const Probe probe = probe_of(scope, id);
   Owners owners;
@@ -178,7 +178,7 @@ bool Engine::forget(ScopeKey scope, std::string_view id, Ack ack) {
     bool bell = false;
     {
       flusher_->throw_if_failed();
-      const LiveLock lock(live);
+      const StoreLock lock(live);
       const Lsn head_now{live.marks.head.load(std::memory_order_relaxed)};  // Relaxed: only written under this lock.
       live_->leases().mend_if_suspect(head_now);
       if (live.layout.epoch() != view.epoch) {
@@ -217,7 +217,7 @@ bool Engine::forget(ScopeKey scope, std::string_view id, Ack ack) {
 /// Changes the layout itself where all that it takes is ready.
 Engine::Need Engine::prepare(const View& view, std::int64_t time_us, std::size_t bytes, std::uint64_t records,
                              bool reserved) {
-  LiveHeader& live = live_->header();
+  SharedHeader& live = live_->header();
   const Ring ring = live_->ring();
   const std::uint64_t head = live.marks.head.load(std::memory_order_relaxed);  // Relaxed: only written under this lock.
   // Acquire: pairs with the release by the flusher; it has read what is about to be written over.
@@ -285,7 +285,7 @@ void Engine::refuse_damaged_index() const {
 /// hints to a record that does not exist, and readers that see the head see all of it.
 Lsn Engine::append(Reader& reader, const View& view, const RecordDraft& draft, const MessageHash& hash,
                    std::int64_t time_us, const ChainEnd* chain) {
-  LiveHeader& live = live_->header();
+  SharedHeader& live = live_->header();
   const View::Bucket& bucket = view.buckets.back();
   IndexTable& table = bucket.newest_table();
   FilterGeneration& filter = *view.generations.back();
@@ -341,7 +341,7 @@ Lsn Engine::append(Reader& reader, const View& view, const RecordDraft& draft, c
 /// Whether this process's background should have a round now: a quarter of what may wait does, or a table or filter
 /// has reached its plan.
 bool Engine::wants_bell(const View& view, Lsn head_before) const {
-  const LiveHeader& live = live_->header();
+  const SharedHeader& live = live_->header();
   const std::uint64_t head = live.marks.head.load(std::memory_order_relaxed);  // Relaxed: hints, under the lock.
   const std::uint64_t flushed = live.marks.flushed.load(std::memory_order_relaxed);
   const std::uint64_t enough = live_->ring().bell_bytes();

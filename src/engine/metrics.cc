@@ -67,7 +67,7 @@ Metrics Engine::metrics() {
   check_usable();
   Metrics metrics;
   const Tally process = fold_tally();
-  const LiveHeader& live = live_->header();
+  const SharedHeader& live = live_->header();
   {
     lmdb::ReadTxn& txn = reader().txn();
     const lmdb::ReadTxn::Active active(txn);

@@ -30,7 +30,7 @@ void prefetch_record(lmdb::Bytes bytes, const Probe& probe) {
 
 }  // namespace
 
-Reader::Reader(const lmdb::Env& env, const Log& log, const LiveHeader& live, Ring ring, ViewCache& views)
+Reader::Reader(const lmdb::Env& env, const Log& log, const SharedHeader& live, Ring ring, ViewCache& views)
     : live_(live), ring_(ring), views_(views), txn_(env, log.dbi()) {}
 
 template <typename Visit>
@@ -351,7 +351,7 @@ ThreadReaders& readers_of_this_thread() {
 
 }  // namespace
 
-ReaderPool::ReaderPool(const lmdb::Env& env, const Log& log, const LiveHeader& live, Ring ring, ViewCache& views)
+ReaderPool::ReaderPool(const lmdb::Env& env, const Log& log, const SharedHeader& live, Ring ring, ViewCache& views)
     : env_(env), log_(log), live_(live), ring_(ring), views_(views) {
   make_readers_key();
 }

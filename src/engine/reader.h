@@ -43,7 +43,7 @@ struct Found {
 /// caller's.
 class Reader {
  public:
-  Reader(const lmdb::Env& env, const Log& log, const LiveHeader& live, Ring ring, ViewCache& views);
+  Reader(const lmdb::Env& env, const Log& log, const SharedHeader& live, Ring ring, ViewCache& views);
 
   /// The view of the newest layout; the reference holds until the next call. One comparison when nothing has changed.
   const View& view() {
@@ -91,7 +91,7 @@ class Reader {
   std::optional<lmdb::Bytes> find_in_log(Lsn lsn, Snapshot& snapshot, bool& renewed);
   std::optional<Found> compare(lmdb::Bytes bytes, Lsn lsn, const Probe& probe) const;
 
-  const LiveHeader& live_;
+  const SharedHeader& live_;
   const Ring ring_;
   ViewCache& views_;
   std::shared_ptr<const View> view_;
@@ -102,7 +102,7 @@ class Reader {
 /// Thread-safe.
 class ReaderPool : public std::enable_shared_from_this<ReaderPool> {
  public:
-  ReaderPool(const lmdb::Env& env, const Log& log, const LiveHeader& live, Ring ring, ViewCache& views);
+  ReaderPool(const lmdb::Env& env, const Log& log, const SharedHeader& live, Ring ring, ViewCache& views);
 
   /// The calling thread's reader. A few nanoseconds but the first time. Also for destructors of static and thread_local
   /// objects.
@@ -127,7 +127,7 @@ class ReaderPool : public std::enable_shared_from_this<ReaderPool> {
   const std::uint64_t serial_ = next_serial();
   const lmdb::Env& env_;
   const Log& log_;
-  const LiveHeader& live_;
+  const SharedHeader& live_;
   const Ring ring_;
   ViewCache& views_;
   mutable std::mutex mutex_;

@@ -10,7 +10,7 @@ namespace oncelog::internal {
 
 void Engine::scan(const ScanRange& range, const std::function<bool(const Record&)>& visitor) {
   check_usable();
-  LiveHeader& live = live_->header();
+  SharedHeader& live = live_->header();
   const Ring ring = live_->ring();
   Reader& mine = reader();
   lmdb::ReadTxn& txn = mine.txn();

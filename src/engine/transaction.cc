@@ -113,7 +113,7 @@ struct TransactionBody {
 /// they end.
 Lsn TransactionBody::reserve(std::vector<Lsn>& lsns) {
   using Need = Engine::Need;
-  LiveHeader& live = engine.live_->header();
+  SharedHeader& live = engine.live_->header();
   const LeaseTable leases = engine.live_->leases();
   Uncommitted uncommitted(*engine.live_, engine.identity_.hash_seed);
   Reader& reader = engine.reader();
@@ -140,7 +140,7 @@ Lsn TransactionBody::reserve(std::vector<Lsn>& lsns) {
     const std::int64_t now_us = engine.clock_->stamp_us();
     Need need = Need::none;
     {
-      const LiveLock lock(live);
+      const StoreLock lock(live);
       const Lsn begin{live.marks.head.load(std::memory_order_relaxed)};  // Relaxed: only written under this lock.
       leases.mend_if_suspect(begin);
       const std::int64_t time_us =

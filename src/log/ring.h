@@ -44,7 +44,7 @@ static_assert(sizeof(Watermarks) == 128);
 class Ring {
  public:
   /// `start` is the LSN at which this memory began; the ring never held anything below. `bytes` is a power of two.
-  /// `cap` is LiveHeader::max_bytes.
+  /// `cap` is SharedHeader::max_bytes.
   Ring(std::atomic<std::uint64_t>* words, std::uint64_t bytes, Lsn start, Watermarks& marks,
        const std::atomic<std::uint64_t>& cap)
       : words_(words), bytes_(bytes), mask_(bytes / kRecordUnit - 1), start_(start), marks_(&marks), cap_(&cap) {}
@@ -54,7 +54,7 @@ class Ring {
   /// What may be accepted and not flushed, reserve included: all that the ring holds, and under a cap no more than one
   /// commit can put into a data.mdb that is full, without making it larger.
   std::uint64_t lent_bytes() const {
-    const std::uint64_t cap = cap_->load(std::memory_order_relaxed);  // Relaxed: see LiveHeader::max_bytes.
+    const std::uint64_t cap = cap_->load(std::memory_order_relaxed);  // Relaxed: see SharedHeader::max_bytes.
     return cap == 0 ? bytes_ : std::min(bytes_, cap / kCapShare);
   }
   static constexpr std::uint64_t kCapShare = 16;

@@ -22,8 +22,8 @@
 #include "maintenance/staged_directory.h"
 #include "shared/directory.h"
 #include "shared/leases.h"
-#include "shared/live.h"
 #include "shared/open_lock.h"
+#include "shared/shared_state.h"
 #include "window/buckets.h"
 
 namespace oncelog {
@@ -175,7 +175,7 @@ class NewStore {
 /// end. Only read; the settling of a dead transaction's records happens in the copy.
 class RingRecords {
  public:
-  RingRecords(const Live& live, std::uint64_t hash_seed)
+  RingRecords(const SharedState& live, std::uint64_t hash_seed)
       : header_(live.header()), ring_(live.ring()), seed_(hash_seed) {}
 
   /// Calls visit(lsn, bytes) for each whole record at or above `from`, ascending. Returns the head, below which every
@@ -222,7 +222,7 @@ class RingRecords {
     return header.bytes();
   }
 
-  const LiveHeader& header_;
+  const SharedHeader& header_;
   const Ring ring_;
   const std::uint64_t seed_;
 };
@@ -307,7 +307,7 @@ RepairReport repair(const std::filesystem::path& directory, const std::filesyste
         if (failed) throw system_error(failed.value(), "copying it", live_file);
         live_file = staged.path() / "live";
       }
-      const auto live = Live::open(live_file, Host::system().boot_id(), home);
+      const auto live = SharedState::open(live_file, Host::system().boot_id(), home);
       bool complete_by_ring = false;
       if (live) {
         const Lsn log_end = store.end();

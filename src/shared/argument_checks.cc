@@ -7,8 +7,8 @@
 
 #include <oncelog/error.h>
 
-#include "shared/live.h"
 #include "shared/settings.h"
+#include "shared/shared_state.h"
 #include "window/index.h"
 
 namespace oncelog::internal {
@@ -21,7 +21,7 @@ constexpr milliseconds kMaxRetention = std::chrono::hours{24 * 365 * 100};
 constexpr std::uint64_t kMinMapBytes = std::uint64_t{1} << 20;
 constexpr std::uint64_t kMaxMapBytes = std::uint64_t{4} << 40;
 // What is in the log or the ring lies within reach of its bucket's index.
-static_assert(kMaxMapBytes + Live::kMaxRingBytes <= Slot::kMaxOffset * kRecordUnit);
+static_assert(kMaxMapBytes + SharedState::kMaxRingBytes <= Slot::kMaxOffset * kRecordUnit);
 constexpr milliseconds kMaxFlushInterval = std::chrono::hours{1};
 
 }  // namespace
@@ -50,9 +50,9 @@ void check_option_ranges(const Options& options) {
   if (options.buckets && (*options.buckets < kMinBuckets || *options.buckets > kMaxBuckets)) {
     refuse(fmt::format("{} buckets are not within {} and {}", *options.buckets, kMinBuckets, kMaxBuckets));
   }
-  if (options.ring_bytes && !Live::valid_ring_bytes(*options.ring_bytes)) {
-    refuse(fmt::format("ring_bytes is {}, not a power of two from {} to {}", *options.ring_bytes, Live::kMinRingBytes,
-                       Live::kMaxRingBytes));
+  if (options.ring_bytes && !SharedState::valid_ring_bytes(*options.ring_bytes)) {
+    refuse(fmt::format("ring_bytes is {}, not a power of two from {} to {}", *options.ring_bytes,
+                       SharedState::kMinRingBytes, SharedState::kMaxRingBytes));
   }
   if (options.expected_ids && !Settings::valid_expected_ids(*options.expected_ids)) {
     refuse(fmt::format("expected_ids is {}, not within 1 and {}", *options.expected_ids, Settings::kMaxExpectedIds));
@@ -61,11 +61,11 @@ void check_option_ranges(const Options& options) {
     refuse(fmt::format("map_bytes is {}, not within {} and {}", options.map_bytes, kMinMapBytes, kMaxMapBytes));
   }
   if (options.max_readers == 0) refuse("max_readers is 0");
-  if (options.max_claims && !Live::valid_max_claims(*options.max_claims)) {
+  if (options.max_claims && !SharedState::valid_max_claims(*options.max_claims)) {
     refuse(fmt::format("max_claims is {}, not within 1 and {}", *options.max_claims, LeaseTable::kMaxCapacity));
   }
-  if (options.max_bytes && !Live::valid_max_bytes(*options.max_bytes)) {
-    refuse(fmt::format("max_bytes is {}, neither 0 nor {} or more", *options.max_bytes, Live::kMinMaxBytes));
+  if (options.max_bytes && !SharedState::valid_max_bytes(*options.max_bytes)) {
+    refuse(fmt::format("max_bytes is {}, neither 0 nor {} or more", *options.max_bytes, SharedState::kMinMaxBytes));
   }
   if (options.flush_interval < milliseconds{1} || options.flush_interval > kMaxFlushInterval) {
     refuse(fmt::format("a flush_interval of {} is not within 1 ms and 1 hour", in_words(options.flush_interval)));

@@ -2,7 +2,7 @@
 
 #include <type_traits>
 
-#include "shared/live.h"
+#include "shared/shared_state.h"
 
 namespace oncelog::internal {
 
@@ -15,10 +15,10 @@ Settings Settings::stored(const Catalog& catalog, const lmdb::Txn& txn) {
     const std::uint64_t number = catalog.number(txn, which);
     if (number != 0 && valid(number)) value = static_cast<std::remove_reference_t<decltype(value)>>(number);
   };
-  take(settings.max_bytes, Number::max_bytes, Live::valid_max_bytes);
+  take(settings.max_bytes, Number::max_bytes, SharedState::valid_max_bytes);
   take(settings.expected_ids, Number::expected_ids, valid_expected_ids);
-  take(settings.ring_bytes, Number::ring_bytes, Live::valid_ring_bytes);
-  take(settings.max_claims, Number::max_claims, Live::valid_max_claims);
+  take(settings.ring_bytes, Number::ring_bytes, SharedState::valid_ring_bytes);
+  take(settings.max_claims, Number::max_claims, SharedState::valid_max_claims);
   return settings;
 }
 

@@ -31,7 +31,7 @@ void Uncommitted::settle(Lsn log_end) {
   failpoint();
   bool waited_for = false;
   {
-    const LiveLock lock(*live_);
+    const StoreLock lock(*live_);
     leases_.mend_if_suspect(Lsn{live_->marks.head.load(std::memory_order_relaxed)});  // Relaxed: under the mutex.
     leases_.each([&](Lease& lease) {
       const std::uint64_t completing = lease.completing.load(std::memory_order_relaxed);

@@ -6,7 +6,7 @@
 
 #include <oncelog/record.h>
 
-#include "shared/live.h"
+#include "shared/shared_state.h"
 
 namespace oncelog::internal {
 
@@ -19,7 +19,7 @@ namespace oncelog::internal {
 /// Thread safety: by the holder of LMDB's write lock alone, and announce() under the store's mutex as well.
 class Uncommitted {
  public:
-  Uncommitted(const Live& live, std::uint64_t hash_seed)
+  Uncommitted(const SharedState& live, std::uint64_t hash_seed)
       : live_(&live.header()), ring_(live.ring()), leases_(live.leases()), hash_seed_(hash_seed) {}
 
   /// Whether there is a transaction to settle. Any thread. Acquire: pairs with the release in announce.
@@ -52,7 +52,7 @@ class Uncommitted {
  private:
   void reflag(std::span<std::byte> block, Lsn lsn, std::uint32_t instead) const;
 
-  LiveHeader* live_;
+  SharedHeader* live_;
   Ring ring_;
   LeaseTable leases_;
   std::uint64_t hash_seed_;

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "shared/live.h"
+#include "shared/shared_state.h"
 #include "window/index.h"
 #include "window/layout.h"
 #include "window/window_filter.h"
@@ -99,7 +99,7 @@ std::string index_name(std::uint64_t bucket, std::uint64_t part);
 /// The process's newest View. Thread-safe.
 class ViewCache {
  public:
-  ViewCache(const Live& live, std::filesystem::path live_dir) : live_(live), live_dir_(std::move(live_dir)) {}
+  ViewCache(const SharedState& live, std::filesystem::path live_dir) : live_(live), live_dir_(std::move(live_dir)) {}
 
   /// The view of the layout in force; maps what is new in it. Throws Error::in_use when a file that the layout names is
   /// missing or not of this store.
@@ -120,7 +120,7 @@ class ViewCache {
   std::shared_ptr<View> build(const Layout& layout, std::uint64_t epoch, const View* previous) const;
   MappedFile map(const std::string& name, const FileStamp& stamp) const;
 
-  const Live& live_;
+  const SharedState& live_;
   std::filesystem::path live_dir_;
   std::mutex mutex_;
   std::shared_ptr<const View> view_;

@@ -1,13 +1,13 @@
-#include "shared/live.h"
+#include "shared/shared_state.h"
 
 #include <fmt/format.h>
 
 namespace oncelog::internal {
 
-Live Live::create(const std::filesystem::path& path, const Birth& birth) {
+SharedState SharedState::create(const std::filesystem::path& path, const Birth& birth) {
   const std::size_t bytes = file_bytes(birth.max_claims, birth.ring_bytes);
   MappedFile file = MappedFile::create(path, bytes);
-  auto& header = *reinterpret_cast<LiveHeader*>(file.data());
+  auto& header = *reinterpret_cast<SharedHeader*>(file.data());
   // The file is zeros: every atomic in it begins at 0, and is set here where that is not right.
   header.clock.offset_us.store(birth.clock_offset_us, std::memory_order_relaxed);  // Published by `ready`, as all here.
   header.ring_start = birth.start.value;
@@ -39,26 +39,27 @@ Live Live::create(const std::filesystem::path& path, const Birth& birth) {
   return {std::move(file), stamp};
 }
 
-std::optional<Live> Live::open(const std::filesystem::path& path, const Uuid& boot_id, const Uuid& home) {
+std::optional<SharedState> SharedState::open(const std::filesystem::path& path, const Uuid& boot_id, const Uuid& home) {
   auto live = open_damaged(path, boot_id, home);
   return live && live->consistent() ? std::move(live) : std::nullopt;
 }
 
-std::optional<Live> Live::open_damaged(const std::filesystem::path& path, const Uuid& boot_id, const Uuid& home) {
+std::optional<SharedState> SharedState::open_damaged(const std::filesystem::path& path, const Uuid& boot_id,
+                                                     const Uuid& home) {
   auto file = MappedFile::open(path, file_bytes(1, kMinRingBytes));
   if (!file) return std::nullopt;
   for (const FileStamp& stamp : {load_stamp(file->data()), load_stamp(stamp_copy(*file))}) {
     if (stamp.sealed() && stamp.kind == FileKind::live && stamp.boot_id == boot_id && stamp.home == home &&
         stamp.shape == kShape && valid_ring_bytes(stamp.extent) && valid_max_claims(stamp.part) &&
         stamp.file_bytes == file_bytes(stamp.part, stamp.extent) && stamp.file_bytes == file->size()) {
-      return Live(std::move(*file), stamp);
+      return SharedState(std::move(*file), stamp);
     }
   }
   return std::nullopt;
 }
 
-bool Live::consistent() const {
-  const LiveHeader& live = header();
+bool SharedState::consistent() const {
+  const SharedHeader& live = header();
   // Acquire: pairs with the release in recovery, after every other derived file was made.
   if (live.ready.load(std::memory_order_acquire) != 1) return false;
   // Others may mark meanwhile: each mark is compared with the head that was read before it or after it, whichever of
@@ -87,7 +88,7 @@ bool Live::consistent() const {
   return layout.intact(epoch) && layout.well_formed();
 }
 
-void Live::mend() const {
+void SharedState::mend() const {
   if (load_stamp(file_.data()) != stamp_) store_stamp(file_.data(), stamp_);
   if (load_stamp(stamp_copy(file_)) != stamp_) store_stamp(stamp_copy(file_), stamp_);
   // Relaxed: nobody else has it. Whether the last owner was about to change a lease, nobody can tell any more.
@@ -95,18 +96,18 @@ void Live::mend() const {
   header().writer_gate.mend();
 }
 
-LeaseTable Live::leases() const {
+LeaseTable SharedState::leases() const {
   return LeaseTable(header().leases, file_.data() + kHeaderBytes, static_cast<std::uint32_t>(stamp_.part));
 }
 
-Ring Live::ring() const {
+Ring SharedState::ring() const {
   auto* words = reinterpret_cast<std::atomic<std::uint64_t>*>(file_.data() + ring_offset());
   const Lsn start{std::max(header().ring_start, header().believed_from.load(std::memory_order_relaxed))};
   return Ring(words, stamp_.extent, start, header().marks, header().max_bytes);
 }
 
-FileStamp Live::stamp_for(FileKind kind, std::uint64_t number, std::uint64_t part, std::uint64_t extent,
-                          std::uint64_t file_bytes) const {
+FileStamp SharedState::stamp_for(FileKind kind, std::uint64_t number, std::uint64_t part, std::uint64_t extent,
+                                 std::uint64_t file_bytes) const {
   FileStamp stamp = stamp_;
   stamp.kind = kind;
   stamp.number = number;
@@ -119,7 +120,7 @@ FileStamp Live::stamp_for(FileKind kind, std::uint64_t number, std::uint64_t par
 
 thread_local constinit const WriterGate* WriterGate::innermost_ = nullptr;
 
-WriterGate::WriterGate(LiveHeader& live, const std::filesystem::path& path)
+WriterGate::WriterGate(SharedHeader& live, const std::filesystem::path& path)
     : live_(live), path_(path), outer_(innermost_) {
   try {
     const LockLimit limit(nested_limit());

@@ -1,4 +1,4 @@
-#include "shared/live.h"
+#include "shared/shared_state.h"
 
 #include <atomic>
 #include <fstream>
@@ -15,16 +15,16 @@ namespace {
 const Uuid kBoot{1};
 const Uuid kHome{2};
 
-struct TestLive {
-  TestLive() : path(dir / "live") {
-    Live live = Live::create(path, {.boot_id = kBoot,
-                                    .home = kHome,
-                                    .clock_offset_us = 5,
-                                    .start = Lsn{800},
-                                    .planned_ids = 1024,
-                                    .ring_bytes = Live::kMinRingBytes,
-                                    .max_claims = 100,
-                                    .known_since_us = 7});
+struct TestState {
+  TestState() : path(dir / "live") {
+    SharedState live = SharedState::create(path, {.boot_id = kBoot,
+                                                  .home = kHome,
+                                                  .clock_offset_us = 5,
+                                                  .start = Lsn{800},
+                                                  .planned_ids = 1024,
+                                                  .ring_bytes = SharedState::kMinRingBytes,
+                                                  .max_claims = 100,
+                                                  .known_since_us = 7});
     Layout layout;
     layout.generation_count = 1;
     layout.generations[0].lines = 512;
@@ -32,7 +32,7 @@ struct TestLive {
     live.header().ready.store(1, std::memory_order_release);
   }
 
-  std::optional<Live> open() const { return Live::open(path, kBoot, kHome); }
+  std::optional<SharedState> open() const { return SharedState::open(path, kBoot, kHome); }
 
   TempDir dir;
   std::filesystem::path path;
@@ -41,7 +41,7 @@ struct TestLive {
 }  // namespace
 
 TEST_CASE("the shared memory is found again as it was made") {
-  const TestLive test;
+  const TestState test;
   const auto live = test.open();
   REQUIRE(live);
   CHECK(live->header().clock.offset_us == 5);
@@ -51,7 +51,7 @@ TEST_CASE("the shared memory is found again as it was made") {
   CHECK(live->header().marks.head == 800);
   CHECK(live->header().marks.flushed == 800);
   CHECK(live->header().marks.writing == 800);
-  CHECK(live->ring().bytes() == Live::kMinRingBytes);
+  CHECK(live->ring().bytes() == SharedState::kMinRingBytes);
   CHECK(live->ring().holds(Lsn{800}));
   CHECK_FALSE(live->ring().holds(Lsn{792}));
   CHECK_FALSE(live->header().mutex.lock());
@@ -59,15 +59,15 @@ TEST_CASE("the shared memory is found again as it was made") {
 }
 
 TEST_CASE("shared memory of another boot or another store is not believed") {
-  const TestLive test;
-  CHECK_FALSE(Live::open(test.path, Uuid{9}, kHome));
-  CHECK_FALSE(Live::open(test.path, kBoot, Uuid{9}));
-  CHECK_FALSE(Live::open(test.dir / "missing", kBoot, kHome));
+  const TestState test;
+  CHECK_FALSE(SharedState::open(test.path, Uuid{9}, kHome));
+  CHECK_FALSE(SharedState::open(test.path, kBoot, Uuid{9}));
+  CHECK_FALSE(SharedState::open(test.dir / "missing", kBoot, kHome));
   CHECK(test.open());
 }
 
 TEST_CASE("a stamp with any byte changed is not believed, but its copy is, and mends it") {
-  const TestLive test;
+  const TestState test;
   const auto file = MappedFile::open(test.path, 1);
   const std::size_t copy = file->size() - sizeof(FileStamp);
   for (std::size_t byte = 0; byte < sizeof(FileStamp); ++byte) {
@@ -76,7 +76,7 @@ TEST_CASE("a stamp with any byte changed is not believed, but its copy is, and m
     CHECK(test.open());
     file->data()[copy + byte] ^= std::byte{0x40};
     CHECK_FALSE(test.open());
-    CHECK_FALSE(Live::open_damaged(test.path, kBoot, kHome));
+    CHECK_FALSE(SharedState::open_damaged(test.path, kBoot, kHome));
     file->data()[byte] ^= std::byte{0x40};
     REQUIRE(test.open());
     test.open()->mend();
@@ -88,20 +88,20 @@ TEST_CASE("a stamp with any byte changed is not believed, but its copy is, and m
 }
 
 TEST_CASE("a file whose header is damaged is opened by its stamp alone, and not by one of another boot or store") {
-  const TestLive test;
+  const TestState test;
   const auto file = MappedFile::open(test.path, 1);
-  std::memset(file->data(), 0xFF, Live::kHeaderBytes);
+  std::memset(file->data(), 0xFF, SharedState::kHeaderBytes);
   CHECK_FALSE(test.open());
-  CHECK_FALSE(Live::open_damaged(test.path, Uuid{9}, kHome));
-  CHECK_FALSE(Live::open_damaged(test.path, kBoot, Uuid{9}));
-  CHECK_FALSE(Live::open_damaged(test.dir / "missing", kBoot, kHome));
-  const auto live = Live::open_damaged(test.path, kBoot, kHome);
+  CHECK_FALSE(SharedState::open_damaged(test.path, Uuid{9}, kHome));
+  CHECK_FALSE(SharedState::open_damaged(test.path, kBoot, Uuid{9}));
+  CHECK_FALSE(SharedState::open_damaged(test.dir / "missing", kBoot, kHome));
+  const auto live = SharedState::open_damaged(test.path, kBoot, kHome);
   REQUIRE(live);
-  CHECK(live->ring().bytes() == Live::kMinRingBytes);
+  CHECK(live->ring().bytes() == SharedState::kMinRingBytes);
 }
 
 TEST_CASE("a sealed stamp that lies about the file's size or its kind is not believed") {
-  const TestLive test;
+  const TestState test;
   const auto opened_after = [&](auto change) {
     const auto file = MappedFile::open(test.path, 1);
     std::byte* const copy = file->data() + (file->size() - sizeof(FileStamp));
@@ -129,7 +129,7 @@ TEST_CASE("a sealed stamp that lies about the file's size or its kind is not bel
 }
 
 TEST_CASE("a file cut short or made longer is not believed") {
-  const TestLive test;
+  const TestState test;
   const auto size = std::filesystem::file_size(test.path);
   for (const auto wrong : {std::uintmax_t{0}, std::uintmax_t{100}, size - 1, size + 1}) {
     std::filesystem::resize_file(test.path, wrong);
@@ -138,10 +138,10 @@ TEST_CASE("a file cut short or made longer is not believed") {
 }
 
 TEST_CASE("shared memory that was not finished, or whose watermarks contradict each other, is not believed") {
-  const TestLive test;
+  const TestState test;
   const auto live = test.open();
   REQUIRE(live);
-  LiveHeader& header = live->header();
+  SharedHeader& header = live->header();
   const auto opened_with = [&](auto& field, auto value) {
     const auto sound = field.load();
     field.store(value);
@@ -158,7 +158,7 @@ TEST_CASE("shared memory that was not finished, or whose watermarks contradict e
   CHECK_FALSE(opened_with(header.marks.flushed, 799U));
   CHECK_FALSE(opened_with(header.marks.writing, 792U));
   CHECK(opened_with(header.marks.writing, 900U));
-  CHECK_FALSE(opened_with(header.marks.writing, 801U + Live::kMinRingBytes));  // Over what is not flushed.
+  CHECK_FALSE(opened_with(header.marks.writing, 801U + SharedState::kMinRingBytes));  // Over what is not flushed.
   CHECK(opened_with(header.marks.last_time_us, kMaxTimeUs));
   CHECK_FALSE(opened_with(header.marks.last_time_us, kMaxTimeUs + 1));
   CHECK_FALSE(opened_with(header.marks.last_time_us, std::int64_t{-1}));
@@ -192,7 +192,7 @@ TEST_CASE("shared memory that was not finished, or whose watermarks contradict e
 }
 
 TEST_CASE("the stamps of a life's files differ by all that tells them apart") {
-  const TestLive test;
+  const TestState test;
   const auto live = test.open();
   REQUIRE(live);
   const FileStamp one = live->stamp_for(FileKind::index, 1, 0, 100, 4896);
@@ -202,12 +202,12 @@ TEST_CASE("the stamps of a life's files differ by all that tells them apart") {
   CHECK(one != live->stamp_for(FileKind::index, 2, 0, 100, 4896));
   CHECK(one != live->stamp_for(FileKind::index, 1, 1, 100, 4896));
   CHECK(one != live->stamp_for(FileKind::index, 1, 0, 101, 4896));
-  const TestLive other;  // Same boot, same home, another life.
+  const TestState other;  // Same boot, same home, another life.
   CHECK(one != other.open()->stamp_for(FileKind::index, 1, 0, 100, 4896));
 }
 
 TEST_CASE("shared memory that others mark in at full speed is believed") {
-  const TestLive test;
+  const TestState test;
   const auto live = test.open();
   REQUIRE(live);
   std::atomic<bool> over{false};
@@ -215,7 +215,7 @@ TEST_CASE("shared memory that others mark in at full speed is believed") {
     Watermarks& marks = live->header().marks;
     constexpr std::uint64_t kStep = 8'192;
     for (std::uint64_t head = 800; !over.load(); head += kStep) {
-      if (head + kStep - marks.flushed.load() > Live::kMinRingBytes) marks.flushed.store(head);
+      if (head + kStep - marks.flushed.load() > SharedState::kMinRingBytes) marks.flushed.store(head);
       marks.writing.store(head + kStep, std::memory_order_release);
       marks.head.store(head + kStep, std::memory_order_release);
     }

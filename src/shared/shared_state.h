@@ -51,7 +51,7 @@ struct alignas(64) PendingTransaction {
 };
 
 /// What the file `live` begins with; the lease table, the ring and the stamp's copy follow.
-struct LiveHeader {
+struct SharedHeader {
   FileStamp stamp;
   // Written before `ready`, never changed after.
   std::uint64_t ring_start;        // The LSN at which this ring began.
@@ -91,19 +91,19 @@ struct LiveHeader {
   alignas(64) HostTally tally;
 
   std::uint32_t expected_settled_checksum() const {
-    constexpr std::size_t begin = offsetof(LiveHeader, ring_start);
+    constexpr std::size_t begin = offsetof(SharedHeader, ring_start);
     const auto* const bytes = reinterpret_cast<const std::byte*>(this);
-    return static_cast<std::uint32_t>(XXH3_64bits(bytes + begin, offsetof(LiveHeader, settled_checksum) - begin));
+    return static_cast<std::uint32_t>(XXH3_64bits(bytes + begin, offsetof(SharedHeader, settled_checksum) - begin));
   }
 };
-static_assert(std::is_standard_layout_v<LiveHeader>);
+static_assert(std::is_standard_layout_v<SharedHeader>);
 
 /// The file `live`: the store's shared memory. Maps it, and checks it before anything in it is believed. The stamp is
 /// in it twice, at both ends, so that damage to the one does not hide what file it is and where the ring lies in it.
-class Live {
+class SharedState {
  public:
-  static constexpr std::size_t kHeaderBytes = (sizeof(LiveHeader) + 4095) / 4096 * 4096;
-  static constexpr std::uint64_t kShape = std::uint64_t{sizeof(LiveHeader)} << 32 | sizeof(Layout);
+  static constexpr std::size_t kHeaderBytes = (sizeof(SharedHeader) + 4095) / 4096 * 4096;
+  static constexpr std::uint64_t kShape = std::uint64_t{sizeof(SharedHeader)} << 32 | sizeof(Layout);
   static constexpr std::uint64_t kMinRingBytes = std::uint64_t{64} << 10;
   static constexpr std::uint64_t kMaxRingBytes = std::uint64_t{1} << 30;
   static constexpr std::uint64_t kMinMaxBytes = std::uint64_t{1} << 20;
@@ -136,17 +136,18 @@ class Live {
   };
 
   /// Makes the file anew, not ready yet. The caller holds the store's open lock alone.
-  static Live create(const std::filesystem::path& path, const Birth& birth);
+  static SharedState create(const std::filesystem::path& path, const Birth& birth);
 
   /// The file that is there; nothing when there is none or it isn't of this boot, home and format, complete and
   /// consistent.
-  static std::optional<Live> open(const std::filesystem::path& path, const Uuid& boot_id, const Uuid& home);
+  static std::optional<SharedState> open(const std::filesystem::path& path, const Uuid& boot_id, const Uuid& home);
 
   /// The same for a file whose header may say anything: nothing of it is checked but one of the two stamps. For the
   /// only process that has it, to save what is in the ring.
-  static std::optional<Live> open_damaged(const std::filesystem::path& path, const Uuid& boot_id, const Uuid& home);
+  static std::optional<SharedState> open_damaged(const std::filesystem::path& path, const Uuid& boot_id,
+                                                 const Uuid& home);
 
-  LiveHeader& header() const { return *reinterpret_cast<LiveHeader*>(file_.data()); }
+  SharedHeader& header() const { return *reinterpret_cast<SharedHeader*>(file_.data()); }
   LeaseTable leases() const;
   Ring ring() const;
   /// For the only process that has it: makes locks that damage has closed for good locks again, and a damaged stamp
@@ -165,7 +166,7 @@ class Live {
     return kHeaderBytes + lease_bytes(static_cast<std::uint32_t>(max_claims)) + ring_bytes + kTrailerBytes;
   }
 
-  Live(MappedFile file, const FileStamp& stamp) : file_(std::move(file)), stamp_(stamp) {}
+  SharedState(MappedFile file, const FileStamp& stamp) : file_(std::move(file)), stamp_(stamp) {}
   static std::byte* stamp_copy(const MappedFile& file) { return file.data() + (file.size() - sizeof(FileStamp)); }
   std::size_t ring_offset() const { return file_.size() - kTrailerBytes - stamp_.extent; }
   bool consistent() const;
@@ -175,21 +176,21 @@ class Live {
 };
 
 /// Locks the store's mutex for a scope, and counts owners that died with it.
-class LiveLock {
+class StoreLock {
  public:
-  explicit LiveLock(LiveHeader& live) : live_(live) {
+  explicit StoreLock(SharedHeader& live) : live_(live) {
     // What the mutex guards is consistent at every instruction, but for the lease table, whose next user mends it.
     if (live.mutex.lock()) {
       live.leases.suspect.store(1, std::memory_order_relaxed);  // Relaxed: under the mutex.
       HostCounters::add(live.counters.dead_owners, 1);
     }
   }
-  LiveLock(const LiveLock&) = delete;
-  LiveLock& operator=(const LiveLock&) = delete;
-  ~LiveLock() { live_.mutex.unlock(); }
+  StoreLock(const StoreLock&) = delete;
+  StoreLock& operator=(const StoreLock&) = delete;
+  ~StoreLock() { live_.mutex.unlock(); }
 
  private:
-  LiveHeader& live_;
+  SharedHeader& live_;
 };
 
 /// Held by whoever begins a write transaction, so that nobody ever waits for LMDB's own lock, which cannot be waited
@@ -205,7 +206,7 @@ class WriterGate {
   static inline constinit std::atomic<std::chrono::milliseconds> nested_patience{std::chrono::milliseconds{10'000}};
 
   /// `path` names the store in errors, and lives as long as the gate. Throws LockTimeout.
-  WriterGate(LiveHeader& live, const std::filesystem::path& path);
+  WriterGate(SharedHeader& live, const std::filesystem::path& path);
   WriterGate(const WriterGate&) = delete;
   WriterGate& operator=(const WriterGate&) = delete;
   ~WriterGate();
@@ -222,7 +223,7 @@ class WriterGate {
   static std::chrono::microseconds nested_limit();
   static LockTimeout timeout(const std::filesystem::path& path);
 
-  LiveHeader& live_;
+  SharedHeader& live_;
   const std::filesystem::path& path_;
   const WriterGate* const outer_;
   static thread_local const WriterGate* innermost_;
