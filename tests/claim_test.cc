@@ -58,8 +58,8 @@ class Owner {
 
 /// An owner that holds "id" in "orders" until it is killed.
 struct OwnerOfId : Owner {
-  OwnerOfId(const std::filesystem::path& path, Orphans orphans, std::chrono::milliseconds lease, Shared<FakeHost>& host,
-            Shared<std::atomic<bool>>& claimed)
+  OwnerOfId(const std::filesystem::path& path, OrphanPolicy orphans, std::chrono::milliseconds lease,
+            Shared<FakeHost>& host, Shared<std::atomic<bool>>& claimed)
       : Owner(
             path,
             [orphans, lease, &claimed](const Store& store) {
@@ -149,7 +149,7 @@ TEST_CASE("what complete() does not say is taken from what begin() was given") {
 TEST_CASE("abandon, the destructor and an exception free the id at once, on whichever handle the claim is by then") {
   const TempDir dir;
   const Store store = Store::open(dir / "store", kOptions);
-  const Scope scope = store.scope("orders", {.orphans = Orphans::never});
+  const Scope scope = store.scope("orders", {.orphans = OrphanPolicy::keep});
   Claim claim = scope.begin("id", 30s);
   claim.abandon();
   CHECK_FALSE(claim);
@@ -256,7 +256,7 @@ TEST_CASE("a dead owner's claim is free as its scope's handle said") {
   const Store store = StoreAccess::open(dir / "store", kOptions, *host);
   const Scope scope = store.scope("orders");
   SUBCASE("at once") {
-    OwnerOfId owner(dir / "store", Orphans::at_once, 1h, host, claimed);
+    OwnerOfId owner(dir / "store", OrphanPolicy::free_at_once, 1h, host, claimed);
     const Claim claim = scope.begin("id", 1h);
     CHECK(claim == Verdict::in_progress);
     CHECK(claim.owner()->process == owner.pid());
@@ -270,34 +270,34 @@ TEST_CASE("a dead owner's claim is free as its scope's handle said") {
       CHECK(scope.mark("id") == Verdict::duplicate);
     }
     SUBCASE("to who only waits") {
-      CHECK(scope.wait_free("id", 0ms));
+      CHECK(scope.wait_until_free("id", 0ms));
     }
   }
   SUBCASE("when its lease is over") {
-    OwnerOfId owner(dir / "store", Orphans::after_lease, 10s, host, claimed);
+    OwnerOfId owner(dir / "store", OrphanPolicy::free_after_lease, 10s, host, claimed);
     owner.kill();
     host->advance(9'999ms);
     CHECK(scope.begin("id", 1h) == Verdict::in_progress);
     REQUIRE(store.claims().size() == 1);
     CHECK_FALSE(store.claims()[0].owner_alive);
-    CHECK(store.claims()[0].orphans == Orphans::after_lease);
+    CHECK(store.claims()[0].orphans == OrphanPolicy::free_after_lease);
     host->advance(1ms);
     CHECK(scope.begin("id", 1h));
   }
   SUBCASE("when its lease is over, although its owner lives") {
-    OwnerOfId owner(dir / "store", Orphans::after_lease, 10s, host, claimed);
+    OwnerOfId owner(dir / "store", OrphanPolicy::free_after_lease, 10s, host, claimed);
     host->advance(9'999ms);
     CHECK(scope.begin("id", 1h) == Verdict::in_progress);
     host->advance(1ms);
     CHECK(scope.begin("id", 1h));
   }
   SUBCASE("when an operator frees it") {
-    OwnerOfId owner(dir / "store", Orphans::never, 10s, host, claimed);
+    OwnerOfId owner(dir / "store", OrphanPolicy::keep, 10s, host, claimed);
     owner.kill();
     host->advance(1min);
     CHECK(scope.begin("id", 1h) == Verdict::in_progress);
     CHECK(scope.mark("id") == Verdict::in_progress);
-    CHECK_FALSE(scope.wait_free("id", 0ms));
+    CHECK_FALSE(scope.wait_until_free("id", 0ms));
     CHECK(scope.release("id"));
     CHECK_FALSE(scope.release("id"));
     CHECK(scope.begin("id", 1h));
@@ -308,7 +308,7 @@ TEST_CASE("a reboot ends all claims") {
   const TempDir dir;
   Shared<FakeHost> host;
   Shared<std::atomic<bool>> claimed(false);
-  OwnerOfId(dir / "store", Orphans::never, 1h, host, claimed).kill();
+  OwnerOfId(dir / "store", OrphanPolicy::keep, 1h, host, claimed).kill();
   SUBCASE("but nothing less does") {
     CHECK_FALSE(StoreAccess::open(dir / "store", kOptions, *host).scope("orders").begin("id", 1h));
   }
@@ -335,7 +335,7 @@ TEST_CASE("the claims that are held can be listed, oldest first") {
   const Store store = StoreAccess::open(dir / "store", kOptions, host);
   const std::string long_id(300, 'x');
   const Claim first = store.scope("orders").begin("id", 1h);
-  const Claim second = store.scope("mails", {.orphans = Orphans::never}).begin(long_id, 2h);
+  const Claim second = store.scope("mails", {.orphans = OrphanPolicy::keep}).begin(long_id, 2h);
   const Lock third = store.lock("a lock", 3h);
   const auto claims = store.claims();
   REQUIRE(claims.size() == 3);
@@ -345,10 +345,10 @@ TEST_CASE("the claims that are held can be listed, oldest first") {
   CHECK(claims[0].owner.deadline.time_since_epoch().count() == host.wall_us() + 3'600'000'000);
   CHECK(claims[0].owner_alive);
   CHECK(claims[0].token == first.token());
-  CHECK(claims[0].orphans == Orphans::at_once);
+  CHECK(claims[0].orphans == OrphanPolicy::free_at_once);
   CHECK(claims[1].scope == "mails");
   CHECK(claims[1].id == long_id.substr(0, 64));
-  CHECK(claims[1].orphans == Orphans::never);
+  CHECK(claims[1].orphans == OrphanPolicy::keep);
   CHECK(claims[2].scope.empty());
   CHECK(claims[2].id == "a lock");
 }
@@ -357,10 +357,10 @@ TEST_CASE("begin with patience waits until the id is free, or known") {
   const TempDir dir;
   const Store store = Store::open(dir / "store", kOptions);
   const Scope scope = store.scope("orders");
-  CHECK(scope.wait_free("id", 0ms));
+  CHECK(scope.wait_until_free("id", 0ms));
   Claim held = scope.begin("id", 1h);
   CHECK(scope.begin("id", 1h, {}, 5ms) == Verdict::in_progress);
-  CHECK_FALSE(scope.wait_free("id", 5ms));
+  CHECK_FALSE(scope.wait_until_free("id", 5ms));
   std::atomic<bool> asked{false};
   const auto waiter = [&](auto wait) {
     asked = false;
@@ -382,7 +382,7 @@ TEST_CASE("begin with patience waits until the id is free, or known") {
     other.join();
   }
   SUBCASE("by an operator") {
-    std::thread other = waiter([&] { CHECK(scope.wait_free("id", 1h)); });
+    std::thread other = waiter([&] { CHECK(scope.wait_until_free("id", 1h)); });
     wait_until([&] { return asked.load(); });
     scope.release("id");
     other.join();
@@ -399,7 +399,7 @@ TEST_CASE("patience without end waits") {
   const Scope scope = store.scope("orders");
   constexpr auto kForEver = std::chrono::milliseconds::max();
   const Claim first = scope.begin("id", 50ms);
-  CHECK(scope.wait_free("id", kForEver));
+  CHECK(scope.wait_until_free("id", kForEver));
   const Claim second = scope.begin("id", 50ms, {}, kForEver);
   CHECK(second);
   CHECK(scope.begin("id", 50ms, {}, kForEver));
@@ -412,14 +412,14 @@ TEST_CASE("a program that comes after another one in the same process finds its 
   if (const char* directory = std::getenv(kDirectory)) {
     const Store store = Store::open(directory);
     CHECK(store.scope("orders").begin("id", 1h));
-    CHECK_FALSE(store.scope("stay", {.orphans = Orphans::after_lease}).begin("id", 1h));
+    CHECK_FALSE(store.scope("stay", {.orphans = OrphanPolicy::free_after_lease}).begin("id", 1h));
     return;
   }
   const TempDir dir;
   const pid_t child = spawn([&] {
     const Store store = Store::open(dir / "store");
     const Claim claim = store.scope("orders").begin("id", 1h);
-    const Claim stays = store.scope("stay", {.orphans = Orphans::after_lease}).begin("id", 1h);
+    const Claim stays = store.scope("stay", {.orphans = OrphanPolicy::free_after_lease}).begin("id", 1h);
     ::setenv(kDirectory, (dir / "store").c_str(), 1);
     ::execl("/proc/self/exe", "claim_test", "--no-version", "-tc=a program that comes after*", nullptr);
     return 1;
@@ -431,7 +431,7 @@ TEST_CASE("begin with patience gets what a killed owner leaves") {
   const TempDir dir;
   Shared<FakeHost> host;
   Shared<std::atomic<bool>> claimed(false);
-  OwnerOfId owner(dir / "store", Orphans::at_once, 1h, host, claimed);
+  OwnerOfId owner(dir / "store", OrphanPolicy::free_at_once, 1h, host, claimed);
   const Scope scope = StoreAccess::open(dir / "store", kOptions, *host).scope("orders");
   std::atomic<bool> asked{false};
   std::thread other([&] {
@@ -562,7 +562,7 @@ TEST_CASE("more claims than max_claims are full, hold nothing, and get their pla
     CHECK(scope.mark("marks need none") == Verdict::fresh);
   }
   CHECK(store.claims().empty());
-  const auto hold_half = [&](Orphans orphans) {
+  const auto hold_half = [&](OrphanPolicy orphans) {
     claimed->store(false);
     const Owner owner(
         dir / "store",
@@ -575,18 +575,18 @@ TEST_CASE("more claims than max_claims are full, hold nothing, and get their pla
     wait_until([&] { return claimed->load(); });
   };
   SUBCASE("of those that are free at once") {
-    hold_half(Orphans::at_once);
+    hold_half(OrphanPolicy::free_at_once);
     CHECK(store.claims().size() == 50);
     CHECK_NOTHROW(scope.begin(std::span(ids).first(100), 1h));
   }
   SUBCASE("of those whose lease is over") {
-    hold_half(Orphans::after_lease);
+    hold_half(OrphanPolicy::free_after_lease);
     CHECK(error_code_of([&] { scope.begin(std::span(ids).first(100), 1h); }) == ErrorCode::full);
     host->advance(10s);
     CHECK_NOTHROW(scope.begin(std::span(ids).first(100), 1h));
   }
   SUBCASE("but not of those that only an operator may free") {
-    hold_half(Orphans::never);
+    hold_half(OrphanPolicy::keep);
     host->advance(10s);
     CHECK(error_code_of([&] { scope.begin(std::span(ids).first(100), 1h); }) == ErrorCode::full);
     CHECK(store.claims().size() == 50);

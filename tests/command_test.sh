@@ -651,7 +651,7 @@ first=$("$oncelog" claims --store blocked | awk 'NR == 1 { print $7 }')
 exits "mark of a claimed id" 0 "$oncelog" mark --store blocked "$first"
 same "mark of a claimed id" "in_progress $first" "$(cat out)"
 exits "claims --json" 0 "$oncelog" claims --store blocked --json
-same "claims --json" "$job True at_once default $first" "$(head -n 1 out | python3 -c '
+same "claims --json" "$job True free_at_once default $first" "$(head -n 1 out | python3 -c '
 import json, sys
 print("{process} {alive} {orphans} {scope} {id}".format(**json.load(sys.stdin)))')"
 exits "release" 1 "$oncelog" release --store blocked "$first" nothing

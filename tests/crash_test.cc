@@ -374,11 +374,11 @@ TEST_CASE("what was accepted but not flushed when all processes were killed is s
   const auto unflushed = [&](const Options& with) {
     std::filesystem::path live_dir = path;
     if (!with.live_dir.empty()) live_dir = std::filesystem::directory_iterator(with.live_dir)->path();
-    // Of this boot and home, whichever those are.
+    // Of this boot and store file, whichever those are.
     const auto file = internal::MappedFile::open(live_dir / "live", internal::kFileHeaderBytes);
     REQUIRE(file);
     const internal::FileStamp stamp = internal::load_stamp(file->data());
-    const auto live = internal::SharedState::open(live_dir / "live", stamp.boot_id, stamp.home);
+    const auto live = internal::SharedState::open(live_dir / "live", stamp.boot_id, stamp.store_file_id);
     REQUIRE(live);
     const internal::Watermarks& marks = live->header().marks;
     return marks.flushed.load() < marks.head.load();

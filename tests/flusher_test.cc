@@ -4,6 +4,7 @@
 
 #include "parts.h"
 #include "shared.h"
+#include "shared/writer_gate.h"
 
 using namespace oncelog;
 using namespace oncelog::internal;

@@ -46,7 +46,7 @@ struct TestLeases {
   }
 
   Lease* take(std::string_view id) const {
-    return table.take(hash_of(id), kScope, id, kOwner, kDeadlineUs, Orphans::at_once);
+    return table.take(hash_of(id), kScope, id, kOwner, kDeadlineUs, OrphanPolicy::free_at_once);
   }
   Lease* find(std::string_view id) const { return table.find(hash_of(id), kScope); }
   bool free(std::string_view id) const { return table.free(*find(id)); }
@@ -134,7 +134,7 @@ TEST_CASE("a lease is found under its hash and scope alone, and says what it was
   const TestLeases test;
   CHECK_FALSE(test.table.any());
   CHECK(test.find("a") == nullptr);
-  const Lease* lease = test.table.take(hash_of("a"), kScope, "a", kOwner, kDeadlineUs, Orphans::never);
+  const Lease* lease = test.table.take(hash_of("a"), kScope, "a", kOwner, kDeadlineUs, OrphanPolicy::keep);
   REQUIRE(lease != nullptr);
   CHECK(test.table.any());
   CHECK(test.find("a") == lease);
@@ -142,7 +142,7 @@ TEST_CASE("a lease is found under its hash and scope alone, and says what it was
   CHECK(test.table.find(hash_of("a"), kScope + 1) == nullptr);
   CHECK(lease->owner() == kOwner);
   CHECK(lease->deadline_us == kDeadlineUs);
-  CHECK(lease->orphans == Orphans::never);
+  CHECK(lease->orphans == OrphanPolicy::keep);
   CHECK(lease->scope == kScope);
   CHECK(lease->completing == 0);
   CHECK(std::string_view(lease->id, lease->id_bytes) == "a");
@@ -176,12 +176,12 @@ TEST_CASE("tokens only grow, whether a lease is taken, passed on or taken again,
     Lease* lease = test.take("a");
     CHECK(lease->token > last);
     last = lease->token;
-    test.table.pass_on(*lease, kOther, 5, Orphans::after_lease);
+    test.table.pass_on(*lease, kOther, 5, OrphanPolicy::free_after_lease);
     CHECK(lease->token > last);
     CHECK((lease->token >> LeaseTable::kEpochShift) == kEpoch);
     CHECK(lease->owner() == kOther);
     CHECK(lease->deadline_us == 5);
-    CHECK(lease->orphans == Orphans::after_lease);
+    CHECK(lease->orphans == OrphanPolicy::free_after_lease);
     CHECK(test.find("a") == lease);
     last = lease->token;
     test.free("a");
@@ -260,7 +260,7 @@ TEST_CASE("takes, passings-on and frees in any order leave what a map of them ho
     } else {
       REQUIRE(model.at(id) == lease->token);
       if (random() % 4 == 0) {
-        test.table.pass_on(*lease, kOther, kDeadlineUs, Orphans::at_once);
+        test.table.pass_on(*lease, kOther, kDeadlineUs, OrphanPolicy::free_at_once);
         REQUIRE(lease->token > last);
         last = model[id] = lease->token;
       } else {
@@ -311,13 +311,13 @@ TEST_CASE("after a death that left no mark, mending is not done") {
 
 TEST_CASE("a new table takes over the former one's tokens and the leases that outlive their owners, as they are") {
   const TestLeases former;
-  const auto take = [&](std::string_view id, Orphans orphans) {
+  const auto take = [&](std::string_view id, OrphanPolicy orphans) {
     return former.table.take(hash_of(id), kScope, id, kOther, 77, orphans)->token.load();
   };
-  take("at once", Orphans::at_once);
-  const std::uint64_t after_lease = take("after lease", Orphans::after_lease);
-  const std::uint64_t never = take("never", Orphans::never);
-  take("freed", Orphans::never);
+  take("at once", OrphanPolicy::free_at_once);
+  const std::uint64_t after_lease = take("after lease", OrphanPolicy::free_after_lease);
+  const std::uint64_t never = take("never", OrphanPolicy::keep);
+  take("freed", OrphanPolicy::keep);
   former.free("freed");
   const TestLeases next;
   next.memory->header.token_epoch = 0;  // As new.
@@ -325,7 +325,7 @@ TEST_CASE("a new table takes over the former one's tokens and the leases that ou
   CHECK(next.held() == Ids{"after lease", "never"});
   CHECK(next.find("after lease")->token == after_lease);
   CHECK(next.find("never")->token == never);
-  CHECK(next.find("never")->orphans == Orphans::never);
+  CHECK(next.find("never")->orphans == OrphanPolicy::keep);
   CHECK(next.find("never")->owner() == kOther);
   CHECK(next.find("never")->deadline_us == 77);
   CHECK(next.take("later")->token >= former.take("later")->token);
@@ -477,7 +477,7 @@ TEST_CASE("who dies passing a lease on leaves it with a new token, or free, and 
         test.take("a");
         before = test.find("a")->token;
       },
-      [](const TestLeases& test) { test.table.pass_on(*test.find("a"), kOther, 5, Orphans::never); },
+      [](const TestLeases& test) { test.table.pass_on(*test.find("a"), kOther, 5, OrphanPolicy::keep); },
       [&](const TestLeases& test) {
         const bool held = test.held() == Ids{"a"};
         outcomes.insert(held);
@@ -485,7 +485,7 @@ TEST_CASE("who dies passing a lease on leaves it with a new token, or free, and 
         CHECK(test.find("a")->token > before);
         CHECK(test.find("a")->owner() == kOther);
         CHECK(test.find("a")->deadline_us == 5);
-        CHECK(test.find("a")->orphans == Orphans::never);
+        CHECK(test.find("a")->orphans == OrphanPolicy::keep);
       });
   CHECK(deaths > 3);
   CHECK(outcomes.size() == 2);

@@ -48,7 +48,7 @@ class KilledStore {
     const pid_t child = spawn([&] {
       const Store store = Store::open(path(), kOptions);
       const Scope scope = store.scope("s");
-      const Scope kept = store.scope("kept", {.orphans = Orphans::never});
+      const Scope kept = store.scope("kept", {.orphans = OrphanPolicy::keep});
       for (int i = 0; i < kFlushed; ++i) scope.mark("flushed " + std::to_string(i));
       scope.mark("forgotten");
       store.transact([&](Transaction& tx) { tx.mark(scope, "of a transaction"); });

@@ -103,9 +103,9 @@ TEST_CASE("every verdict, every end of a claim and every answer is counted once,
   CHECK(counts.unknown == 3);
   CHECK(sum_of(of_scope(metrics, "other").process) == 1);
   CHECK(metrics.checks == 6);
-  CHECK(metrics.check_duplicates == 3);
+  CHECK(metrics.checks_known == 3);
   CHECK(metrics.marks_fresh == counts.fresh + 1);
-  CHECK(metrics.marks_duplicate == 3 + 2 + 1 + 1);
+  CHECK(metrics.marks_not_fresh == 3 + 2 + 1 + 1);
   CHECK(sum_of(of_scope(metrics, "s").host) == sum_of(counts));  // Who asks has given the host its own.
   CHECK(metrics.host_filter_candidates == metrics.filter_candidates);
 }

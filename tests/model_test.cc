@@ -35,7 +35,7 @@ struct Text {
 struct Holder {
   std::uint64_t token = 0;
   std::int64_t deadline_us = 0;  // Boot clock.
-  Orphans orphans = Orphans::at_once;
+  OrphanPolicy orphans = OrphanPolicy::free_at_once;
 };
 
 /// What a store must answer, in the plainest form: all records ever accepted, and the newest of each id; and who holds
@@ -102,7 +102,7 @@ class Model {
   Holder* holder(const std::string& scope, const std::string& id) {
     const auto at = holders_.find({scope, id});
     if (at == holders_.end()) return nullptr;
-    const bool over = at->second.deadline_us <= host_.boot_us() && at->second.orphans != Orphans::never;
+    const bool over = at->second.deadline_us <= host_.boot_us() && at->second.orphans != OrphanPolicy::keep;
     return over ? nullptr : &at->second;
   }
   /// Whoever has it, its lease over or not.
@@ -373,7 +373,7 @@ class Walk {
     for (std::size_t i = 0; i < ids.size(); ++i) expect_marked(scope, ids[i], marked[i], texts[i]);
   }
 
-  // --- Claims and locks. Only this process has any, so that Orphans::at_once and after_lease are the same.
+  // --- Claims and locks. Only this process has any, so that OrphanPolicy::free_at_once and after_lease are the same.
 
   struct Held {
     Claim claim;
@@ -396,7 +396,7 @@ class Walk {
   }
 
   void hold(const std::string& scope, const std::string& id, std::uint64_t token, std::chrono::milliseconds lease,
-            Orphans orphans) {
+            OrphanPolicy orphans) {
     model_->holders()[{scope, id}] = {token, host_.boot_us() + microseconds(lease).count(), orphans};
   }
 
@@ -413,7 +413,7 @@ class Walk {
 
   void begin_one() {
     const std::string& name = any_scope().name();
-    const Orphans orphans = pick({Orphans::at_once, Orphans::after_lease, Orphans::never});
+    const OrphanPolicy orphans = pick({OrphanPolicy::free_at_once, OrphanPolicy::free_after_lease, OrphanPolicy::keep});
     const Scope scope = store_->scope(name, {.orphans = orphans});
     const std::string id = any_id();
     const Text text = any_text();
@@ -459,7 +459,7 @@ class Walk {
     for (std::size_t i = 0; i < tokens.size(); ++i) {
       batch.ids[i].second = tokens[i];
       expect_token(tokens[i]);
-      hold(scope.name(), batch.ids[i].first, tokens[i], lease, Orphans::at_once);
+      hold(scope.name(), batch.ids[i].first, tokens[i], lease, OrphanPolicy::free_at_once);
     }
     batches_.push_back(std::move(batch));
   }
@@ -550,7 +550,7 @@ class Walk {
     REQUIRE(static_cast<bool>(lock) == (model_->holder("", name) == nullptr));
     if (!lock) return;
     expect_token(lock.token());
-    hold("", name, lock.token(), lease, Orphans::at_once);
+    hold("", name, lock.token(), lease, OrphanPolicy::free_at_once);
     locks_.push_back({std::move(lock), name});
   }
 
@@ -715,8 +715,9 @@ class Walk {
     const auto file = internal::MappedFile::open(dir_ / "store" / "live", internal::SharedState::kHeaderBytes);
     REQUIRE(file);
     auto& live = *reinterpret_cast<internal::SharedHeader*>(file->data());
-    const internal::StoreLock lock(live);
+    live.mutex.lock();
     internal::Clock(host_, live.clock).settle(live.clock, retention_us_);
+    live.mutex.unlock();
     model_->follow(live.clock.offset_us.load());
   }
 

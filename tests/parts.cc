@@ -27,7 +27,7 @@ Parts::Parts(const Options& with, unsigned buckets, std::chrono::microseconds re
 }
 
 Recovery Parts::recovery() const {
-  return {tables.env, *tables.log, *tables.catalog, identity, home, host, Settings{}.with(options)};
+  return {tables.env, *tables.log, *tables.catalog, identity, store_file_id, host, Settings{}.with(options)};
 }
 
 void Parts::open(bool alone, const std::filesystem::path& former_dir) {

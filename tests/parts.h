@@ -61,7 +61,7 @@ struct Parts {
   FakeHost host;
   Options options;
   internal::StoreIdentity identity;
-  internal::Uuid home = internal::random_uuid();
+  internal::Uuid store_file_id = internal::random_uuid();
   std::filesystem::path live_dir;
   internal::BucketRules rules{};
   std::optional<internal::SharedState> live;

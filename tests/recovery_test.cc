@@ -309,7 +309,7 @@ TEST_CASE("a rebuild within the same boot goes on with the clock that a fault of
 TEST_CASE("a rebuild within the same boot keeps the claims that outlive their owners, and tokens go on growing") {
   Parts parts;
   const ProcessIdentity dead{1 << 30, 1};
-  const auto take = [&](std::string_view id, Orphans orphans) {
+  const auto take = [&](std::string_view id, OrphanPolicy orphans) {
     const Probe one = parts.probe(id);
     const Lease* lease = parts.live->leases().take(one.hash, one.scope, id, dead, 5'000'000'000, orphans);
     REQUIRE(lease != nullptr);
@@ -322,10 +322,10 @@ TEST_CASE("a rebuild within the same boot keeps the claims that outlive their ow
     txn.commit();
   }
   parts.header().leases.token_epoch.store(7);
-  take("done with", Orphans::never);
-  const std::uint64_t after_lease = take("after its lease", Orphans::after_lease);
-  const std::uint64_t never = take("never", Orphans::never);
-  const std::uint64_t last = take("at once", Orphans::at_once);
+  take("done with", OrphanPolicy::keep);
+  const std::uint64_t after_lease = take("after its lease", OrphanPolicy::free_after_lease);
+  const std::uint64_t never = take("never", OrphanPolicy::keep);
+  const std::uint64_t last = take("at once", OrphanPolicy::free_at_once);
   parts.live->leases().free(*find("done with"));
   parts.options.max_claims = 1;  // Fewer than there are.
   SUBCASE("after a file was lost") {
@@ -342,14 +342,14 @@ TEST_CASE("a rebuild within the same boot keeps the claims that outlive their ow
   CHECK(find("at once") == nullptr);
   CHECK(find("done with") == nullptr);
   CHECK(find("never")->token == never);
-  CHECK(find("never")->orphans == Orphans::never);
+  CHECK(find("never")->orphans == OrphanPolicy::keep);
   CHECK(find("never")->owner() == dead);
   CHECK(find("never")->deadline_us == 5'000'000'000);
   CHECK(std::string_view(find("never")->id, find("never")->id_bytes) == "never");
   CHECK(find("after its lease")->token == after_lease);
   CHECK(parts.header().leases.held == 2);
   parts.live->leases().free(*find("never"));
-  CHECK(take("never", Orphans::never) > last);
+  CHECK(take("never", OrphanPolicy::keep) > last);
   parts.host.reboot();
   parts.open();
   CHECK_FALSE(parts.live->leases().any());
@@ -482,7 +482,7 @@ TEST_CASE("under a damaged header the ring is saved, claims are released, and th
   parts.append("in the ring");
   const Probe one = parts.probe("claimed");
   parts.header().leases.token_epoch.store(7);
-  parts.live->leases().take(one.hash, one.scope, one.id, {1, 1}, 5'000'000'000, Orphans::never);
+  parts.live->leases().take(one.hash, one.scope, one.id, {1, 1}, 5'000'000'000, OrphanPolicy::keep);
   const Lsn head = parts.head();
   const std::filesystem::path first_dir = parts.live_dir;
   bool moved = false;

@@ -13,12 +13,12 @@ using namespace oncelog::testing;
 namespace {
 
 const Uuid kBoot{1};
-const Uuid kHome{2};
+const Uuid kStoreFileId{2};
 
 struct TestState {
   TestState() : path(dir / "live") {
     SharedState live = SharedState::create(path, {.boot_id = kBoot,
-                                                  .home = kHome,
+                                                  .store_file_id = kStoreFileId,
                                                   .clock_offset_us = 5,
                                                   .start = Lsn{800},
                                                   .planned_ids = 1024,
@@ -32,7 +32,7 @@ struct TestState {
     live.header().ready.store(1, std::memory_order_release);
   }
 
-  std::optional<SharedState> open() const { return SharedState::open(path, kBoot, kHome); }
+  std::optional<SharedState> open() const { return SharedState::open(path, kBoot, kStoreFileId); }
 
   TempDir dir;
   std::filesystem::path path;
@@ -60,9 +60,9 @@ TEST_CASE("the shared memory is found again as it was made") {
 
 TEST_CASE("shared memory of another boot or another store is not believed") {
   const TestState test;
-  CHECK_FALSE(SharedState::open(test.path, Uuid{9}, kHome));
+  CHECK_FALSE(SharedState::open(test.path, Uuid{9}, kStoreFileId));
   CHECK_FALSE(SharedState::open(test.path, kBoot, Uuid{9}));
-  CHECK_FALSE(SharedState::open(test.dir / "missing", kBoot, kHome));
+  CHECK_FALSE(SharedState::open(test.dir / "missing", kBoot, kStoreFileId));
   CHECK(test.open());
 }
 
@@ -76,7 +76,7 @@ TEST_CASE("a stamp with any byte changed is not believed, but its copy is, and m
     CHECK(test.open());
     file->data()[copy + byte] ^= std::byte{0x40};
     CHECK_FALSE(test.open());
-    CHECK_FALSE(SharedState::open_damaged(test.path, kBoot, kHome));
+    CHECK_FALSE(SharedState::open_damaged(test.path, kBoot, kStoreFileId));
     file->data()[byte] ^= std::byte{0x40};
     REQUIRE(test.open());
     test.open()->mend();
@@ -92,10 +92,10 @@ TEST_CASE("a file whose header is damaged is opened by its stamp alone, and not 
   const auto file = MappedFile::open(test.path, 1);
   std::memset(file->data(), 0xFF, SharedState::kHeaderBytes);
   CHECK_FALSE(test.open());
-  CHECK_FALSE(SharedState::open_damaged(test.path, Uuid{9}, kHome));
+  CHECK_FALSE(SharedState::open_damaged(test.path, Uuid{9}, kStoreFileId));
   CHECK_FALSE(SharedState::open_damaged(test.path, kBoot, Uuid{9}));
-  CHECK_FALSE(SharedState::open_damaged(test.dir / "missing", kBoot, kHome));
-  const auto live = SharedState::open_damaged(test.path, kBoot, kHome);
+  CHECK_FALSE(SharedState::open_damaged(test.dir / "missing", kBoot, kStoreFileId));
+  const auto live = SharedState::open_damaged(test.path, kBoot, kStoreFileId);
   REQUIRE(live);
   CHECK(live->ring().bytes() == SharedState::kMinRingBytes);
 }
@@ -202,7 +202,7 @@ TEST_CASE("the stamps of a life's files differ by all that tells them apart") {
   CHECK(one != live->stamp_for(FileKind::index, 2, 0, 100, 4896));
   CHECK(one != live->stamp_for(FileKind::index, 1, 1, 100, 4896));
   CHECK(one != live->stamp_for(FileKind::index, 1, 0, 101, 4896));
-  const TestState other;  // Same boot, same home, another life.
+  const TestState other;  // Same boot, same store file, another life.
   CHECK(one != other.open()->stamp_for(FileKind::index, 1, 0, 100, 4896));
 }
 

@@ -238,9 +238,9 @@ TEST_CASE("the metrics count what was asked and answered") {
   store.sync();
   const Metrics metrics = store.metrics();
   CHECK(metrics.marks_fresh == 100);
-  CHECK(metrics.marks_duplicate == 30);
+  CHECK(metrics.marks_not_fresh == 30);
   CHECK(metrics.checks == 20);
-  CHECK(metrics.check_duplicates == 10);
+  CHECK(metrics.checks_known == 10);
   CHECK(metrics.host_records == 100);
   CHECK(metrics.filter_candidates >= 40);
   CHECK(metrics.flushed_bytes == metrics.head.value - 8);

@@ -8,6 +8,7 @@
 
 #include "shared.h"
 #include "shared/shared_state.h"
+#include "shared/writer_gate.h"
 #include "store_files.h"
 #include "support.h"
 
@@ -205,7 +206,7 @@ TEST_CASE("a transaction completes claims, or frees them when it fails") {
 TEST_CASE("a claim that a dying transaction was to complete is as free as its scope's handle said") {
   const TempDir dir;
   const Shared<FakeHost> host;
-  const auto die_in_transaction = [&](Orphans orphans) {
+  const auto die_in_transaction = [&](OrphanPolicy orphans) {
     const pid_t child = spawn([&, orphans] {
       const Store store = StoreAccess::open(dir / "store", kOptions, *host);
       const Scope scope = store.scope("orders", {.orphans = orphans});
@@ -222,17 +223,17 @@ TEST_CASE("a claim that a dying transaction was to complete is as free as its sc
   const Store store = StoreAccess::open(dir / "store", kOptions, *host);
   const Scope scope = store.scope("orders");
   SUBCASE("at once") {
-    die_in_transaction(Orphans::at_once);
+    die_in_transaction(OrphanPolicy::free_at_once);
     CHECK(scope.begin("id", 1min));
   }
   SUBCASE("after its lease") {
-    die_in_transaction(Orphans::after_lease);
+    die_in_transaction(OrphanPolicy::free_after_lease);
     CHECK_FALSE(scope.begin("id", 1min));
     host->advance(1min);
     CHECK(scope.begin("id", 1min));
   }
   SUBCASE("never but by an operator") {
-    die_in_transaction(Orphans::never);
+    die_in_transaction(OrphanPolicy::keep);
     host->advance(1min);
     CHECK_FALSE(scope.begin("id", 1min));
     CHECK(scope.release("id"));

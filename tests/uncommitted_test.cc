@@ -60,7 +60,7 @@ struct TestUncommitted : Parts {
     live->header().leases.token_epoch = 1;
     const std::string id = id_of(i);
     const Probe one = probe(id);
-    Lease* lease = live->leases().take(one.hash, one.scope, one.id, {1, 1}, 1, Orphans::at_once);
+    Lease* lease = live->leases().take(one.hash, one.scope, one.id, {1, 1}, 1, OrphanPolicy::free_at_once);
     lease->completing = lsn.value | Lease::kOfTransaction;
     return lease;
   }
@@ -225,7 +225,7 @@ TEST_CASE("the claims of a transaction end with its commit, and stay their owner
     test.claim(2, test.lsns[2]);
     test.claim(1, Lsn{});  // Of a transaction that died before it had accepted anything.
     const Probe other = test.probe("somebody else's");
-    test.live->leases().take(other.hash, other.scope, other.id, {1, 1}, 1, Orphans::at_once)->completing = 8;
+    test.live->leases().take(other.hash, other.scope, other.id, {1, 1}, 1, OrphanPolicy::free_at_once)->completing = 8;
     if (committed) test.commit();
     const std::uint32_t freed = test.header().leases.freed;
     test.uncommitted->settle(test.log_end());

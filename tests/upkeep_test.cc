@@ -13,7 +13,7 @@ using namespace std::chrono_literals;
 namespace {
 
 struct TestUpkeep : Parts {
-  Upkeep upkeep{tables.env, header(), *views, rules, *clock, 50ms};
+  Upkeep upkeep{tables.env, *live, *views, rules, *clock, 50ms};
   TestUpkeep() : Parts({.expected_ids = 1, .ring_bytes = std::uint64_t{1} << 20}) {}
   void tick_all() {
     while (upkeep.tick()) {
@@ -141,7 +141,7 @@ TEST_CASE("files of what has expired go although there is no room for new ones")
 
 TEST_CASE("a bucket is made although there is no room for a filter of a better size") {
   Parts parts({.expected_ids = 80'000, .ring_bytes = std::uint64_t{1} << 20});
-  Upkeep upkeep(parts.tables.env, parts.header(), *parts.views, parts.rules, *parts.clock, 50ms);
+  Upkeep upkeep(parts.tables.env, *parts.live, *parts.views, parts.rules, *parts.clock, 50ms);
   for (int bucket = 0; bucket < 3; ++bucket) {  // Of one id each: plans halve.
     upkeep.serve(Upkeep::Demand::bucket);
     parts.open_bucket();

@@ -14,14 +14,14 @@
 namespace oncelog::tool {
 namespace {
 
-std::string_view name_of(Orphans orphans) {
+std::string_view name_of(OrphanPolicy orphans) {
   switch (orphans) {
-    case Orphans::at_once:
-      return "at_once";
-    case Orphans::after_lease:
-      return "after_lease";
-    case Orphans::never:
-      return "never";
+    case OrphanPolicy::free_at_once:
+      return "free_at_once";
+    case OrphanPolicy::free_after_lease:
+      return "free_after_lease";
+    case OrphanPolicy::keep:
+      return "keep";
   }
   return "unknown";
 }

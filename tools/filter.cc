@@ -218,7 +218,7 @@ class Filter {
   bool wait_for_next_id() {
     const auto begin = std::chrono::steady_clock::now();
     bool told = options_.quiet;
-    while (!scope_.wait_free(batch_.ids[batch_.next_id], kPatience)) {
+    while (!scope_.wait_until_free(batch_.ids[batch_.next_id], kPatience)) {
       if (stop_.received() != 0) return false;
       if (told || std::chrono::steady_clock::now() - begin < kQuietWait) continue;
       report_.note(fmt::format("line {} waits for another process, which has claimed its id; see oncelog claims",

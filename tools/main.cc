@@ -259,7 +259,8 @@ void add_claims(CLI::App& app, CommandLine& line) {
   add_store(command, line.claims.store);
   command.add_flag("--json", line.claims.json, "one JSON object a line");
   command.footer(
-      "A line is TOKEN PID alive|dead DEADLINE at_once|after_lease|never SCOPE ID: the fencing token, the owner, when\n"
+      "A line is TOKEN PID alive|dead DEADLINE free_at_once|free_after_lease|keep SCOPE ID: the fencing token, the "
+      "owner, when\n"
       "its lease is over, and what its death does to it. A lock's scope is \"-\". Ids are cut after 64 bytes.");
   command.callback([&line] { line.run = [&line] { return run_claims(line.claims); }; });
 }

@@ -38,8 +38,8 @@ struct Completed {
 
 /// The right to process one message, got from Scope::begin: process, then mark. While it is held no other thread or
 /// process gets the id: they are told in_progress. What becomes of it when its owner dies or its lease passes is the
-/// scope's choice (Orphans). A reboot ends all claims, and so does the opening of a store whose shared memory has a
-/// damaged header; tokens go on growing.
+/// scope's choice (OrphanPolicy). A reboot ends all claims, and so does the opening of a store whose shared memory has
+/// a damaged header; tokens go on growing.
 ///
 /// One thread at a time; movable. The destructor abandons what is not completed. Taking and ending a claim costs about
 /// a mark, without a system call unless someone waits for it.
@@ -128,7 +128,8 @@ class ONCELOG_API ClaimBatch {
 };
 
 /// "Only one instance at a time": a named lock of the store, from Store::lock, with the lease and the death of its
-/// owner handled as a claim's are under Orphans::at_once. As Claim: one thread, movable, the destructor lets go.
+/// owner handled as a claim's are under OrphanPolicy::free_at_once. As Claim: one thread, movable, the destructor lets
+/// go.
 class ONCELOG_API Lock {
  public:
   Lock(Lock&& other) noexcept;

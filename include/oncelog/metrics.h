@@ -75,11 +75,11 @@ enum class MetricsOf : std::uint8_t {
 struct ONCELOG_API Metrics {
   // --- This process, since it opened the store.
   std::uint64_t checks = 0;             ///< Ids asked with contains() and find().
-  std::uint64_t check_duplicates = 0;   ///< Those that were known.
+  std::uint64_t checks_known = 0;       ///< Those that were known.
   std::uint64_t filter_candidates = 0;  ///< Ids, checked or decided on, that the filter could not turn away.
   std::uint64_t log_reads = 0;          ///< Records read from LMDB to answer.
   std::uint64_t marks_fresh = 0;        ///< Decisions that were fresh ...
-  std::uint64_t marks_duplicate = 0;    ///< ... and all others.
+  std::uint64_t marks_not_fresh = 0;    ///< ... and all others.
   /// Time of mark() and of contains() and find() for one id, waits for the disk included. Samples: every 64th call of a
   /// thread.
   HistogramMetrics mark_seconds;

@@ -26,15 +26,15 @@ inline constexpr std::uint32_t kDefaultMaxClaims = 32'768;
 
 /// What becomes of a claim whose owner died or whose lease is over. A claim that is done with in order is free at once,
 /// whatever this says.
-enum class Orphans : std::uint8_t {
-  at_once,      ///< The owner's death frees it at once, and so does the end of its lease.
-  after_lease,  ///< It is free when its lease is over, not before.
-  never,        ///< It stays until an operator frees it (Scope::release, `oncelog release`), or the host reboots.
+enum class OrphanPolicy : std::uint8_t {
+  free_at_once,      ///< The owner's death frees it at once, and so does the end of its lease.
+  free_after_lease,  ///< It is free when its lease is over, not before.
+  keep,              ///< It stays until an operator frees it (Scope::release, `oncelog release`), or the host reboots.
 };
 
 /// How a Scope handle works.
 struct ScopeOptions {
-  Orphans orphans = Orphans::at_once;  ///< Of the claims that this handle takes.
+  OrphanPolicy orphans = OrphanPolicy::free_at_once;  ///< Of the claims that this handle takes.
 };
 
 /// How to open a store. Every field has a default that is right for most.

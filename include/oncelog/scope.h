@@ -85,7 +85,7 @@ class ONCELOG_API Scope {
   ClaimBatch begin(std::span<const std::string_view> ids, std::chrono::milliseconds lease) const;
 
   /// Waits until no other one has claimed the id, or `patience` is over; returns whether it is free. Holds nothing.
-  bool wait_free(std::string_view id, std::chrono::milliseconds patience) const;
+  bool wait_until_free(std::string_view id, std::chrono::milliseconds patience) const;
 
   /// For operators: makes a processed id fresh again. The log notes that it was done (Record::forgotten). Returns
   /// whether the id was a duplicate. As safe as a mark; on disk as `ack` says. A claim on the id is not touched. When

@@ -38,7 +38,7 @@ struct ClaimInfo {
   std::string id;     ///< Its first 64 bytes.
   ClaimOwner owner;
   bool owner_alive = false;
-  Orphans orphans = Orphans::at_once;
+  OrphanPolicy orphans = OrphanPolicy::free_at_once;
   std::uint64_t token = 0;
 };
 

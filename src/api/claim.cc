@@ -6,6 +6,7 @@
 #include <exception>
 #include <utility>
 
+#include "base/error.h"
 #include "engine/engine.h"
 #include "shared/argument_checks.h"
 

@@ -49,13 +49,13 @@ void Scope::tell(std::span<const std::string_view> ids, std::span<const Attribut
 }
 
 bool Scope::contains(std::string_view id) const {
-  return engine_->check(key(), id).has_value();
+  return engine_->find(key(), id).has_value();
 }
 
 void Scope::contains(std::span<const std::string_view> ids, std::span<bool> out) const {
   check_sizes(ids.size(), out.size());
   std::ranges::fill(out, false);
-  engine_->check(key(), ids, [&](std::size_t i, const internal::Found&) { out[i] = true; });
+  engine_->find(key(), ids, [&](std::size_t i, const internal::Found&) { out[i] = true; });
 }
 
 bool Scope::contains(std::string_view id, std::string_view correlation) const {
@@ -63,14 +63,14 @@ bool Scope::contains(std::string_view id, std::string_view correlation) const {
 }
 
 std::optional<Record> Scope::find(std::string_view id) const {
-  const auto found = engine_->check(key(), id);
+  const auto found = engine_->find(key(), id);
   return found ? to_record(id, *found) : std::nullopt;
 }
 
 void Scope::find(std::span<const std::string_view> ids, std::span<std::optional<Record>> out) const {
   check_sizes(ids.size(), out.size());
   std::ranges::fill(out, std::nullopt);
-  engine_->check(key(), ids, [&](std::size_t i, const internal::Found& found) { out[i] = to_record(ids[i], found); });
+  engine_->find(key(), ids, [&](std::size_t i, const internal::Found& found) { out[i] = to_record(ids[i], found); });
 }
 
 Marked Scope::mark(std::string_view id, const Attributes& attributes, Ack ack) const {
@@ -141,8 +141,8 @@ ClaimBatch Scope::begin(std::span<const std::string_view> ids, std::chrono::mill
   return batch;
 }
 
-bool Scope::wait_free(std::string_view id, std::chrono::milliseconds patience) const {
-  return engine_->wait_free(key(), id, patience);
+bool Scope::wait_until_free(std::string_view id, std::chrono::milliseconds patience) const {
+  return engine_->wait_until_free(key(), id, patience);
 }
 
 bool Scope::forget(std::string_view id, Ack ack) const {

@@ -7,7 +7,7 @@
 
 #include <fmt/format.h>
 
-#include "shared/argument_checks.h"
+#include "base/error.h"
 
 namespace oncelog::topic {
 namespace {

@@ -8,7 +8,9 @@
 #include <utility>
 
 #include "background/log_writer.h"
+#include "base/error.h"
 #include "base/failpoint.h"
+#include "shared/writer_gate.h"
 #include "window/buckets.h"
 
 namespace oncelog::internal {
@@ -331,13 +333,10 @@ std::size_t Flusher::commit() {
     const auto room = make_room_under_cap(txn, waiting());
     const std::uint64_t flushed = catch_up(*txn).value;
     if (head < flushed) {
-      throw Error(
-          ErrorCode::corrupt,
-          fmt::format(
-              "{}: data.mdb has records up to {} but the shared memory only to {}; was it replaced while the store "
-              "was open?",
-              env_.path().string(), flushed, head),
-          env_.path());
+      throw error_at(ErrorCode::corrupt, env_.path(),
+                     "data.mdb has records up to {} but the shared memory only to {}; was it replaced while the store "
+                     "was open?",
+                     flushed, head);
     }
     std::uint64_t epoch = 0;
     const Layout layout = live_.layout.read(epoch);

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <array>
 
+#include "base/error.h"
+
 namespace oncelog::internal {
 namespace {
 
@@ -57,9 +59,7 @@ void write_records(lmdb::WriteTxn& txn, const Log& log, const Catalog& catalog, 
       const std::size_t bytes = header.bytes();
       const bool uncommitted = (header.flags() & kUncommitted) != 0;
       if (!header.well_formed() || bytes > to.value - at.value || (uncommitted && !settle)) {
-        throw Error(ErrorCode::corrupt,
-                    fmt::format("{}: the shared memory holds no record at LSN {}", txn.env().path().string(), at.value),
-                    txn.env().path());
+        throw error_at(ErrorCode::corrupt, txn.env().path(), "the shared memory holds no record at LSN {}", at.value);
       }
       if (block_bytes != 0 && block_bytes + bytes > max_block) break;
       if (const unsigned found = bucket_of(layout, at, bucket); found != layout.bucket_count) {

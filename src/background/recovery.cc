@@ -10,9 +10,11 @@
 
 #include "background/log_writer.h"
 #include "base/clock.h"
+#include "base/error.h"
 #include "log/intact_record.h"
 #include "log/ring_salvage.h"
 #include "shared/directory.h"
+#include "shared/store_lock.h"
 #include "shared/uncommitted.h"
 
 namespace oncelog::internal {
@@ -129,7 +131,8 @@ void remove_hints(const std::filesystem::path& live_dir) {
 Recovery::Opened Recovery::open(const std::filesystem::path& live_dir, const std::filesystem::path& former_dir,
                                 bool alone) const {
   if (!alone) {
-    if (auto live = SharedState::open(live_dir / kLiveName, host.boot_id(), home)) return {std::move(*live), {}};
+    if (auto live = SharedState::open(live_dir / kLiveName, host.boot_id(), store_file_id))
+      return {std::move(*live), {}};
     throw Error(
         ErrorCode::in_use,
         fmt::format("{}: the store's shared memory is missing or damaged while other processes use it; close the store "
@@ -171,8 +174,10 @@ Recovery::Opened Recovery::open(const std::filesystem::path& live_dir, const std
 
 std::optional<Recovery::Former> Recovery::find(const std::filesystem::path& live_dir) const {
   const auto boot_id = host.boot_id();
-  if (auto live = SharedState::open(live_dir / kLiveName, boot_id, home)) return Former{std::move(*live), false};
-  if (auto live = SharedState::open_damaged(live_dir / kLiveName, boot_id, home)) return Former{std::move(*live), true};
+  if (auto live = SharedState::open(live_dir / kLiveName, boot_id, store_file_id))
+    return Former{std::move(*live), false};
+  if (auto live = SharedState::open_damaged(live_dir / kLiveName, boot_id, store_file_id))
+    return Former{std::move(*live), true};
   return std::nullopt;
 }
 
@@ -371,9 +376,7 @@ SharedState Recovery::rebuild(const std::filesystem::path& live_dir, const Forme
   std::int64_t known_settles_at_us = known_since_us > clock.stamp_us() ? clock.boot_us() + kClockSetWithinUs : 0;
   if (former != nullptr) {
     SharedHeader& before = former->header();
-    const StoreLock lock(before);  // Tells whether its last owner died, and left leases to be mended.
-    // Relaxed: under the mutex.
-    former->leases().mend_if_suspect(Lsn{before.marks.head.load(std::memory_order_relaxed)});
+    const StoreLock lock(*former);  // Mends what its last owner left, if that one died with it.
     former->leases().each([&](const Lease& lease) { claims_kept += LeaseTable::outlives_owner(lease); });
     // Acquire: pairs with the release by Upkeep.
     known_since_us = std::max(known_since_us, before.known_since_us.load(std::memory_order_acquire));
@@ -381,7 +384,7 @@ SharedState Recovery::rebuild(const std::filesystem::path& live_dir, const Forme
   }
   SharedState live =
       SharedState::create(live_dir / kNewLiveName, {.boot_id = host.boot_id(),
-                                                    .home = home,
+                                                    .store_file_id = store_file_id,
                                                     .clock_offset_us = anchor.offset_us.load(std::memory_order_relaxed),
                                                     .start = log_end,
                                                     .planned_ids = rules.planned_ids,
@@ -430,9 +433,7 @@ SharedState Recovery::rebuild(const std::filesystem::path& live_dir, const Forme
 /// The record at the beginning of `bytes`, compared with its checksum.
 std::pair<RecordView, MessageHash> Recovery::intact_record(lmdb::Bytes bytes, Lsn lsn) const {
   if (const auto found = internal::intact_record(bytes, lsn, identity.hash_seed)) return *found;
-  throw Error(ErrorCode::corrupt,
-              fmt::format("{}: the record at LSN {} of data.mdb is damaged", env.path().string(), lsn.value),
-              env.path());
+  throw error_at(ErrorCode::corrupt, env.path(), "the record at LSN {} of data.mdb is damaged", lsn.value);
 }
 
 void Recovery::verify_log() const {
@@ -479,11 +480,10 @@ void Recovery::fill(const SharedState& live, ViewCache& files, Layout& layout) c
     if (view->buckets[bucket].newest_table().full()) {
       const std::uint64_t slots = next_table_slots(info.tables, info.slots[info.tables - 1]);
       if (info.tables == kMaxTables || slots == info.slots[info.tables - 1]) {
-        throw Error(ErrorCode::full,
-                    fmt::format("{}: bucket {} has more records than an index can hold; create a store with more "
-                                "buckets and mark them there",
-                                env.path().string(), info.number),
-                    env.path());
+        throw error_at(ErrorCode::full, env.path(),
+                       "bucket {} has more records than an index can hold; create a store with more "
+                       "buckets and mark them there",
+                       info.number);
       }
       files.make_index(info.number, info.tables, slots);
       info.table_lsn[info.tables] = lsn;

@@ -27,7 +27,7 @@ struct Recovery {
   const Log& log;
   const Catalog& catalog;
   const StoreIdentity& identity;
-  Uuid home;
+  Uuid store_file_id;
   const Host& host;
   Settings settings;
 

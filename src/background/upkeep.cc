@@ -4,11 +4,14 @@
 #include <optional>
 #include <thread>
 
+#include "shared/store_lock.h"
+#include "shared/writer_gate.h"
+
 namespace oncelog::internal {
 
 template <typename Change>
 bool Upkeep::update(Change change) {
-  const StoreLock lock(live_);
+  const StoreLock lock(state_);
   std::uint64_t epoch = 0;
   Layout layout = live_.layout.read(epoch);
   if (!change(layout)) return false;
@@ -109,7 +112,7 @@ std::int64_t Upkeep::newest_us_of_oldest(const Layout& layout) const {
 void Upkeep::settle_clock() {
   const bool clock = clock_.wants_settling(rules_.retention_us);
   if (!clock && !known_since_to_settle()) return;
-  const StoreLock lock(live_);
+  const StoreLock lock(state_);
   if (clock) clock_.settle(live_.clock, rules_.retention_us);
   // Everything that was forgotten was processed before now, whatever its stamp says.
   if (known_since_to_settle()) live_.known_since_us.store(clock_.stamp_us() + 1, std::memory_order_release);
@@ -177,7 +180,7 @@ bool Upkeep::sweep() {
       if (budget == 0) return true;
       const std::uint64_t step = std::min(kSweepLines, budget);
       {
-        const StoreLock lock(live_);  // Producers write to the same words.
+        const StoreLock lock(state_);  // Producers write to the same words.
         swept_lines_ = generation.sweep(lanes, swept_lines_, step);
       }
       budget -= step;

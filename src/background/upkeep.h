@@ -23,9 +23,15 @@ class Upkeep {
   /// What a producer cannot go on without.
   enum class Demand { none, bucket, table };
 
-  Upkeep(const lmdb::Env& env, SharedHeader& live, ViewCache& views, const BucketRules& rules, const Clock& clock,
+  Upkeep(const lmdb::Env& env, const SharedState& state, ViewCache& views, const BucketRules& rules, const Clock& clock,
          std::chrono::milliseconds flush_interval)
-      : env_(env), live_(live), views_(views), rules_(rules), clock_(clock), flush_interval_(flush_interval) {}
+      : env_(env),
+        state_(state),
+        live_(state.header()),
+        views_(views),
+        rules_(rules),
+        clock_(clock),
+        flush_interval_(flush_interval) {}
 
   /// Whether there is something to do. Takes no lock of the store's.
   bool due();
@@ -72,6 +78,7 @@ class Upkeep {
   bool update(Change change);
 
   const lmdb::Env& env_;
+  const SharedState& state_;
   SharedHeader& live_;
   ViewCache& views_;
   const BucketRules& rules_;

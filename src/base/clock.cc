@@ -1,6 +1,6 @@
 #include "base/clock.h"
 
-#include "log/record_codec.h"
+#include <algorithm>
 
 namespace oncelog::internal {
 namespace {

@@ -1,4 +1,8 @@
-#include <oncelog/error.h>
+#include "base/error.h"
+
+#include <cerrno>
+#include <cstring>
+
 #include <oncelog/event.h>
 #include <oncelog/record.h>
 
@@ -76,3 +80,28 @@ Error::Error(ErrorCode code, const std::string& sentence, std::filesystem::path 
     : std::runtime_error(sentence), code_(code), path_(std::move(path)) {}
 
 }  // namespace oncelog
+
+namespace oncelog::internal {
+
+Error system_error(int error_number, const char* what, const std::filesystem::path& path) {
+  const char* reason = std::strerror(error_number);
+  switch (error_number) {
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+      return error_at(ErrorCode::full, path, "no space for it ({}: {}); free some and try again", what, reason);
+    case EACCES:
+    case EPERM:
+    case EROFS:
+      return error_at(ErrorCode::no_permission, path, "{} is not permitted ({}); oncelog needs to read and write it",
+                      what, reason);
+    default:
+      return error_at(ErrorCode::io, path, "{} failed: {}", what, reason);
+  }
+}
+
+void refuse(const std::string& sentence) {
+  throw Error(ErrorCode::invalid_argument, sentence);
+}
+
+}  // namespace oncelog::internal

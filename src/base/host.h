@@ -5,6 +5,10 @@
 
 namespace oncelog::internal {
 
+/// What a record's time takes, in microseconds since 1970: no store time is further from 1970 than this.
+inline constexpr unsigned kTimeBits = 54;
+inline constexpr std::int64_t kMaxTimeUs = (std::int64_t{1} << kTimeBits) - 1;
+
 using Uuid = std::array<std::uint8_t, 16>;
 
 /// What the store believes about the machine it runs on: which boot this is, and what time it is. One object a

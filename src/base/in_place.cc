@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstdint>
 
+#include "base/error.h"
 #include "base/shared_memory.h"
 
 namespace oncelog::internal {
@@ -39,11 +40,9 @@ WritesInPlace request_in_place(int fd, const std::filesystem::path& path) {
 
 void require_in_place(int fd, const std::filesystem::path& path) {
   if (request_in_place(fd, path) == WritesInPlace::yes) return;
-  throw Error(ErrorCode::unsupported,
-              fmt::format("{}: its file system writes every change to another place, so that a full disk would end the "
-                          "process at a store into memory; put the shared memory on a tmpfs, ext4 or XFS by live_dir",
-                          path.parent_path().string()),
-              path.parent_path());
+  throw error_at(ErrorCode::unsupported, path.parent_path(),
+                 "its file system writes every change to another place, so that a full disk would end the "
+                 "process at a store into memory; put the shared memory on a tmpfs, ext4 or XFS by live_dir");
 }
 
 }  // namespace oncelog::internal

@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "base/descriptors.h"
+#include "base/error.h"
 #include "base/in_place.h"
 
 namespace oncelog::internal {
@@ -33,27 +34,6 @@ std::byte* map_shared(int fd, std::size_t size, const std::filesystem::path& pat
 }
 
 }  // namespace
-
-Error system_error(int error_number, const char* what, const std::filesystem::path& path) {
-  const char* reason = std::strerror(error_number);
-  switch (error_number) {
-    case ENOSPC:
-    case EDQUOT:
-    case EFBIG:
-      return Error(ErrorCode::full,
-                   fmt::format("{}: no space for it ({}: {}); free some and try again", path.string(), what, reason),
-                   path);
-    case EACCES:
-    case EPERM:
-    case EROFS:
-      return Error(
-          ErrorCode::no_permission,
-          fmt::format("{}: {} is not permitted ({}); oncelog needs to read and write it", path.string(), what, reason),
-          path);
-    default:
-      return Error(ErrorCode::io, fmt::format("{}: {} failed: {}", path.string(), what, reason), path);
-  }
-}
 
 void give_to_owner_of_directory(int fd, const std::filesystem::path& path) {
   struct stat directory {};

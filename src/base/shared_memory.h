@@ -25,10 +25,6 @@ static_assert(std::atomic<std::int64_t>::is_always_lock_free && sizeof(std::atom
 static_assert(std::atomic<std::uint32_t>::is_always_lock_free && sizeof(std::atomic<std::uint32_t>) == 4 &&
               alignof(std::atomic<std::uint32_t>) == 4);
 
-/// The Error for a failed system call on a path; ENOSPC, EDQUOT and EFBIG become ErrorCode::full, EACCES, EPERM and
-/// EROFS no_permission, everything else io.
-Error system_error(int error_number, const char* what, const std::filesystem::path& path);
-
 /// Root must not lock a store's owner out by being the first to make a file: what root makes belongs to the owner of
 /// its directory.
 void give_to_owner_of_directory(int fd, const std::filesystem::path& path);

@@ -14,6 +14,7 @@
 
 #include "api/store_access.h"
 #include "base/descriptors.h"
+#include "base/error.h"
 #include "engine/engine.h"
 #include "lmdb/catalog.h"
 #include "lmdb/pages.h"
@@ -61,7 +62,7 @@ class NewFile {
 };
 
 Error damaged(const std::filesystem::path& path, const std::string& what, const char* way_out) {
-  return Error(ErrorCode::corrupt, fmt::format("{}: {}; {}", path.string(), what, way_out), path);
+  return error_at(ErrorCode::corrupt, path, "{}; {}", what, way_out);
 }
 
 /// Throws Error::corrupt unless the pages of the commit are sound: LMDB follows them unchecked.
@@ -128,11 +129,10 @@ void forget_nothing_silently(const std::filesystem::path& directory, const Host&
   catalog.identity(txn);  // Throws when a number is damaged; writing one would give it a checksum.
   const std::uint64_t epoch = catalog.number(txn, Catalog::Number::token_epoch);
   if (epoch > kMaxEpoch - kRestoreEpochs) {
-    throw Error(ErrorCode::corrupt,
-                fmt::format("{}: the epoch of its fencing tokens is {} of at most {}, so that it cannot be raised by "
-                            "{}; the backup can only be opened as it is, where tokens may be given again",
-                            directory.string(), epoch, kMaxEpoch, kRestoreEpochs),
-                directory);
+    throw error_at(ErrorCode::corrupt, directory,
+                   "the epoch of its fencing tokens is {} of at most {}, so that it cannot be raised by "
+                   "{}; the backup can only be opened as it is, where tokens may be given again",
+                   epoch, kMaxEpoch, kRestoreEpochs);
   }
   const std::int64_t now_us = host.wall_us();
   report.token_epoch = epoch + epochs_to_skip(epoch, newest_moment_us(catalog, txn, written_us), now_us);

@@ -14,8 +14,7 @@ bool Engine::release(ScopeKey scope, std::string_view id) {
   const LeaseTable leases = live_->leases();
   bool wake = false;
   {
-    const StoreLock guard(live_->header());
-    leases.mend_if_suspect(head());
+    const StoreLock guard(*live_);
     Lease* lease = leases.find(probe.hash, probe.scope);
     if (lease == nullptr) return false;
     wake = leases.free(*lease);
@@ -34,8 +33,7 @@ std::vector<ClaimInfo> Engine::claims() {
   std::vector<Held> held;
   const LeaseTable leases = live_->leases();
   {
-    const StoreLock guard(live_->header());
-    leases.mend_if_suspect(head());
+    const StoreLock guard(*live_);
     leases.each([&](const Lease& lease) {
       ClaimInfo info;
       info.id.assign(lease.id, std::min<std::size_t>(lease.id_bytes, Lease::kIdBytes));
@@ -65,15 +63,14 @@ std::vector<ClaimInfo> Engine::claims() {
 /// Under the mutex, calls visit(lease) for each lease that its owner's death ends.
 template <typename Visit>
 void Engine::each_mortal_claim(Visit visit) {
-  const StoreLock guard(live_->header());
+  const StoreLock guard(*live_);
   const LeaseTable leases = live_->leases();
-  leases.mend_if_suspect(head());
   const std::int64_t boot_us = host_.boot_us();
   leases.each([&](Lease& lease) {
     // A transaction's record may be accepted: who settles the transaction decides. Relaxed: under the mutex.
     const bool accepted = lease.completing.load(std::memory_order_relaxed) > Lease::kOfTransaction;
-    const bool over = lease.orphans == Orphans::after_lease && lease.deadline_us <= boot_us;
-    if (!accepted && (lease.orphans == Orphans::at_once || over)) visit(lease);
+    const bool over = lease.orphans == OrphanPolicy::free_after_lease && lease.deadline_us <= boot_us;
+    if (!accepted && (lease.orphans == OrphanPolicy::free_at_once || over)) visit(lease);
   });
 }
 

@@ -62,13 +62,14 @@ Engine::LeaseState Engine::state_of(const Lease& lease, std::int64_t boot_us, Ow
   const bool over = lease.deadline_us <= boot_us;
   // Relaxed: under the mutex.
   if ((lease.completing.load(std::memory_order_relaxed) & Lease::kOfTransaction) == 0) {
-    if (over) return lease.orphans == Orphans::never ? LeaseState::held : LeaseState::takeable;
-    if (lease.orphans != Orphans::at_once) return LeaseState::held;
+    if (over) return lease.orphans == OrphanPolicy::keep ? LeaseState::held : LeaseState::takeable;
+    if (lease.orphans != OrphanPolicy::free_at_once) return LeaseState::held;
   }
   const ProcessIdentity owner = lease.owner();
   if (owner == self_ || std::ranges::find(owners.alive, owner) != owners.alive.end()) return LeaseState::held;
   if (std::ranges::find(owners.dead, owner) != owners.dead.end()) {
-    const bool free = lease.orphans == Orphans::at_once || (over && lease.orphans == Orphans::after_lease);
+    const bool free =
+        lease.orphans == OrphanPolicy::free_at_once || (over && lease.orphans == OrphanPolicy::free_after_lease);
     return free ? LeaseState::takeable : LeaseState::held;
   }
   owners.asked = owner;
@@ -181,8 +182,7 @@ bool Engine::when_free(const Probe& probe, milliseconds patience, std::optional<
   for (;;) {
     Need need = Need::owner_check;
     {
-      const StoreLock guard(live_->header());
-      leases.mend_if_suspect(head());
+      const StoreLock guard(*live_);
       Lease* known = leases.find(probe.hash, probe.scope);
       const LeaseState state = known == nullptr ? LeaseState::takeable : state_of(*known, host_.boot_us(), owners);
       if (state == LeaseState::takeable) {
@@ -210,7 +210,7 @@ bool Engine::lock(std::string_view name, milliseconds lease, milliseconds patien
   check_lock_name(name);
   check_lease(lease);
   const Probe probe{name, MessageHash::kLockScope, MessageHash(scope_seed(MessageHash::kLockScope), name)};
-  const ClaimTerms terms{lease, Orphans::at_once};
+  const ClaimTerms terms{lease, OrphanPolicy::free_at_once};
   return when_free(probe, patience, owner, [&](Lease* orphan, Owners& owners) {
     std::uint64_t token = 0;
     const Need need = take_lease(orphan, probe, terms, owners, token);
@@ -219,7 +219,7 @@ bool Engine::lock(std::string_view name, milliseconds lease, milliseconds patien
   });
 }
 
-bool Engine::wait_free(ScopeKey scope, std::string_view id, milliseconds patience) {
+bool Engine::wait_until_free(ScopeKey scope, std::string_view id, milliseconds patience) {
   check_writable();
   check_id(id);
   std::optional<ClaimOwner> owner;
@@ -232,8 +232,7 @@ void Engine::sleep_until_freed(const Probe& probe, Steady::time_point limit) {
   std::uint32_t seen = 0;
   microseconds most = kOwnerCheckInterval;
   {
-    const StoreLock guard(live_->header());
-    leases.mend_if_suspect(head());
+    const StoreLock guard(*live_);
     Lease* lease = leases.find(probe.hash, probe.scope);
     if (lease == nullptr) return;
     lease->waited_for = 1;
@@ -284,9 +283,8 @@ Lsn Engine::complete(std::span<HeldLease> held, std::span<const Attributes> attr
     std::size_t i = 0;
     {
       flusher_->throw_if_failed();
-      const StoreLock lock(live);
+      const StoreLock lock(*live_);
       const Lsn head_before{live.marks.head.load(std::memory_order_relaxed)};  // Relaxed: only written under this lock.
-      leases.mend_if_suspect(head_before);
       if (live.layout.epoch() != view.epoch) need = Need::newer_view;
       for (; need == Need::none && i < rest.size(); ++i) {
         if (rest[i].token == 0 || rest[i].completed.value != 0) continue;
@@ -331,9 +329,8 @@ Lsn Engine::complete(std::span<HeldLease> held, std::span<const Attributes> attr
 bool Engine::renew(const HeldLease& held, milliseconds lease) {
   check_writable();
   check_lease(lease);
-  const StoreLock guard(live_->header());
+  const StoreLock guard(*live_);
   const LeaseTable leases = live_->leases();
-  leases.mend_if_suspect(head());
   Lease* known = leases.find_held(held.hash, held.scope, held.token);
   if (known == nullptr) return false;
   known->deadline_us = deadline_us(lease);
@@ -341,9 +338,8 @@ bool Engine::renew(const HeldLease& held, milliseconds lease) {
 }
 
 bool Engine::give_to_transaction(const HeldLease& held) {
-  const StoreLock guard(live_->header());
+  const StoreLock guard(*live_);
   const LeaseTable leases = live_->leases();
-  leases.mend_if_suspect(head());
   Lease* known = leases.find_held(held.hash, held.scope, held.token);
   if (known == nullptr) return false;
   known->completing.store(Lease::kOfTransaction, std::memory_order_relaxed);  // Relaxed: under the mutex.
@@ -362,8 +358,7 @@ std::size_t Engine::let_go(std::span<const HeldLease> held) {
   std::size_t freed = 0;
   bool wake = false;
   for (std::size_t begin = 0; begin < held.size(); begin += kChunk) {
-    const StoreLock guard(live_->header());
-    leases.mend_if_suspect(head());
+    const StoreLock guard(*live_);
     for (const HeldLease& one : held.subspan(begin, std::min(kChunk, held.size() - begin))) {
       if (one.token == 0) continue;
       Lease* lease = leases.find_held(one.hash, one.scope, one.token);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/error.h"
 #include "engine/engine.h"
 #include "lmdb/scope_names.h"
 #include "shared/argument_checks.h"
@@ -15,8 +16,7 @@ std::optional<Record> Engine::record_at(Lsn lsn) {
   const auto view = decode_record(bytes);
   const MessageHash hash = view ? MessageHash(scope_seed(view->header.scope), view->id) : MessageHash();
   if (!view || !view->all_intact(lsn, hash.digest())) {
-    throw Error(ErrorCode::corrupt, fmt::format("{}: the record at LSN {} is damaged", directory_.string(), lsn.value),
-                directory_);
+    throw error_at(ErrorCode::corrupt, directory_, "the record at LSN {} is damaged", lsn.value);
   }
   return to_record(*view, lsn);
 }
@@ -46,7 +46,7 @@ std::optional<Found> Engine::newest_of_chain(Reader& reader, const Probe& chain)
     const Lsn looked_at = head();
     const View& view = reader.view();
     auto newest = reader.look(view, chain);
-    const StoreLock lock(live);
+    const StoreLock lock(*live_);
     bool passed = live.layout.epoch() != view.epoch;
     // Relaxed: only written under this lock.
     if (!passed && live.marks.head.load(std::memory_order_relaxed) != looked_at.value) {
@@ -70,8 +70,7 @@ std::vector<Record> Engine::correlated(std::string_view correlation) {
     if (!view || view->correlation() != correlation) break;  // Its space has gone to others.
     const Probe probe{view->id, view->header.scope, MessageHash(scope_seed(view->header.scope), view->id)};
     if (!view->all_intact(at, probe.hash.digest())) {
-      throw Error(ErrorCode::corrupt, fmt::format("{}: the record at LSN {} is damaged", directory_.string(), at.value),
-                  directory_);
+      throw error_at(ErrorCode::corrupt, directory_, "the record at LSN {} is damaged", at.value);
     }
     if (!within_retention(view->header.time_us())) break;
     const auto word = mine.look(mine.view(), probe);
@@ -90,7 +89,7 @@ std::vector<Record> Engine::correlated(std::string_view correlation) {
 
 bool Engine::contains(ScopeKey scope, std::string_view id, std::string_view correlation) {
   check_correlation(correlation);
-  const auto found = check(scope, id);
+  const auto found = find(scope, id);
   if (!found) return false;
   std::vector<std::byte> bytes;
   if (!reader().copy(found->lsn, bytes)) return false;

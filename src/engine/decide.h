@@ -69,9 +69,8 @@ void Engine::decide(Reader& reader, const Chunk& chunk, Policy& policy) {
     std::size_t i = 0;
     if (!std::ranges::all_of(found, [](const auto& record) { return record.has_value(); })) {
       flusher_->throw_if_failed();
-      const StoreLock lock(live);
+      const StoreLock lock(*live_);
       const Lsn head_before{live.marks.head.load(std::memory_order_relaxed)};  // Relaxed: only written under this lock.
-      leases.mend_if_suspect(head_before);
       const std::int64_t boot_us = leases.any() ? host_.boot_us() : 0;
       if (live.layout.epoch() != view.epoch) need = Need::newer_view;
       for (; need == Need::none && i < rest.size(); ++i) {

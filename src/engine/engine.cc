@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "background/recovery.h"
+#include "base/error.h"
 #include "base/fork_generation.h"
 #include "engine/new_store.h"
 #include "shared/argument_checks.h"
@@ -34,7 +35,7 @@ Engine::Engine(const std::filesystem::path& directory, const Options& options, c
   const std::filesystem::path former_dir = former_live_dir();
   choose_live_dir(former_dir, alone);
   check_live_dir_owner();
-  const Recovery recovery{*env_, *log_, *catalog_, identity_, home_, host_, settings_};
+  const Recovery recovery{*env_, *log_, *catalog_, identity_, store_file_id_, host_, settings_};
   if (alone && log_to_verify_) recovery.verify_log();
   Recovery::Opened opened = recovery.open(live_dir_, former_dir, alone);
   live_.emplace(std::move(opened.live));
@@ -52,7 +53,7 @@ Engine::Engine(const std::filesystem::path& directory, const Options& options, c
   readers_ = std::make_shared<ReaderPool>(*env_, *log_, header, live_->ring(), *views_);
   tally_.emplace(header.tally);
   if (!options_.read_only) {
-    upkeep_.emplace(*env_, header, *views_, rules_, *clock_, options_.flush_interval);
+    upkeep_.emplace(*env_, *live_, *views_, rules_, *clock_, options_.flush_interval);
     events_.emplace(options_.on_event ? std::make_shared<EventDispatch>(options_.on_event) : nullptr, directory_,
                     header, *clock_);
     if (!opened.damage.empty()) events_->tell_of_damage(std::move(opened.damage));
@@ -151,7 +152,7 @@ void Engine::open_environment(bool alone) {
     open_tables(txn, 0);
     txn.keep_tables();
   }
-  home_ = home_of(directory_, identity_.store_id);
+  store_file_id_ = store_file_id_of(directory_, identity_.store_id);
 }
 
 /// `create` is MDB_CREATE for a table that stores of the first format lack.
@@ -160,8 +161,7 @@ void Engine::open_tables(lmdb::Txn& txn, unsigned create) {
   log_.emplace(txn, 0);
   const auto stored = catalog_->identity(txn);
   if (!stored) {
-    throw Error(ErrorCode::not_a_store,
-                fmt::format("{}: its LMDB file says nothing of an oncelog store", directory_.string()), directory_);
+    throw error_at(ErrorCode::not_a_store, directory_, "its LMDB file says nothing of an oncelog store");
   }
   user_tables_.emplace(txn, create);
   identity_ = *stored;
@@ -183,37 +183,30 @@ void Engine::check_options(const Options& options) const {
   const milliseconds retention =
       std::chrono::duration_cast<milliseconds>(std::chrono::microseconds(identity_.retention_us));
   if (options.retention && *options.retention != retention) {
-    throw Error(
-        ErrorCode::options_mismatch,
-        fmt::format("{}: the store was created with a retention of {}, not {}; open it with that, or without saying",
-                    directory_.string(), in_words(retention), in_words(*options.retention)),
-        directory_);
+    throw error_at(ErrorCode::options_mismatch, directory_,
+                   "the store was created with a retention of {}, not {}; open it with that, or without saying",
+                   in_words(retention), in_words(*options.retention));
   }
   if (options.buckets && *options.buckets != identity_.buckets) {
-    throw Error(ErrorCode::options_mismatch,
-                fmt::format("{}: the store was created with {} buckets, not {}; open it with these, or without saying",
-                            directory_.string(), identity_.buckets, *options.buckets),
-                directory_);
+    throw error_at(ErrorCode::options_mismatch, directory_,
+                   "the store was created with {} buckets, not {}; open it with these, or without saying",
+                   identity_.buckets, *options.buckets);
   }
   if (!live_) return;  // Opening.
   if (live_dir_for(options) != live_dir_ && !(options.read_only && options.live_dir.empty())) {
-    throw Error(ErrorCode::live_dir_mismatch,
-                fmt::format("{}: this process has the store open with its shared memory in {}, not {}",
-                            directory_.string(), live_dir_.string(), live_dir_for(options).string()),
-                directory_);
+    throw error_at(ErrorCode::live_dir_mismatch, directory_,
+                   "this process has the store open with its shared memory in {}, not {}", live_dir_.string(),
+                   live_dir_for(options).string());
   }
   if (options_.read_only != options.read_only) {
-    throw Error(ErrorCode::options_mismatch,
-                fmt::format("{}: this process has the store open {} read_only; use that handle, or close it first",
-                            directory_.string(), options_.read_only ? "with" : "without"),
-                directory_);
+    throw error_at(ErrorCode::options_mismatch, directory_,
+                   "this process has the store open {} read_only; use that handle, or close it first",
+                   options_.read_only ? "with" : "without");
   }
   if (options.on_decision || options.on_event) {
-    throw Error(ErrorCode::options_mismatch,
-                fmt::format("{}: this process has the store open already; its hooks are those of the first handle, so "
-                            "give them there",
-                            directory_.string()),
-                directory_);
+    throw error_at(ErrorCode::options_mismatch, directory_,
+                   "this process has the store open already; its hooks are those of the first handle, so "
+                   "give them there");
   }
 }
 
@@ -239,7 +232,7 @@ std::filesystem::path Engine::live_dir_for(const Options& options) const {
   namespace fs = std::filesystem;
   std::error_code failed;
   // A directory of the store's own, so that stores may share a tmpfs.
-  const fs::path wanted = options.live_dir.empty() ? directory_ : options.live_dir / external_name(home_);
+  const fs::path wanted = options.live_dir.empty() ? directory_ : options.live_dir / external_name(store_file_id_);
   // Absolute: of what does not exist yet a relative path would stay one.
   const fs::path canonical = fs::weakly_canonical(fs::absolute(wanted), failed);
   if (failed) throw system_error(failed.value(), "resolving it", wanted);
@@ -257,7 +250,7 @@ std::filesystem::path Engine::former_live_dir() const {
   const std::filesystem::path noted =
       noted_text ? std::filesystem::path(*noted_text) : open_lock_->formerly_noted_live_dir();
   if (noted == Catalog::kOwnLiveDir) return own_live_dir();
-  return noted.filename() == external_name(home_) ? noted : std::filesystem::path();
+  return noted.filename() == external_name(store_file_id_) ? noted : std::filesystem::path();
 }
 
 /// Once the shared memory is there: until then what is left of it is where it was.
@@ -274,12 +267,9 @@ void Engine::choose_live_dir(const std::filesystem::path& former_dir, bool alone
   // Who only reads takes what is there.
   if (options_.read_only && options_.live_dir.empty() && !former_dir.empty()) live_dir_ = former_dir;
   if (!alone && former_dir != live_dir_) {
-    throw Error(
-        ErrorCode::live_dir_mismatch,
-        fmt::format(
-            "{}: another process has the store open with its shared memory in {}, not {}; use the same live_dir",
-            directory_.string(), former_dir.string(), live_dir_.string()),
-        directory_);
+    throw error_at(ErrorCode::live_dir_mismatch, directory_,
+                   "another process has the store open with its shared memory in {}, not {}; use the same live_dir",
+                   former_dir.string(), live_dir_.string());
   }
 }
 
@@ -291,12 +281,10 @@ void Engine::check_live_dir_owner() const {
   if (::stat((directory_ / "data.mdb").c_str(), &data) != 0) throw system_error(errno, "stat", directory_);
   const bool trusted = status.st_uid == ::geteuid() || status.st_uid == 0 || status.st_uid == data.st_uid;
   if (!S_ISDIR(status.st_mode) || !trusted) {
-    throw Error(
-        ErrorCode::no_permission,
-        fmt::format("{}: belongs to user {}, neither to the store's owner nor to root; remove it, or insist with "
-                    "allow_foreign_owner",
-                    live_dir_.string(), status.st_uid),
-        live_dir_);
+    throw error_at(ErrorCode::no_permission, live_dir_,
+                   "belongs to user {}, neither to the store's owner nor to root; remove it, or insist with "
+                   "allow_foreign_owner",
+                   status.st_uid);
   }
 }
 
@@ -308,11 +296,9 @@ void Engine::join_pid_namespace(bool alone) {
   // Relaxed: read and written under the open lock.
   if (alone) pid_namespace.store(status.st_ino, std::memory_order_relaxed);
   if (pid_namespace.load(std::memory_order_relaxed) != status.st_ino) {
-    throw Error(ErrorCode::unsupported,
-                fmt::format("{}: a process in another pid namespace has the store open; run its users in one (a shared "
-                            "--pid for containers)",
-                            directory_.string()),
-                directory_);
+    throw error_at(ErrorCode::unsupported, directory_,
+                   "a process in another pid namespace has the store open; run its users in one (a shared "
+                   "--pid for containers)");
   }
 }
 
@@ -322,17 +308,14 @@ bool Engine::forked() const {
 
 void Engine::check_usable() const {
   if (forked()) [[unlikely]] {
-    throw Error(ErrorCode::forked,
-                fmt::format("{}: the store was opened before fork(); open it again in the child", directory_.string()),
-                directory_);
+    throw error_at(ErrorCode::forked, directory_, "the store was opened before fork(); open it again in the child");
   }
 }
 
 void Engine::check_writable() const {
   check_usable();
   if (options_.read_only) {
-    throw Error(ErrorCode::read_only, fmt::format("{}: the store was opened with read_only", directory_.string()),
-                directory_);
+    throw error_at(ErrorCode::read_only, directory_, "the store was opened with read_only");
   }
 }
 
@@ -378,7 +361,7 @@ ScopeKey Engine::scope(std::string_view name) {
   return key(number);
 }
 
-std::optional<Found> Engine::check(ScopeKey scope, std::string_view id) {
+std::optional<Found> Engine::find(ScopeKey scope, std::string_view id) {
   check_id(id);
   Reader& mine = reader();
   const SampledTime time(mine.counters, Timed::check);
@@ -388,8 +371,8 @@ std::optional<Found> Engine::check(ScopeKey scope, std::string_view id) {
   return known ? found : std::nullopt;
 }
 
-void Engine::check(ScopeKey scope, std::span<const std::string_view> ids,
-                   const std::function<void(std::size_t, const Found&)>& found) {
+void Engine::find(ScopeKey scope, std::span<const std::string_view> ids,
+                  const std::function<void(std::size_t, const Found&)>& found) {
   for (const std::string_view id : ids) check_id(id);
   Reader& mine = reader();
   std::array<Probe, kChunk> probes;

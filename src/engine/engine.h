@@ -32,9 +32,11 @@
 #include "shared/open_lock.h"
 #include "shared/settings.h"
 #include "shared/shared_state.h"
+#include "shared/store_lock.h"
 #include "shared/tally.h"
 #include "shared/uncommitted.h"
 #include "shared/view.h"
+#include "shared/writer_gate.h"
 #include "window/buckets.h"
 
 namespace oncelog::internal {
@@ -56,10 +58,10 @@ class Engine {
   std::vector<std::string> scopes();
 
   /// The live record of the id, if it has one.
-  std::optional<Found> check(ScopeKey scope, std::string_view id);
+  std::optional<Found> find(ScopeKey scope, std::string_view id);
   /// The same for many: found(i, record) is called for those that have one, in no order.
-  void check(ScopeKey scope, std::span<const std::string_view> ids,
-             const std::function<void(std::size_t, const Found&)>& found);
+  void find(ScopeKey scope, std::span<const std::string_view> ids,
+            const std::function<void(std::size_t, const Found&)>& found);
 
   Marked mark(ScopeKey scope, std::string_view id, const Attributes& attributes, Ack ack);
   void mark(ScopeKey scope, std::span<const std::string_view> ids, std::span<const Attributes> attributes,
@@ -69,7 +71,7 @@ class Engine {
   // --- claims.cc
   struct ClaimTerms {
     std::chrono::milliseconds lease{0};
-    Orphans orphans = Orphans::at_once;
+    OrphanPolicy orphans = OrphanPolicy::free_at_once;
   };
   /// `owner` is filled for in_progress. The caller counts the decision: only it knows what it tells.
   Marked begin(ScopeKey scope, std::string_view id, const Attributes& attributes, const ClaimTerms& terms,
@@ -80,7 +82,7 @@ class Engine {
             std::span<Lsn> lsns, std::vector<HeldLease>& held);
   bool lock(std::string_view name, std::chrono::milliseconds lease, std::chrono::milliseconds patience, HeldLease& held,
             std::optional<ClaimOwner>& owner);
-  bool wait_free(ScopeKey scope, std::string_view id, std::chrono::milliseconds patience);
+  bool wait_until_free(ScopeKey scope, std::string_view id, std::chrono::milliseconds patience);
   /// Marks what is held and ends it; those that came too late have token 0 afterwards. attributes[i] for held[i], none
   /// when empty. Returns the newest LSN of the records. After an error it may be called again, for the rest.
   Lsn complete(std::span<HeldLease> held, std::span<const Attributes> attributes);
@@ -279,7 +281,7 @@ class Engine {
   std::optional<UserTables> user_tables_;
   StoreIdentity identity_;
   Settings settings_;  // As they were stored when the store was opened.
-  Uuid home_{};
+  Uuid store_file_id_{};
   std::filesystem::path live_dir_;
   std::optional<SharedState> live_;
   std::optional<Clock> clock_;

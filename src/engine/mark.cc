@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/error.h"
 #include "base/failpoint.h"
 #include "engine/decide.h"
 #include "shared/argument_checks.h"
@@ -121,8 +122,7 @@ bool Engine::take_back(const Probe& probe, Lsn lsn) {
   for (;;) {
     const View& view = mine.view();
     const std::int64_t now_us = clock_->stamp_us();
-    const StoreLock lock(live);
-    live_->leases().mend_if_suspect(head());
+    const StoreLock lock(*live_);
     if (live.layout.epoch() != view.epoch) continue;
     bool passed = false;
     const auto newest = mine.look_again(view, probe, lsn, passed);
@@ -178,9 +178,8 @@ bool Engine::forget(ScopeKey scope, std::string_view id, Ack ack) {
     bool bell = false;
     {
       flusher_->throw_if_failed();
-      const StoreLock lock(live);
+      const StoreLock lock(*live_);
       const Lsn head_now{live.marks.head.load(std::memory_order_relaxed)};  // Relaxed: only written under this lock.
-      live_->leases().mend_if_suspect(head_now);
       if (live.layout.epoch() != view.epoch) {
         need = Need::newer_view;
       } else {
@@ -226,12 +225,10 @@ Engine::Need Engine::prepare(const View& view, std::int64_t time_us, std::size_t
   if (head + bytes > flushed + room) {
     if (bytes <= room) return Need::flush;
     // No flush makes room for what check_attributes found small enough before the cap was lowered.
-    throw Error(
-        ErrorCode::invalid_argument,
-        fmt::format("{}: a record of {} bytes is too large for the max_bytes that the store was given meanwhile; "
-                    "open it with a larger one",
-                    directory_.string(), bytes),
-        directory_);
+    throw error_at(ErrorCode::invalid_argument, directory_,
+                   "a record of {} bytes is too large for the max_bytes that the store was given meanwhile; "
+                   "open it with a larger one",
+                   bytes);
   }
 
   const Layout& layout = view.layout;
@@ -258,12 +255,10 @@ Engine::Need Engine::prepare(const View& view, std::int64_t time_us, std::size_t
   if (view.buckets.back().newest_table().full(records)) {
     if (layout.spare_table_slots != 0) return change([&](Layout& next) { grow_index(next, Lsn{head}); });
     if (layout.current().tables < kMaxTables) return Need::table;
-    throw Error(ErrorCode::full,
-                fmt::format("{}: more ids than the index of one time bucket can grow to hold; create the store with "
-                            "more buckets or a larger "
-                            "expected_ids",
-                            directory_.string()),
-                directory_);
+    throw error_at(ErrorCode::full, directory_,
+                   "more ids than the index of one time bucket can grow to hold; create the store with "
+                   "more buckets or a larger "
+                   "expected_ids");
   }
   const FilterGeneration& filter = *view.generations.back();
   if (layout.spare_generation_lines > filter.lines() && layout.generation_count < kMaxGenerations &&
@@ -274,11 +269,9 @@ Engine::Need Engine::prepare(const View& view, std::int64_t time_us, std::size_t
 }
 
 void Engine::refuse_damaged_index() const {
-  throw Error(ErrorCode::corrupt,
-              fmt::format("{}: the index in shared memory is damaged, and takes no more ids; close the store in every "
-                          "process, then have it made again with oncelog repair --hints",
-                          directory_.string()),
-              directory_);
+  throw error_at(ErrorCode::corrupt, directory_,
+                 "the index in shared memory is damaged, and takes no more ids; close the store in every "
+                 "process, then have it made again with oncelog repair --hints");
 }
 
 /// Accepts a record. The order is the promise: bytes, filter bits, index slot, head; a death after any of them leaves
@@ -386,10 +379,8 @@ void Engine::meet(Need need, Owners& owners) {
       return;
     case Need::lease:
       if (owners.reaped) {
-        throw Error(ErrorCode::full,
-                    fmt::format("{}: {} claims and locks are held, which is all that max_claims allows",
-                                directory_.string(), live_->header().max_claims),
-                    directory_);
+        throw error_at(ErrorCode::full, directory_, "{} claims and locks are held, which is all that max_claims allows",
+                       live_->header().max_claims);
       }
       reap_claims();
       owners.reaped = true;

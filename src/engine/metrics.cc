@@ -85,9 +85,9 @@ Metrics Engine::metrics() {
   for (const auto& row : process.ids) {
     const IdCounts counts = to_metrics(row);
     metrics.checks += counts.known + counts.unknown;
-    metrics.check_duplicates += counts.known;
+    metrics.checks_known += counts.known;
     metrics.marks_fresh += counts.fresh;
-    metrics.marks_duplicate += counts.duplicate + counts.in_progress + counts.conflict + counts.too_old;
+    metrics.marks_not_fresh += counts.duplicate + counts.in_progress + counts.conflict + counts.too_old;
   }
   metrics.filter_candidates = process.filter_candidates;
   metrics.log_reads = process.log_reads;

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/descriptors.h"
+#include "base/error.h"
 #include "base/shared_memory.h"
 #include "lmdb/catalog.h"
 #include "lmdb/pages.h"
@@ -134,11 +135,8 @@ bool is_unfinished(const OpenLock& lock, const std::filesystem::path& directory)
   if (never_complete) return true;
   if (!empty) return false;  // LMDB says what is wrong.
   const std::filesystem::path data = directory / "data.mdb";
-  throw Error(
-      ErrorCode::corrupt,
-      fmt::format("{}: is empty; restore it from a backup, or delete the directory to begin with an empty store",
-                  data.string()),
-      data);
+  throw error_at(ErrorCode::corrupt, data,
+                 "is empty; restore it from a backup, or delete the directory to begin with an empty store");
 }
 
 void remove_unfinished(const std::filesystem::path& directory) {

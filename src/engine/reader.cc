@@ -11,14 +11,14 @@
 #include <cstring>
 #include <new>
 
+#include "base/error.h"
 #include "base/fork_generation.h"
 
 namespace oncelog::internal {
 namespace {
 
 Error damaged(Lsn lsn, const std::filesystem::path& path) {
-  return Error(ErrorCode::corrupt,
-               fmt::format("{}: the record at LSN {} does not match its checksum", path.string(), lsn.value), path);
+  return error_at(ErrorCode::corrupt, path, "the record at LSN {} does not match its checksum", lsn.value);
 }
 
 /// Has both ends of the record that the probe would be fetched: it seldom lies in one cache line.

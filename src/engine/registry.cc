@@ -8,6 +8,7 @@
 #include <mutex>
 #include <utility>
 
+#include "base/error.h"
 #include "base/fork_generation.h"
 #include "base/shared_memory.h"
 #include "engine/engine.h"

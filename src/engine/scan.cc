@@ -3,6 +3,7 @@
 #include <array>
 #include <vector>
 
+#include "base/error.h"
 #include "engine/engine.h"
 #include "lmdb/scope_names.h"
 
@@ -20,8 +21,7 @@ void Engine::scan(const ScanRange& range, const std::function<bool(const Record&
       const auto record = decode_record(bytes);
       const MessageHash hash = record ? MessageHash(scope_seed(record->header.scope), record->id) : MessageHash();
       if (!record || !record->all_intact(lsn, hash.digest())) {
-        throw Error(ErrorCode::corrupt,
-                    fmt::format("{}: the record at LSN {} is damaged", directory_.string(), lsn.value), directory_);
+        throw error_at(ErrorCode::corrupt, directory_, "the record at LSN {} is damaged", lsn.value);
       }
       const Time at = Time{std::chrono::microseconds{record->header.time_us()}};
       const bool wanted = exists(mine, record->header.flags(), lsn) && lsn >= from &&
@@ -68,9 +68,7 @@ void Engine::scan(const ScanRange& range, const std::function<bool(const Record&
     if (!ring.read(at, head_words)) continue;
     const RecordHeader header = RecordHeader::load(reinterpret_cast<const std::byte*>(head_words.data()));
     if (!header.well_formed()) {
-      throw Error(ErrorCode::corrupt,
-                  fmt::format("{}: the shared memory holds no record at LSN {}", directory_.string(), at.value),
-                  directory_);
+      throw error_at(ErrorCode::corrupt, directory_, "the shared memory holds no record at LSN {}", at.value);
     }
     words.resize(header.bytes() / kRecordUnit);
     if (!ring.read(at, words)) continue;

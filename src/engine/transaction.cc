@@ -10,6 +10,7 @@
 #include <oncelog/scope.h>
 
 #include "background/log_writer.h"
+#include "base/error.h"
 #include "base/failpoint.h"
 #include "engine/decide.h"
 #include "shared/argument_checks.h"
@@ -140,9 +141,8 @@ Lsn TransactionBody::reserve(std::vector<Lsn>& lsns) {
     const std::int64_t now_us = engine.clock_->stamp_us();
     Need need = Need::none;
     {
-      const StoreLock lock(live);
+      const StoreLock lock(*engine.live_);
       const Lsn begin{live.marks.head.load(std::memory_order_relaxed)};  // Relaxed: only written under this lock.
-      leases.mend_if_suspect(begin);
       const std::int64_t time_us =
           std::clamp(now_us, live.marks.last_time_us.load(std::memory_order_relaxed), kMaxTimeUs);
       if (live.layout.epoch() != view.epoch) {
@@ -159,10 +159,8 @@ Lsn TransactionBody::reserve(std::vector<Lsn>& lsns) {
       for (std::size_t i = 0; need == Need::none && i < marks.size(); ++i) {
         const HeldLease& own = marks[i].claim.lease;
         if (leases.find_held(own.hash, own.scope, own.token) == nullptr) {
-          throw Error(ErrorCode::in_use,
-                      fmt::format("{}: a claim of the transaction was released by an operator; nothing was committed",
-                                  engine.directory_.string()),
-                      engine.directory_);
+          throw error_at(ErrorCode::in_use, engine.directory_,
+                         "a claim of the transaction was released by an operator; nothing was committed");
         }
       }
       if (need == Need::none) {
@@ -193,12 +191,9 @@ Lsn TransactionBody::reserve(std::vector<Lsn>& lsns) {
         engine.upkeep_->serve_locked(Upkeep::Demand::table);
         break;
       case Need::flush:
-        throw Error(
-            ErrorCode::full,
-            fmt::format("{}: the ring has no room for the transaction's marks; try again, or open the store with "
-                        "a larger ring_bytes",
-                        engine.directory_.string()),
-            engine.directory_);
+        throw error_at(ErrorCode::full, engine.directory_,
+                       "the ring has no room for the transaction's marks; try again, or open the store with "
+                       "a larger ring_bytes");
       default:
         break;  // The view is renewed at the loop's beginning.
     }
@@ -319,7 +314,7 @@ using internal::HeldClaim;
 Marked Transaction::mark(const Scope& scope, std::string_view id, const Attributes& attributes) {
   if (scope.engine_.get() != &body_.engine) internal::refuse("a transaction marks ids of its own store's scopes only");
   // For as long as it takes: others find the owner alive.
-  const Engine::ClaimTerms terms{internal::kMaxLease, Orphans::at_once};
+  const Engine::ClaimTerms terms{internal::kMaxLease, OrphanPolicy::free_at_once};
   HeldClaim claim;
   std::optional<ClaimOwner> owner;
   claim.id = id;

@@ -4,6 +4,7 @@
 
 #include <cstring>
 
+#include "base/error.h"
 #include "base/xxh3.h"
 
 namespace oncelog::internal {
@@ -21,10 +22,8 @@ lmdb::Bytes struct_bytes(const T& value) {
 template <typename T>
 T load_struct(const lmdb::Env& env, const char* table, lmdb::Bytes bytes) {
   if (bytes.size() != sizeof(T)) {
-    throw Error(ErrorCode::corrupt,
-                fmt::format("{}: a value of table \"{}\" has {} bytes instead of {}", env.path().string(), table,
-                            bytes.size(), sizeof(T)),
-                env.path());
+    throw error_at(ErrorCode::corrupt, env.path(), "a value of table \"{}\" has {} bytes instead of {}", table,
+                   bytes.size(), sizeof(T));
   }
   T value;
   std::memcpy(&value, bytes.data(), sizeof value);
@@ -32,10 +31,8 @@ T load_struct(const lmdb::Env& env, const char* table, lmdb::Bytes bytes) {
 }
 
 [[noreturn]] void fail_damaged(const lmdb::Env& env, const char* what) {
-  throw Error(
-      ErrorCode::corrupt,
-      fmt::format("{}: {}; see `oncelog verify`, then restore a backup or `oncelog repair`", env.path().string(), what),
-      env.path());
+  throw error_at(ErrorCode::corrupt, env.path(), "{}; see `oncelog verify`, then restore a backup or `oncelog repair`",
+                 what);
 }
 
 /// Visits all entries of a table whose keys are texts.
@@ -71,15 +68,13 @@ std::optional<StoreIdentity> Catalog::identity(const lmdb::Txn& txn) const {
   std::uint32_t version = 0;
   if (bytes->size() >= sizeof version) std::memcpy(&version, bytes->data(), sizeof version);
   if (version > kFormatVersion) {
-    throw Error(ErrorCode::newer_format,
-                fmt::format("{}: the store has format version {}, this oncelog knows {}; use a newer oncelog",
-                            txn.env().path().string(), version, kFormatVersion),
-                txn.env().path());
+    throw error_at(ErrorCode::newer_format, txn.env().path(),
+                   "the store has format version {}, this oncelog knows {}; use a newer oncelog", version,
+                   kFormatVersion);
   }
   const auto identity = load_struct<StoreIdentity>(txn.env(), "meta", *bytes);
   if (version == 0 || identity.buckets < kMinBuckets || identity.buckets > kMaxBuckets || identity.retention_us <= 0) {
-    throw Error(ErrorCode::corrupt,
-                fmt::format("{}: the store's identity record is damaged", txn.env().path().string()), txn.env().path());
+    throw error_at(ErrorCode::corrupt, txn.env().path(), "the store's identity record is damaged");
   }
   // A version that was lowered by damage does not escape: earlier formats have no such entry.
   const auto checksum = txn.get(meta_, text_val(MetaChecksum::kKey));

@@ -13,6 +13,7 @@
 #include <cstring>
 #include <string_view>
 
+#include "base/error.h"
 #include "base/fork_generation.h"
 #include "base/shared_memory.h"
 #include "lmdb/handles.h"
@@ -58,38 +59,28 @@ Error make_error(int code, const char* call, const std::filesystem::path& path) 
   const char* reason = mdb_strerror(code);
   switch (code) {
     case MDB_MAP_FULL:
-      return Error(
-          ErrorCode::full,
-          fmt::format("{}: data.mdb has filled its map; open the store with a larger map_bytes", path.string()), path);
+      return error_at(ErrorCode::full, path, "data.mdb has filled its map; open the store with a larger map_bytes");
     case MDB_MAP_RESIZED:
-      return Error(
-          ErrorCode::full,
-          fmt::format("{}: data.mdb has outgrown this process's map_bytes; open the store with the same as others",
-                      path.string()),
-          path);
+      return error_at(ErrorCode::full, path,
+                      "data.mdb has outgrown this process's map_bytes; open the store with the same as others");
     case MDB_READERS_FULL:
-      return Error(
-          ErrorCode::too_many_readers,
-          fmt::format("{}: more threads read at once than max_readers; open the store with more", path.string()), path);
+      return error_at(ErrorCode::too_many_readers, path,
+                      "more threads read at once than max_readers; open the store with more");
     case MDB_INVALID:
-      return Error(ErrorCode::not_a_store,
-                   fmt::format("{}: data.mdb is not an LMDB file of this format", path.string()), path);
+      return error_at(ErrorCode::not_a_store, path, "data.mdb is not an LMDB file of this format");
     case MDB_VERSION_MISMATCH:
-      return Error(ErrorCode::newer_format,
-                   fmt::format("{}: data.mdb has another LMDB version's format", path.string()), path);
+      return error_at(ErrorCode::newer_format, path, "data.mdb has another LMDB version's format");
     case MDB_CORRUPTED:
     case MDB_PAGE_NOTFOUND:
-      return Error(ErrorCode::corrupt, fmt::format("{}: data.mdb is damaged ({}: {})", path.string(), call, reason),
-                   path);
+      return error_at(ErrorCode::corrupt, path, "data.mdb is damaged ({}: {})", call, reason);
     case MDB_PANIC:
-      return Error(ErrorCode::io,
-                   fmt::format("{}: LMDB refuses data.mdb after a write of it has failed ({}); nothing that was "
-                               "acknowledged is lost, and it is opened again at the next call",
-                               path.string(), call),
-                   path);
+      return error_at(ErrorCode::io, path,
+                      "LMDB refuses data.mdb after a write of it has failed ({}); nothing that was "
+                      "acknowledged is lost, and it is opened again at the next call",
+                      call);
     default:
       if (code > 0) return system_error(code, call, path);
-      return Error(ErrorCode::io, fmt::format("{}: {} failed: {}", path.string(), call, reason), path);
+      return error_at(ErrorCode::io, path, "{} failed: {}", call, reason);
   }
 }
 
@@ -153,12 +144,10 @@ MDB_env* Env::open(std::uint64_t reserve) const {
     mdb_filehandle_t file = -1;
     if (code == MDB_SUCCESS && mdb_env_get_fd(env, &file) == MDB_SUCCESS) close_on_exec(file);
     if (code == ENOMEM) {
-      throw Error(
-          ErrorCode::unsupported,
-          fmt::format(
-              "{}: the system refuses {} bytes of address space for data.mdb; open the store with a smaller map_bytes",
-              path_.string(), reserve),
-          path_);
+      throw error_at(
+          ErrorCode::unsupported, path_,
+          "the system refuses {} bytes of address space for data.mdb; open the store with a smaller map_bytes",
+          reserve);
     }
     check(code, "mdb_env_open");
     MDB_stat stat{};
@@ -183,10 +172,8 @@ void Env::open_tables(MDB_env* env) const {
     if (code == MDB_SUCCESS && dbi == table.dbi) continue;
     mdb_txn_abort(txn);
     check(code, "mdb_dbi_open");
-    throw Error(ErrorCode::io,
-                fmt::format("{}: LMDB gives table \"{}\" another handle than before; close the store and open it again",
-                            path_.string(), table.name),
-                path_);
+    throw error_at(ErrorCode::io, path_,
+                   "LMDB gives table \"{}\" another handle than before; close the store and open it again", table.name);
   }
   check(mdb_txn_commit(txn), "mdb_txn_commit");  // Which keeps the handles.
 }
@@ -203,11 +190,9 @@ void Env::note_tables(std::vector<Table>& opened) const {
 void Env::fail(int code, const char* call) const {
   if (code == MDB_MAP_FULL && reserved_bytes() < map_bytes_) {
     map_was_full_.store(true, std::memory_order_relaxed);
-    throw Error(ErrorCode::full,
-                fmt::format("{}: one transaction needs more than the address space that data.mdb has at present; try "
-                            "again: the next one has more",
-                            path_.string()),
-                path_);
+    throw error_at(ErrorCode::full, path_,
+                   "one transaction needs more than the address space that data.mdb has at present; try "
+                   "again: the next one has more");
   }
   throw make_error(code, call, path_);
 }
@@ -281,12 +266,10 @@ bool Env::complete_file() const {
   const Pages pages(file, path_);
   const auto meta = pages.newest();
   if (!meta || !pages.lacks_only_free_pages(*meta)) {
-    throw Error(
-        ErrorCode::corrupt,
-        fmt::format("{}: data.mdb is cut short: {} of {} bytes are there, and what is missing is in use; restore "
-                    "it from a backup",
-                    path_.string(), size, used),
-        path_);
+    throw error_at(ErrorCode::corrupt, path_,
+                   "data.mdb is cut short: {} of {} bytes are there, and what is missing is in use; restore "
+                   "it from a backup",
+                   size, used);
   }
   if (::ftruncate(file, static_cast<off_t>(used)) != 0) throw system_error(errno, "extending data.mdb", path_);
   return true;
@@ -373,11 +356,9 @@ void Env::recover(int code, std::uint64_t life, const char* call) const {
   if (used > map_bytes_) throw make_error(code, call, path_);
   if (used <= reserve_) return;
   if (!quiesce(lock, kPatience, [&] { map(reserve_for(used)); })) {
-    throw Error(ErrorCode::io,
-                fmt::format("{}: another process has made data.mdb larger than it is mapped here, and it cannot be "
-                            "mapped again while a transaction or a scan of this process goes on; end that first",
-                            path_.string()),
-                path_);
+    throw error_at(ErrorCode::io, path_,
+                   "another process has made data.mdb larger than it is mapped here, and it cannot be "
+                   "mapped again while a transaction or a scan of this process goes on; end that first");
   }
 }
 
@@ -439,11 +420,9 @@ void Env::check_same_files() const {
     struct stat status {};
     if (::stat(file.c_str(), &status) != 0) throw system_error(errno, "stat", file);
     if (FileId{status.st_dev, status.st_ino} == id) return;
-    throw Error(ErrorCode::in_use,
-                fmt::format("{}: was replaced while the store was open; close the store in every process, and open it "
-                            "again",
-                            file.string()),
-                file);
+    throw error_at(ErrorCode::in_use, file,
+                   "was replaced while the store was open; close the store in every process, and open it "
+                   "again");
   };
   check_file((flags_ & MDB_NOSUBDIR) != 0 ? absolute_ : absolute_ / "data.mdb", data_id_);
   if (!lock_file_) return;

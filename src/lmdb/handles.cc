@@ -12,6 +12,7 @@
 #include <mutex>
 #include <utility>
 
+#include "base/error.h"
 #include "base/shared_memory.h"
 #include "lmdb/pages.h"
 
@@ -113,9 +114,7 @@ MDB_dbi Txn::open_table(const char* name, unsigned flags) {
   MDB_dbi dbi = 0;
   const int code = mdb_dbi_open(txn_, name, flags, &dbi);
   if (code == MDB_NOTFOUND || code == MDB_INCOMPATIBLE) {
-    throw Error(ErrorCode::not_a_store,
-                fmt::format("{}: its LMDB file has no table \"{}\" of oncelog's", env_.path().string(), name),
-                env_.path());
+    throw error_at(ErrorCode::not_a_store, env_.path(), "its LMDB file has no table \"{}\" of oncelog's", name);
   }
   env_.check(code, "mdb_dbi_open");
   opened_.push_back({name, flags & ~unsigned{MDB_CREATE}, dbi});
@@ -178,12 +177,9 @@ WriteTxn::WriteTxn(const Env& env) : Txn(env) {
 
 void WriteTxn::commit() {
   if (!env_.has_its_file()) {
-    throw Error(
-        ErrorCode::io,
-        fmt::format("{}: data.mdb was deleted or replaced while the store is open, and what is written to it now "
-                    "would be lost; close the store in every process, and restore data.mdb from a backup",
-                    env_.path().string()),
-        env_.path());
+    throw error_at(ErrorCode::io, env_.path(),
+                   "data.mdb was deleted or replaced while the store is open, and what is written to it now "
+                   "would be lost; close the store in every process, and restore data.mdb from a backup");
   }
   int code = mdb_txn_commit(txn_);
   txn_ = nullptr;  // Freed by the call whatever it returns.
@@ -205,11 +201,10 @@ void WriteTxn::commit() {
     }
   }
   if (code == EIO) {
-    throw Error(ErrorCode::io,
-                fmt::format("{}: writing to data.mdb failed: {}. Nothing of this commit is kept, and nothing that was "
-                            "acknowledged is lost; marks that wait for the disk are tried again",
-                            env_.path().string(), mdb_strerror(code)),
-                env_.path());
+    throw error_at(ErrorCode::io, env_.path(),
+                   "writing to data.mdb failed: {}. Nothing of this commit is kept, and nothing that was "
+                   "acknowledged is lost; marks that wait for the disk are tried again",
+                   mdb_strerror(code));
   }
   env_.check(code, "mdb_txn_commit");
 }
@@ -350,9 +345,7 @@ std::optional<Entry> seek(const Env& env, MDB_cursor* cursor, MDB_cursor_op oper
   if (code == MDB_NOTFOUND) return std::nullopt;
   env.check(code, "mdb_cursor_get");
   if (key_val.mv_size != sizeof key) {
-    throw Error(ErrorCode::corrupt,
-                fmt::format("{}: an entry of data.mdb has a key of {} bytes", env.path().string(), key_val.mv_size),
-                env.path());
+    throw error_at(ErrorCode::corrupt, env.path(), "an entry of data.mdb has a key of {} bytes", key_val.mv_size);
   }
   std::memcpy(&key, key_val.mv_data, sizeof key);
   return Entry{key, to_bytes(value)};

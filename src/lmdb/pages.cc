@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "base/error.h"
 #include "base/shared_memory.h"
 
 namespace oncelog::internal::lmdb {

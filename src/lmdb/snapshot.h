@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <optional>
 
+#include "base/error.h"
 #include "lmdb/handles.h"
 #include "lmdb/pages.h"
 
@@ -36,11 +37,9 @@ auto with_snapshot(const Env& env, const std::filesystem::path& data, Body body)
     const Pages pages(file, data);
     if (const auto meta = meta_of(pages, mdb_txn_id(txn.get()))) return body(pages, *meta);
     if (tries == kTries) {
-      throw Error(ErrorCode::corrupt,
-                  fmt::format("{}: neither meta page is of the commit that LMDB takes for the newest; close the store "
-                              "in every process, and verify it again",
-                              data.string()),
-                  data);
+      throw error_at(ErrorCode::corrupt, data,
+                     "neither meta page is of the commit that LMDB takes for the newest; close the store "
+                     "in every process, and verify it again");
     }
   }
 }

@@ -5,7 +5,7 @@
 #include <array>
 #include <cstring>
 
-#include "shared/argument_checks.h"
+#include "base/error.h"
 
 namespace oncelog::internal {
 namespace {

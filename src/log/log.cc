@@ -4,6 +4,7 @@
 
 #include <limits>
 
+#include "base/error.h"
 #include "log/record_codec.h"
 
 namespace oncelog::internal {
@@ -15,10 +16,8 @@ Log::Block to_block(const lmdb::Env& env, const lmdb::Entry& entry) {
   const std::size_t bytes = entry.value.size();
   if (bytes == 0 || bytes % kRecordUnit != 0 || entry.key == 0 || entry.key % kRecordUnit != 0 ||
       entry.key > std::numeric_limits<std::uint64_t>::max() - bytes) {
-    throw Error(ErrorCode::corrupt,
-                fmt::format("{}: the log has a block of {} bytes at LSN {}; salvage the rest with oncelog repair",
-                            env.path().string(), bytes, entry.key),
-                env.path());
+    throw error_at(ErrorCode::corrupt, env.path(),
+                   "the log has a block of {} bytes at LSN {}; salvage the rest with oncelog repair", bytes, entry.key);
   }
   return {{entry.key}, entry.value};
 }
@@ -42,10 +41,8 @@ std::optional<Lsn> Log::begin(const lmdb::Txn& txn) const {
 std::span<std::byte> Log::append(lmdb::WriteTxn& txn, Lsn at, std::size_t bytes) const {
   // MDB_APPEND alone would only refuse a key at or below the last block's first LSN.
   if (const auto last = end(txn); last && *last > at) {
-    throw Error(ErrorCode::corrupt,
-                fmt::format("{}: the log ends at {} but is to be continued at {}", txn.env().path().string(),
-                            last->value, at.value),
-                txn.env().path());
+    throw error_at(ErrorCode::corrupt, txn.env().path(), "the log ends at {} but is to be continued at {}", last->value,
+                   at.value);
   }
   return txn.reserve(dbi_, lmdb::to_val(at.value), bytes, MDB_APPEND);
 }

@@ -11,6 +11,8 @@
 
 #include <oncelog/record.h>
 
+#include "base/host.h"
+
 namespace oncelog::internal {
 
 /// How a record looks in the stream of bytes. Little-endian, a multiple of 8 bytes long:
@@ -33,8 +35,6 @@ namespace oncelog::internal {
 inline constexpr std::size_t kRecordUnit = 8;
 inline constexpr std::size_t kRecordHeaderBytes = 20;
 inline constexpr unsigned kUnitBits = 20;
-inline constexpr unsigned kTimeBits = 54;
-inline constexpr std::int64_t kMaxTimeUs = (std::int64_t{1} << kTimeBits) - 1;
 static_assert(kMaxIdBytes == std::size_t{1} << (64 - kTimeBits));
 
 constexpr std::size_t round_to_unit(std::size_t bytes) {

@@ -13,6 +13,7 @@
 #include <oncelog/backup.h>
 #include <oncelog/store.h>
 
+#include "base/error.h"
 #include "base/shared_memory.h"
 #include "lmdb/catalog.h"
 #include "lmdb/user_tables.h"
@@ -38,9 +39,10 @@ constexpr std::uint64_t kEpochOfLost = std::uint64_t{1} << 22;  // No host has b
 constexpr std::uint64_t kBytesPerCommit = std::uint64_t{16} << 20;
 
 /// Where the shared memory of the store is, as far as is known.
-fs::path live_dir_of(const fs::path& directory, const fs::path& noted, const fs::path& wanted, const Uuid& home) {
-  if (!wanted.empty()) return wanted / external_name(home);
-  const bool elsewhere = noted != fs::path(Catalog::kOwnLiveDir) && noted.filename() == external_name(home);
+fs::path live_dir_of(const fs::path& directory, const fs::path& noted, const fs::path& wanted,
+                     const Uuid& store_file_id) {
+  if (!wanted.empty()) return wanted / external_name(store_file_id);
+  const bool elsewhere = noted != fs::path(Catalog::kOwnLiveDir) && noted.filename() == external_name(store_file_id);
   return elsewhere ? noted : directory;
 }
 
@@ -258,12 +260,9 @@ RepairReport repair(const std::filesystem::path& directory, const std::filesyste
   Problems problems(found, options.max_problems);
   Salvage salvage(pages, problems);
   if (!salvage.usable()) {
-    throw Error(
-        ErrorCode::corrupt,
-        fmt::format("{}: neither of its meta pages can be used, so that nothing leads to what is in it; restore "
-                    "a backup",
-                    data.string()),
-        data);
+    throw error_at(ErrorCode::corrupt, data,
+                   "neither of its meta pages can be used, so that nothing leads to what is in it; restore "
+                   "a backup");
   }
   std::optional<StoreIdentity> identity = salvage.identity();
   const bool known_identity = identity.has_value();
@@ -296,8 +295,8 @@ RepairReport repair(const std::filesystem::path& directory, const std::filesyste
       const std::uint64_t from_log = store.records();
       fs::path noted = numbers.live_dir;
       if (noted.empty() && lock) noted = lock->formerly_noted_live_dir();
-      const Uuid home = home_of(directory, identity->store_id);
-      const fs::path live_dir = live_dir_of(directory, noted, options.live_dir, home);
+      const Uuid store_file_id = store_file_id_of(directory, identity->store_id);
+      const fs::path live_dir = live_dir_of(directory, noted, options.live_dir, store_file_id);
       fs::path live_file = live_dir / "live";
       std::error_code absent;
       if (fs::exists(live_file, absent) && is_mounted_read_only(live_dir)) {
@@ -307,7 +306,7 @@ RepairReport repair(const std::filesystem::path& directory, const std::filesyste
         if (failed) throw system_error(failed.value(), "copying it", live_file);
         live_file = staged.path() / "live";
       }
-      const auto live = SharedState::open(live_file, Host::system().boot_id(), home);
+      const auto live = SharedState::open(live_file, Host::system().boot_id(), store_file_id);
       bool complete_by_ring = false;
       if (live) {
         const Lsn log_end = store.end();
@@ -368,11 +367,9 @@ RepairReport repair(const std::filesystem::path& directory, const std::filesyste
     store.finish(epoch, known_since_us, numbers.gaps);
   }
   if (report.records == 0 && report.entries == 0 && report.scopes == 0 && found.problem_count != 0) {
-    throw Error(
-        ErrorCode::corrupt,
-        fmt::format("{}: nothing in it can be saved; restore a backup (the first of {} problems: {}: {})",
-                    data.string(), found.problem_count, found.problems.front().where, found.problems.front().sentence),
-        data);
+    throw error_at(ErrorCode::corrupt, data,
+                   "nothing in it can be saved; restore a backup (the first of {} problems: {}: {})",
+                   found.problem_count, found.problems.front().where, found.problems.front().sentence);
   }
   fs::remove(staged.path() / "lock.mdb");
   fs::remove(staged.path() / "live");

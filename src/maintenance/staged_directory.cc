@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "base/error.h"
 #include "base/host.h"
 #include "base/shared_memory.h"
 
@@ -31,7 +32,7 @@ fs::path normal(const fs::path& path) {
 }
 
 Error refusal(const fs::path& target, const std::string& reason) {
-  return Error(ErrorCode::invalid_argument, fmt::format("{}: {}", target.string(), reason), target);
+  return error_at(ErrorCode::invalid_argument, target, "{}", reason);
 }
 
 constexpr const char* kMountPoint =

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/error.h"
 #include "base/shared_memory.h"
 #include "log/intact_record.h"
 #include "log/log.h"
@@ -90,8 +91,7 @@ DataFile::DataFile(const std::filesystem::path& path) : file_(open_descriptor(pa
   struct stat status {};
   if (::fstat(file_.get(), &status) != 0) throw system_error(errno, "fstat", path);
   if (S_ISREG(status.st_mode)) return;
-  throw Error(ErrorCode::not_a_store, fmt::format("{}: is not a regular file; that of a store is one", path.string()),
-              path);
+  throw error_at(ErrorCode::not_a_store, path, "is not a regular file; that of a store is one");
 }
 
 bool is_mounted_read_only(const std::filesystem::path& directory) {
@@ -108,10 +108,8 @@ bool lock_if_closed(std::optional<OpenLock>& lock, const std::filesystem::path& 
     return lock->join();
   }
   if (!OpenLock::used_by_others(directory)) return true;
-  throw Error(ErrorCode::in_use,
-              fmt::format("{}: a process has the store open by a mount where it can be written; use the path there",
-                          directory.string()),
-              directory);
+  throw error_at(ErrorCode::in_use, directory,
+                 "a process has the store open by a mount where it can be written; use the path there");
 }
 
 void lock_alone(std::optional<OpenLock>& lock, const std::filesystem::path& directory) {
@@ -120,9 +118,7 @@ void lock_alone(std::optional<OpenLock>& lock, const std::filesystem::path& dire
     return;
   }
   if (!lock_if_closed(lock, directory)) {
-    throw Error(ErrorCode::in_use,
-                fmt::format("{}: a process has the store open; close it in every process first", directory.string()),
-                directory);
+    throw error_at(ErrorCode::in_use, directory, "a process has the store open; close it in every process first");
   }
 }
 
@@ -140,10 +136,9 @@ std::optional<StoreIdentity> stored_identity(std::span<const std::byte> bytes, c
   if (bytes.size() < sizeof(std::uint32_t)) return std::nullopt;
   const auto version = load<std::uint32_t>(bytes);
   if (version > kFormatVersion && version < 1000) {  // Above it is damage rather than a later version.
-    throw Error(ErrorCode::newer_format,
-                fmt::format("{}: the store has format version {}, this oncelog knows {}; use a newer oncelog",
-                            path.string(), version, kFormatVersion),
-                path);
+    throw error_at(ErrorCode::newer_format, path,
+                   "the store has format version {}, this oncelog knows {}; use a newer oncelog", version,
+                   kFormatVersion);
   }
   if (bytes.size() != sizeof(StoreIdentity) || version == 0 || version > kFormatVersion) return std::nullopt;
   const auto identity = load<StoreIdentity>(bytes);
@@ -272,8 +267,7 @@ void StoreCheck::tables(const lmdb::Pages& pages, const lmdb::Meta& meta) {
   pages.tables(
       meta, [&](std::string_view name, const lmdb::TreeInfo& tree) { all.emplace(name, tree); }, fault);
   if (report_.problem_count == 0 && !all.contains("meta") && !all.contains("log")) {
-    throw Error(ErrorCode::not_a_store,
-                fmt::format("{}: its LMDB file says nothing of an oncelog store", pages.path().string()), pages.path());
+    throw error_at(ErrorCode::not_a_store, pages.path(), "its LMDB file says nothing of an oncelog store");
   }
   for (const char* name : {"meta", "log", "buckets", "scopes"}) {
     if (all.contains(name)) continue;

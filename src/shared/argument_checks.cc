@@ -7,6 +7,7 @@
 
 #include <oncelog/error.h>
 
+#include "base/error.h"
 #include "shared/settings.h"
 #include "shared/shared_state.h"
 #include "window/index.h"
@@ -37,10 +38,6 @@ std::string in_words(milliseconds duration) {
     left %= size;
   }
   return words;
-}
-
-void refuse(const std::string& sentence) {
-  throw Error(ErrorCode::invalid_argument, sentence);
 }
 
 void check_option_ranges(const Options& options) {

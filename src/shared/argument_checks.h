@@ -32,7 +32,4 @@ void check_lease(std::chrono::milliseconds lease);
 /// A duration as people write it: "1d12h".
 std::string in_words(std::chrono::milliseconds duration);
 
-/// Throws Error::invalid_argument with this sentence.
-[[noreturn]] void refuse(const std::string& sentence);
-
 }  // namespace oncelog::internal

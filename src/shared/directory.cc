@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/descriptors.h"
+#include "base/error.h"
 #include "base/in_place.h"
 #include "base/message_hash.h"
 #include "base/shared_memory.h"
@@ -91,10 +92,8 @@ bool locked_by_lmdb(int fd, const std::filesystem::path& path) {
 }  // namespace
 
 Error no_store(const std::filesystem::path& directory) {
-  return Error(
-      ErrorCode::not_found,
-      fmt::format("{}: there is no oncelog store; correct the path, or let a first mark create it", directory.string()),
-      directory);
+  return error_at(ErrorCode::not_found, directory,
+                  "there is no oncelog store; correct the path, or let a first mark create it");
 }
 
 void check_directory(const std::filesystem::path& directory, const Options& options) {
@@ -108,17 +107,13 @@ void check_directory(const std::filesystem::path& directory, const Options& opti
   } else if (failed) {
     throw system_error(failed.value(), "looking at it", directory);
   } else if (status.type() != fs::file_type::directory) {
-    throw Error(ErrorCode::not_a_store, fmt::format("{}: is not a directory; a store is one", directory.string()),
-                directory);
+    throw error_at(ErrorCode::not_a_store, directory, "is not a directory; a store is one");
   }
   if (!options.allow_network_filesystem && is_network_filesystem(directory)) {
-    throw Error(
-        ErrorCode::unsupported,
-        fmt::format(
-            "{}: is on a network file system (or on FUSE, behind which may be one), where a store's promises cannot be "
-            "kept; use a local one, or insist with allow_network_filesystem",
-            directory.string()),
-        directory);
+    throw error_at(
+        ErrorCode::unsupported, directory,
+        "is on a network file system (or on FUSE, behind which may be one), where a store's promises cannot be "
+        "kept; use a local one, or insist with allow_network_filesystem");
   }
   const fs::path data = directory / "data.mdb";
   struct stat data_status {};
@@ -131,21 +126,18 @@ void check_directory(const std::filesystem::path& directory, const Options& opti
       const std::string name = entry.path().filename().string();
       if (name == "oncelog.lock" || name == "lock.mdb" || name.starts_with(kNewDataPrefix)) continue;
       if (::stat(data.c_str(), &data_status) == 0) break;  // Another process creates the store at this moment.
-      throw Error(ErrorCode::not_a_store,
-                  fmt::format("{}: holds other files (\"{}\") and no oncelog store; name an empty or a new directory",
-                              directory.string(), name),
-                  directory);
+      throw error_at(ErrorCode::not_a_store, directory,
+                     "holds other files (\"{}\") and no oncelog store; name an empty or a new directory", name);
     }
     if (!may_create) throw no_store(directory);
     if (::stat(directory.c_str(), &data_status) != 0) throw system_error(errno, "stat", directory);
   }
   if (!options.allow_foreign_owner && data_status.st_uid != ::geteuid() && data_status.st_uid != 0) {
-    throw Error(ErrorCode::no_permission,
-                fmt::format("{}: belongs to user {}, neither to this one nor to root; a hostile store can crash its "
-                            "reader; insist with "
-                            "allow_foreign_owner",
-                            directory.string(), data_status.st_uid),
-                directory);
+    throw error_at(ErrorCode::no_permission, directory,
+                   "belongs to user {}, neither to this one nor to root; a hostile store can crash its "
+                   "reader; insist with "
+                   "allow_foreign_owner",
+                   data_status.st_uid);
   }
 }
 
@@ -159,7 +151,7 @@ void make_live_directory(const std::filesystem::path& live_dir, const std::files
   if (::lchown(live_dir.c_str(), data.st_uid, data.st_gid) != 0) throw system_error(errno, "lchown", live_dir);
 }
 
-Uuid home_of(const std::filesystem::path& directory, const Uuid& store_id) {
+Uuid store_file_id_of(const std::filesystem::path& directory, const Uuid& store_id) {
   const std::filesystem::path data = directory / "data.mdb";
   struct statx status {};
   if (::statx(AT_FDCWD, data.c_str(), 0, STATX_INO | STATX_BTIME, &status) != 0) {
@@ -178,14 +170,14 @@ Uuid home_of(const std::filesystem::path& directory, const Uuid& store_id) {
     std::memcpy(&place[1], &filesystem.f_fsid, sizeof place[1]);
     if (place[1] == 0) place[1] = std::uint64_t{status.stx_dev_major} << 32 | status.stx_dev_minor;
   }
-  Uuid home = store_id;
+  Uuid store_file_id = store_id;
   const XXH128_canonical_t hash = [&] {
     XXH128_canonical_t canonical;
     XXH128_canonicalFromHash(&canonical, XXH3_128bits(place.data(), sizeof place));
     return canonical;
   }();
-  for (std::size_t i = 0; i < home.size(); ++i) home[i] ^= hash.digest[i];
-  return home;
+  for (std::size_t i = 0; i < store_file_id.size(); ++i) store_file_id[i] ^= hash.digest[i];
+  return store_file_id;
 }
 
 void sync_directory(const std::filesystem::path& directory, bool may_be_unreadable) {
@@ -219,9 +211,9 @@ void prepare_lock_file(const std::filesystem::path& directory, unsigned max_read
   if (error_number != 0) throw system_error(error_number, "allocating lock.mdb", path);
 }
 
-std::string external_name(const Uuid& home) {
+std::string external_name(const Uuid& store_file_id) {
   std::string name = "oncelog-";
-  for (const std::uint8_t byte : home) name += fmt::format("{:02x}", byte);
+  for (const std::uint8_t byte : store_file_id) name += fmt::format("{:02x}", byte);
   return name;
 }
 

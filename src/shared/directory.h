@@ -32,13 +32,13 @@ void make_live_directory(const std::filesystem::path& live_dir, const std::files
 void prepare_lock_file(const std::filesystem::path& directory, unsigned max_readers);
 
 /// Names this very data.mdb: derived files, and a directory of them elsewhere, belong to it and not to a copy of it.
-Uuid home_of(const std::filesystem::path& directory, const Uuid& store_id);
+Uuid store_file_id_of(const std::filesystem::path& directory, const Uuid& store_id);
 
 /// Makes a new store's directory entries durable, its own and its files'.
 /// A directory that must not be read cannot be synced either; that is an Error unless `may_be_unreadable`.
 void sync_directory(const std::filesystem::path& directory, bool may_be_unreadable = false);
 
 /// The name of a store's own directory in a live_dir, so that stores may share a tmpfs.
-std::string external_name(const Uuid& home);
+std::string external_name(const Uuid& store_file_id);
 
 }  // namespace oncelog::internal

@@ -84,7 +84,8 @@ std::uint64_t LeaseTable::new_token() const {
   return header_->token_epoch.load(kUnderMutex) << kEpochShift | number;
 }
 
-void LeaseTable::fill(Lease& lease, const ProcessIdentity& owner, std::int64_t deadline_us, Orphans orphans) const {
+void LeaseTable::fill(Lease& lease, const ProcessIdentity& owner, std::int64_t deadline_us,
+                      OrphanPolicy orphans) const {
   lease.pid = owner.pid;
   lease.start_ticks = owner.start_ticks;
   lease.deadline_us = deadline_us;
@@ -94,7 +95,7 @@ void LeaseTable::fill(Lease& lease, const ProcessIdentity& owner, std::int64_t d
 }
 
 Lease* LeaseTable::take(const MessageHash& hash, std::uint32_t scope, std::string_view id, const ProcessIdentity& owner,
-                        std::int64_t deadline_us, Orphans orphans) const {
+                        std::int64_t deadline_us, OrphanPolicy orphans) const {
   assert(find(hash, scope) == nullptr);
   Lease* lease = at(header_->free_list.load(kUnderMutex));
   if (lease != nullptr) {
@@ -122,7 +123,8 @@ Lease* LeaseTable::take(const MessageHash& hash, std::uint32_t scope, std::strin
   return lease;
 }
 
-void LeaseTable::pass_on(Lease& lease, const ProcessIdentity& owner, std::int64_t deadline_us, Orphans orphans) const {
+void LeaseTable::pass_on(Lease& lease, const ProcessIdentity& owner, std::int64_t deadline_us,
+                         OrphanPolicy orphans) const {
   // Nobody's for a moment: who dies here leaves it to mend(), as good as freed.
   lease.token.store(0, kAfterAllBefore);
   failpoint();

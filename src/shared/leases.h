@@ -29,7 +29,7 @@ struct alignas(64) Lease {
   // until its record is accepted, and that is not committed then.
   std::atomic<std::uint64_t> completing;
   std::atomic<std::uint32_t> next;  // In its chain, or in the free list: number + 1, 0 is the end.
-  Orphans orphans;
+  OrphanPolicy orphans;
   std::uint8_t waited_for;  // Someone sleeps until it is freed.
   std::uint16_t id_bytes;
   char id[kIdBytes];  // Its beginning, for people.
@@ -87,10 +87,10 @@ class LeaseTable {
 
   /// Takes a lease for a key that has none; nullptr when all are taken.
   Lease* take(const MessageHash& hash, std::uint32_t scope, std::string_view id, const ProcessIdentity& owner,
-              std::int64_t deadline_us, Orphans orphans) const;
+              std::int64_t deadline_us, OrphanPolicy orphans) const;
 
   /// Passes a lease on to another owner under a new token.
-  void pass_on(Lease& lease, const ProcessIdentity& owner, std::int64_t deadline_us, Orphans orphans) const;
+  void pass_on(Lease& lease, const ProcessIdentity& owner, std::int64_t deadline_us, OrphanPolicy orphans) const;
 
   /// Frees a lease. Returns whether someone waits for that: then the caller calls wake() once it has let go of the
   /// mutex.
@@ -111,7 +111,7 @@ class LeaseTable {
   void doubt(std::uint64_t newest_epoch) const;
 
   /// Whether a lease is one that its owner's end leaves held.
-  static bool outlives_owner(const Lease& lease) { return lease.orphans != Orphans::at_once; }
+  static bool outlives_owner(const Lease& lease) { return lease.orphans != OrphanPolicy::free_at_once; }
 
   /// For a new table: goes on with the former one's tokens, so that they only grow, and with those of its leases that
   /// outlive their owners, token and all, as far as there is room.
@@ -131,7 +131,7 @@ class LeaseTable {
   std::uint32_t used() const;
   Lease* at(std::uint32_t number_plus_one) const;
   std::uint64_t new_token() const;
-  void fill(Lease& lease, const ProcessIdentity& owner, std::int64_t deadline_us, Orphans orphans) const;
+  void fill(Lease& lease, const ProcessIdentity& owner, std::int64_t deadline_us, OrphanPolicy orphans) const;
 
   LeaseHeader* header_;
   std::atomic<std::uint32_t>* chains_;

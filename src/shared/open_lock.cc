@@ -10,6 +10,7 @@
 #include <climits>
 #include <string>
 
+#include "base/error.h"
 #include "base/message_hash.h"
 #include "base/shared_memory.h"
 
@@ -113,12 +114,10 @@ bool OpenLock::acquire() {
       throw system_error(errno, "opening it", data_path_);
     }
     if (!set_lock(data_.get(), F_OFD_SETLK, F_WRLCK, kProcessBytes + ::getpid(), data_path_)) {
-      throw Error(ErrorCode::in_use,
-                  fmt::format("{}: this process has it open by another copy of the oncelog library, or by another path "
-                              "to the same file (or a process with the same number in another pid namespace has); let "
-                              "application and plug-ins share one liboncelog.so and one path",
-                              data_path_.string()),
-                  data_path_);
+      throw error_at(ErrorCode::in_use, data_path_,
+                     "this process has it open by another copy of the oncelog library, or by another path "
+                     "to the same file (or a process with the same number in another pid namespace has); let "
+                     "application and plug-ins share one liboncelog.so and one path");
     }
     lock();
     // Not when it was deleted or replaced in the meantime.
@@ -137,10 +136,8 @@ bool OpenLock::join() {
   }
   // Those who are not alone have it from one who was.
   if (alone && !set_lock(former_.get(), F_OFD_SETLK, F_WRLCK, kFormerUsersByte, former_path_)) {
-    throw Error(ErrorCode::in_use,
-                fmt::format("{}: a process with an earlier version of oncelog has the store open; close it there first",
-                            data_path_.string()),
-                data_path_);
+    throw error_at(ErrorCode::in_use, data_path_,
+                   "a process with an earlier version of oncelog has the store open; close it there first");
   }
   // Held from now on, so that an earlier version does not think itself alone.
   set_lock(former_.get(), F_OFD_SETLKW, F_RDLCK, kFormerUsersByte, former_path_);
@@ -149,11 +146,10 @@ bool OpenLock::join() {
 
 void OpenLock::pair() {
   const auto refuse_pair = [&](const char* what) {
-    return Error(ErrorCode::in_use,
-                 fmt::format("{}: {} was deleted or replaced while processes have the store open; close it in all of "
-                             "them, then open it again",
-                             data_path_.parent_path().string(), what),
-                 data_path_.parent_path());
+    return error_at(ErrorCode::in_use, data_path_.parent_path(),
+                    "{} was deleted or replaced while processes have the store open; close it in all of "
+                    "them, then open it again",
+                    what);
   };
   if (!lock_.open(lock_path_, O_RDWR | O_NOFOLLOW)) {
     if (errno == ENOENT) throw refuse_pair("lock.mdb");

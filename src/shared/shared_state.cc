@@ -27,7 +27,7 @@ SharedState SharedState::create(const std::filesystem::path& path, const Birth& 
   FileStamp stamp;
   stamp.kind = FileKind::live;
   stamp.boot_id = birth.boot_id;
-  stamp.home = birth.home;
+  stamp.store_file_id = birth.store_file_id;
   stamp.incarnation = random_uuid();
   stamp.part = birth.max_claims;
   stamp.extent = birth.ring_bytes;
@@ -39,19 +39,21 @@ SharedState SharedState::create(const std::filesystem::path& path, const Birth& 
   return {std::move(file), stamp};
 }
 
-std::optional<SharedState> SharedState::open(const std::filesystem::path& path, const Uuid& boot_id, const Uuid& home) {
-  auto live = open_damaged(path, boot_id, home);
+std::optional<SharedState> SharedState::open(const std::filesystem::path& path, const Uuid& boot_id,
+                                             const Uuid& store_file_id) {
+  auto live = open_damaged(path, boot_id, store_file_id);
   return live && live->consistent() ? std::move(live) : std::nullopt;
 }
 
 std::optional<SharedState> SharedState::open_damaged(const std::filesystem::path& path, const Uuid& boot_id,
-                                                     const Uuid& home) {
+                                                     const Uuid& store_file_id) {
   auto file = MappedFile::open(path, file_bytes(1, kMinRingBytes));
   if (!file) return std::nullopt;
   for (const FileStamp& stamp : {load_stamp(file->data()), load_stamp(stamp_copy(*file))}) {
-    if (stamp.sealed() && stamp.kind == FileKind::live && stamp.boot_id == boot_id && stamp.home == home &&
-        stamp.shape == kShape && valid_ring_bytes(stamp.extent) && valid_max_claims(stamp.part) &&
-        stamp.file_bytes == file_bytes(stamp.part, stamp.extent) && stamp.file_bytes == file->size()) {
+    if (stamp.sealed() && stamp.kind == FileKind::live && stamp.boot_id == boot_id &&
+        stamp.store_file_id == store_file_id && stamp.shape == kShape && valid_ring_bytes(stamp.extent) &&
+        valid_max_claims(stamp.part) && stamp.file_bytes == file_bytes(stamp.part, stamp.extent) &&
+        stamp.file_bytes == file->size()) {
       return SharedState(std::move(*file), stamp);
     }
   }
@@ -116,42 +118,6 @@ FileStamp SharedState::stamp_for(FileKind kind, std::uint64_t number, std::uint6
   stamp.file_bytes = file_bytes;
   stamp.seal();
   return stamp;
-}
-
-thread_local constinit const WriterGate* WriterGate::innermost_ = nullptr;
-
-WriterGate::WriterGate(SharedHeader& live, const std::filesystem::path& path)
-    : live_(live), path_(path), outer_(innermost_) {
-  try {
-    const LockLimit limit(nested_limit());
-    live.writer_gate.lock();
-  } catch (const LockTimeout&) {
-    throw timeout(path);
-  }
-  innermost_ = this;
-}
-
-WriterGate::~WriterGate() {
-  innermost_ = outer_;
-  live_.writer_gate.unlock();
-}
-
-std::chrono::microseconds WriterGate::nested_limit() {
-  // Relaxed: a setting.
-  return innermost_ == nullptr ? LockLimit::kNone : nested_patience.load(std::memory_order_relaxed);
-}
-
-LockTimeout WriterGate::timeout(const std::filesystem::path& path) {
-  if (innermost_ == nullptr) {
-    return {
-        fmt::format("{}: another thread or process writes to the store, or was stopped while it did", path.string()),
-        path};
-  }
-  return {
-      fmt::format("{}: another thread or process kept a transaction of {} waiting for this store; where transactions "
-                  "of several stores are within each other, begin them in the same order everywhere",
-                  path.string(), innermost_->path_.string()),
-      path};
 }
 
 }  // namespace oncelog::internal

@@ -124,7 +124,7 @@ class SharedState {
 
   struct Birth {
     Uuid boot_id;
-    Uuid home;
+    Uuid store_file_id;
     std::int64_t clock_offset_us;
     Lsn start;
     std::uint64_t planned_ids;
@@ -138,14 +138,15 @@ class SharedState {
   /// Makes the file anew, not ready yet. The caller holds the store's open lock alone.
   static SharedState create(const std::filesystem::path& path, const Birth& birth);
 
-  /// The file that is there; nothing when there is none or it isn't of this boot, home and format, complete and
+  /// The file that is there; nothing when there is none or it isn't of this boot, store file and format, complete and
   /// consistent.
-  static std::optional<SharedState> open(const std::filesystem::path& path, const Uuid& boot_id, const Uuid& home);
+  static std::optional<SharedState> open(const std::filesystem::path& path, const Uuid& boot_id,
+                                         const Uuid& store_file_id);
 
   /// The same for a file whose header may say anything: nothing of it is checked but one of the two stamps. For the
   /// only process that has it, to save what is in the ring.
   static std::optional<SharedState> open_damaged(const std::filesystem::path& path, const Uuid& boot_id,
-                                                 const Uuid& home);
+                                                 const Uuid& store_file_id);
 
   SharedHeader& header() const { return *reinterpret_cast<SharedHeader*>(file_.data()); }
   LeaseTable leases() const;
@@ -173,60 +174,6 @@ class SharedState {
 
   MappedFile file_;
   FileStamp stamp_;
-};
-
-/// Locks the store's mutex for a scope, and counts owners that died with it.
-class StoreLock {
- public:
-  explicit StoreLock(SharedHeader& live) : live_(live) {
-    // What the mutex guards is consistent at every instruction, but for the lease table, whose next user mends it.
-    if (live.mutex.lock()) {
-      live.leases.suspect.store(1, std::memory_order_relaxed);  // Relaxed: under the mutex.
-      HostCounters::add(live.counters.dead_owners, 1);
-    }
-  }
-  StoreLock(const StoreLock&) = delete;
-  StoreLock& operator=(const StoreLock&) = delete;
-  ~StoreLock() { live_.mutex.unlock(); }
-
- private:
-  SharedHeader& live_;
-};
-
-/// Held by whoever begins a write transaction, so that nobody ever waits for LMDB's own lock, which cannot be waited
-/// for with a time limit and so could lose a wake-up for good (see RobustMutex::lock). Comes before LMDB's lock, guards
-/// nothing itself.
-///
-/// A thread that holds one store's gate, in a transaction, may ask for another's. Two that do so in opposite order
-/// would wait for each other for ever, in one process or two: such a wait ends after nested_patience with a
-/// LockTimeout.
-class WriterGate {
- public:
-  /// What a wait within another store's transaction may last; tests shorten it.
-  static inline constinit std::atomic<std::chrono::milliseconds> nested_patience{std::chrono::milliseconds{10'000}};
-
-  /// `path` names the store in errors, and lives as long as the gate. Throws LockTimeout.
-  WriterGate(SharedHeader& live, const std::filesystem::path& path);
-  WriterGate(const WriterGate&) = delete;
-  WriterGate& operator=(const WriterGate&) = delete;
-  ~WriterGate();
-
-  /// For other waits that may be for a gate's holder: calls wait(deadline), which returns whether it came to its end;
-  /// LockTimeout otherwise.
-  template <typename Wait>
-  static void bounded(const std::filesystem::path& path, Wait wait) {
-    const LockLimit limit(nested_limit());
-    if (!wait(LockLimit::deadline())) throw timeout(path);
-  }
-
- private:
-  static std::chrono::microseconds nested_limit();
-  static LockTimeout timeout(const std::filesystem::path& path);
-
-  SharedHeader& live_;
-  const std::filesystem::path& path_;
-  const WriterGate* const outer_;
-  static thread_local const WriterGate* innermost_;
 };
 
 }  // namespace oncelog::internal

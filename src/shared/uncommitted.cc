@@ -6,6 +6,7 @@
 #include "base/failpoint.h"
 #include "log/intact_record.h"
 #include "log/ring_salvage.h"
+#include "shared/store_lock.h"
 
 namespace oncelog::internal {
 namespace {
@@ -31,8 +32,7 @@ void Uncommitted::settle(Lsn log_end) {
   failpoint();
   bool waited_for = false;
   {
-    const StoreLock lock(*live_);
-    leases_.mend_if_suspect(Lsn{live_->marks.head.load(std::memory_order_relaxed)});  // Relaxed: under the mutex.
+    const StoreLock lock(*state_);
     leases_.each([&](Lease& lease) {
       const std::uint64_t completing = lease.completing.load(std::memory_order_relaxed);
       if ((completing & Lease::kOfTransaction) == 0) return;

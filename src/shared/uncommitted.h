@@ -20,7 +20,7 @@ namespace oncelog::internal {
 class Uncommitted {
  public:
   Uncommitted(const SharedState& live, std::uint64_t hash_seed)
-      : live_(&live.header()), ring_(live.ring()), leases_(live.leases()), hash_seed_(hash_seed) {}
+      : state_(&live), live_(&live.header()), ring_(live.ring()), leases_(live.leases()), hash_seed_(hash_seed) {}
 
   /// Whether there is a transaction to settle. Any thread. Acquire: pairs with the release in announce.
   bool any() const { return live_->pending.begin.load(std::memory_order_acquire) != 0; }
@@ -52,6 +52,7 @@ class Uncommitted {
  private:
   void reflag(std::span<std::byte> block, Lsn lsn, std::uint32_t instead) const;
 
+  const SharedState* state_;
   SharedHeader* live_;
   Ring ring_;
   LeaseTable leases_;

@@ -6,6 +6,8 @@
 #include <set>
 #include <utility>
 
+#include "base/error.h"
+
 namespace oncelog::internal {
 namespace {
 
@@ -29,8 +31,7 @@ std::shared_ptr<const View> ViewCache::newest() {
     std::uint64_t epoch = 0;
     const Layout layout = live_.header().layout.read(epoch);
     if (!layout.well_formed()) {
-      throw Error(ErrorCode::corrupt,
-                  fmt::format("{}: the layout in the store's shared memory is damaged", live_dir_.string()), live_dir_);
+      throw error_at(ErrorCode::corrupt, live_dir_, "the layout in the store's shared memory is damaged");
     }
     try {
       view_ = build(layout, epoch, view_.get());
@@ -84,10 +85,9 @@ MappedFile ViewCache::map(const std::string& name, const FileStamp& stamp) const
   const std::filesystem::path path = live_dir_ / name;
   auto file = MappedFile::open(path, stamp.file_bytes);
   if (!file || file->size() != stamp.file_bytes || load_stamp(file->data()) != stamp) {
-    throw Error(ErrorCode::in_use,
-                fmt::format("{}: {}; close the store in every process, and the next one to open it makes the file anew",
-                            path.string(), file ? "it does not belong to this store" : "it is missing or cut short"),
-                path);
+    throw error_at(ErrorCode::in_use, path,
+                   "{}; close the store in every process, and the next one to open it makes the file anew",
+                   file ? "it does not belong to this store" : "it is missing or cut short");
   }
   return std::move(*file);
 }

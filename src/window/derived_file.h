@@ -23,7 +23,7 @@ struct FileStamp {
   std::uint32_t format = kFormat;
   FileKind kind{};
   Uuid boot_id{};
-  Uuid home{};               // Of the data.mdb beside which it was made: a copy of a store is another home.
+  Uuid store_file_id{};      // Of the data.mdb beside which it was made: a copy of a store has another.
   Uuid incarnation{};        // Made anew with `live`: hints of one life must not meet records of another.
   std::uint64_t number = 0;  // Of the filter generation, or of the bucket.
   std::uint64_t part = 0;    // The index table's place in its bucket's chain.

@@ -40,7 +40,7 @@ int main(int argc, char** argv) {
   orders.contains("message-1");  // A check is no decision.
 
   const oncelog::Metrics metrics = store.metrics();
-  std::cout << "decisions: " << metrics.marks_fresh << " fresh, " << metrics.marks_duplicate << " not\n";
-  std::cout << "checks: " << metrics.checks << ", of which known " << metrics.check_duplicates << '\n';
+  std::cout << "decisions: " << metrics.marks_fresh << " fresh, " << metrics.marks_not_fresh << " not\n";
+  std::cout << "checks: " << metrics.checks << ", of which known " << metrics.checks_known << '\n';
   std::cout << "ids: " << metrics.ids << '\n';
 }

@@ -110,7 +110,7 @@ class OrderService {
       // Transactions run one at a time, so this is a message of a consumer that is just being killed: the kernel has
       // freed the way for this transaction, but not yet ended the process. Whoever uses claims as well waits for them
       // here. The next transaction finds duplicates of all that this one has processed.
-      if (blocked != nullptr) orders_.wait_free(blocked->message_id, kPatience);
+      if (blocked != nullptr) orders_.wait_until_free(blocked->message_id, kPatience);
     } while (blocked != nullptr);
   }
 
