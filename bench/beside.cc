@@ -62,7 +62,7 @@ void claim(const Scope& scope, const Ids& ids, bool batches, std::size_t begin, 
 void run_claims(benchmark::State& state, const Settings& settings, bool batches) {
   const Ids ids(std::uint64_t{4} << 40, settings.ids);
   for (auto _ : state) {
-    ScratchStore store(settings, SharedState::disk, settings.ids);
+    ScratchStore store(settings, Live::disk, settings.ids);
     const Scope& scope = store.scope();
     scope.begin("the first claim of all", kLease).abandon();  // Numbers the tokens, on disk.
     double marking = 0;
@@ -114,7 +114,7 @@ void run_transactions(benchmark::State& state, const Settings& settings) {
   const Ids ids(std::uint64_t{5} << 40, kTransactions);
   const std::string value(kValueBytes, 'v');
   for (auto _ : state) {
-    ScratchStore store(settings, SharedState::disk, kDefaultExpectedIds);
+    ScratchStore store(settings, Live::disk, kDefaultExpectedIds);
     BareLmdb lmdb(settings);
     const Scope& scope = store.scope();
     scope.begin("the first claim of all", kLease).abandon();

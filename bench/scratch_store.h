@@ -19,10 +19,10 @@ class ScratchStore {
   /// So long that what a benchmark really takes is no part of it.
   static constexpr std::chrono::hours kRetention{24 * 80};
 
-  ScratchStore(const Settings& settings, SharedState live, std::uint64_t expected_ids,
+  ScratchStore(const Settings& settings, Live live, std::uint64_t expected_ids,
                std::chrono::milliseconds retention = kRetention, unsigned buckets = kBuckets)
       : dir_(settings.store_dir),
-        live_dir_(live == SharedState::tmpfs ? std::make_optional<ScratchDir>(settings.tmpfs_dir) : std::nullopt),
+        live_dir_(live == Live::tmpfs ? std::make_optional<ScratchDir>(settings.tmpfs_dir) : std::nullopt),
         slice_(retention / buckets) {
     // At the beginning of a bucket's time, so that `buckets` slices of work make `buckets` buckets.
     const std::chrono::microseconds now{host_.wall_us()};

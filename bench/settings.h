@@ -10,7 +10,7 @@
 namespace oncelog::bench {
 
 /// Where a store's shared-memory files lie.
-enum class SharedState { disk, tmpfs };
+enum class Live { disk, tmpfs };
 
 /// What a run of the whole-store benchmarks works on.
 struct Settings {
@@ -23,8 +23,8 @@ struct Settings {
   bool has_tmpfs() const { return std::filesystem::is_directory(tmpfs_dir); }
 };
 
-inline std::string name_of(SharedState live) {
-  return live == SharedState::disk ? "live:disk" : "live:tmpfs";
+inline std::string name_of(Live live) {
+  return live == Live::disk ? "live:disk" : "live:tmpfs";
 }
 
 }  // namespace oncelog::bench

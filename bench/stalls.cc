@@ -60,7 +60,7 @@ std::size_t enough_ids(const Settings& settings, bool full_speed) {
 
 }  // namespace
 
-std::string stall_name(SharedState live, bool full_speed) {
+std::string stall_name(Live live, bool full_speed) {
   return fmt::format("stall/mark/one_by_one/{}/threads:1/36B/retention:{}ms/buckets:{}/ack:host/{}",
                      pace_name(full_speed), kRetention.count(), kBuckets, name_of(live));
 }
@@ -87,8 +87,8 @@ void register_stalls(const Settings& settings) {
         ->ReportAggregatesOnly()
         ->UseManualTime()
         ->Unit(benchmark::kMillisecond);
-    for (const SharedState live : {SharedState::disk, SharedState::tmpfs}) {
-      if (live == SharedState::tmpfs && !settings.has_tmpfs()) continue;
+    for (const Live live : {Live::disk, Live::tmpfs}) {
+      if (live == Live::tmpfs && !settings.has_tmpfs()) continue;
       benchmark::RegisterBenchmark(
           stall_name(live, full_speed).c_str(),
           [=](benchmark::State& state) {

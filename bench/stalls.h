@@ -12,7 +12,7 @@ namespace oncelog::bench {
 void register_stalls(const Settings& settings);
 
 /// The benchmark's name; its counter `max_ms` is the longest stall.
-std::string stall_name(SharedState live, bool full_speed);
+std::string stall_name(Live live, bool full_speed);
 std::string machine_stall_name(bool full_speed);
 
 }  // namespace oncelog::bench

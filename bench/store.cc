@@ -73,8 +73,8 @@ class Bench {
   }
 
   /// A store that holds all ids, on disk, in 8 buckets; the same for all that only look.
-  ScratchStore& loaded(SharedState live) {
-    auto& store = loaded_[live == SharedState::tmpfs ? 1 : 0];
+  ScratchStore& loaded(Live live) {
+    auto& store = loaded_[live == Live::tmpfs ? 1 : 0];
     if (store) return *store;
     store = std::make_unique<ScratchStore>(settings_, live, settings_.ids);
     store->fill(settings_.ids, ScratchStore::kBuckets,
@@ -114,7 +114,7 @@ class Bench {
 struct Build {
   bool batches;
   unsigned buckets;  // That the ids come to lie in; 1 with the default expected_ids, so that everything has to grow.
-  SharedState live;
+  Live live;
   unsigned threads = 1;
 
   std::string name(const Settings& settings) const {
@@ -175,7 +175,7 @@ struct Query {
   bool mark;
   bool batches;
   bool known;
-  SharedState live;
+  Live live;
 
   std::string name(const Settings& settings) const {
     return fmt::format("{}/{}/{}/threads:1/of_ids:{}x36B/buckets:{}/{}", mark ? "mark" : "contains",
@@ -254,9 +254,9 @@ std::string scaling_name(const Settings& settings, bool known) {
 /// Two threads against one, each with as many ids to ask, the two measured right after each other; and what the
 /// machine's memory does then.
 void run_scaling(benchmark::State& state, Bench& bench, bool known) {
-  const Scope& scope = bench.loaded(SharedState::disk).scope();
+  const Scope& scope = bench.loaded(Live::disk).scope();
   const Ids& ids = known ? bench.workload().known : bench.workload().fresh;
-  const Query query{false, false, known, SharedState::disk};
+  const Query query{false, false, known, Live::disk};
   const std::size_t half = ids.size() / 2;
   const DramChase& chase = DramChase::instance();
   constexpr std::size_t kReads = std::size_t{1} << 18;
@@ -282,7 +282,7 @@ std::string durable_name(unsigned threads, std::size_t batch) {
 void run_durable(benchmark::State& state, Bench& bench, unsigned threads, std::size_t batch) {
   constexpr std::size_t kIds = 2000;
   for (auto _ : state) {
-    ScratchStore store(bench.settings(), SharedState::disk, kDefaultExpectedIds);
+    ScratchStore store(bench.settings(), Live::disk, kDefaultExpectedIds);
     const Ids ids(std::uint64_t{3} << 40, kIds);
     std::vector<std::string_view> views;
     for (std::size_t i = 0; i < kIds; ++i) views.push_back(ids[i]);
@@ -311,8 +311,8 @@ void add(const std::string& name, int repetitions, Run run) {
       ->Unit(benchmark::kMillisecond);
 }
 
-std::vector<SharedState> places(const Settings& settings) {
-  return settings.has_tmpfs() ? std::vector{SharedState::disk, SharedState::tmpfs} : std::vector{SharedState::disk};
+std::vector<Live> places(const Settings& settings) {
+  return settings.has_tmpfs() ? std::vector{Live::disk, Live::tmpfs} : std::vector{Live::disk};
 }
 
 void register_all(Bench& bench) {
@@ -330,20 +330,20 @@ void register_all(Bench& bench) {
   const auto add_build = [&](const Build& build) {
     add(build.name(settings), kBuilds, [&bench, build](benchmark::State& state) { run_build(state, bench, build); });
   };
-  for (const SharedState live : places(settings)) {
+  for (const Live live : places(settings)) {
     add_build({false, ScratchStore::kBuckets, live});
     add_build({true, ScratchStore::kBuckets, live});
   }
-  add_build({false, ScratchStore::kBuckets, SharedState::disk, 2});
-  add_build({false, 1, SharedState::disk});
-  add_build({true, 1, SharedState::disk});
+  add_build({false, ScratchStore::kBuckets, Live::disk, 2});
+  add_build({false, 1, Live::disk});
+  add_build({true, 1, Live::disk});
   for (const unsigned threads : {1U, 2U}) {
     for (const std::size_t batch : {std::size_t{1}, kBatch}) {
       add(durable_name(threads, batch), kBuilds,
           [&bench, threads, batch](benchmark::State& state) { run_durable(state, bench, threads, batch); });
     }
   }
-  for (const SharedState live : places(settings)) {
+  for (const Live live : places(settings)) {
     for (const bool mark : {false, true}) {
       for (const bool known : {false, true}) {
         if (mark && !known) continue;
@@ -374,10 +374,10 @@ void print_floors(const MedianReporter& reporter, const Settings& settings) {
     double unit;
     std::string unit_name;
   };
-  const Build one{false, ScratchStore::kBuckets, SharedState::disk};
-  const Build batch{true, ScratchStore::kBuckets, SharedState::disk};
+  const Build one{false, ScratchStore::kBuckets, Live::disk};
+  const Build batch{true, ScratchStore::kBuckets, Live::disk};
   const auto contains = [&](bool batches, bool known) {
-    return Query{false, batches, known, SharedState::disk}.name(settings);
+    return Query{false, batches, known, Live::disk}.name(settings);
   };
   std::vector<Floor> floors{
       {"mark, one by one, fsynced in the background", one.name(settings), "marks_per_s", 2, true, 1e6, "M/s"},
@@ -398,10 +398,10 @@ void print_floors(const MedianReporter& reporter, const Settings& settings) {
   floors.push_back({"transact, mark and put, against LMDB alone", transact_name(), "of_lmdb", 0.8, true, 1, "x"});
   for (const bool full_speed : {true, false}) {
     const std::string pace = full_speed ? "full speed" : "paced";
-    floors.push_back({"longest stall of a mark, " + pace + ", live on disk", stall_name(SharedState::disk, full_speed),
+    floors.push_back({"longest stall of a mark, " + pace + ", live on disk", stall_name(Live::disk, full_speed),
                       "max_ms", 0, false, 1, "ms"});
-    floors.push_back({"longest stall of a mark, " + pace + ", live on tmpfs",
-                      stall_name(SharedState::tmpfs, full_speed), "max_ms", 0, false, 1, "ms"});
+    floors.push_back({"longest stall of a mark, " + pace + ", live on tmpfs", stall_name(Live::tmpfs, full_speed),
+                      "max_ms", 0, false, 1, "ms"});
     floors.push_back({"longest stall of only reading the clock, " + pace, machine_stall_name(full_speed), "max_ms", 0,
                       false, 1, "ms"});
   }

@@ -82,7 +82,7 @@ struct VerifyReport {
   std::uint64_t blocks = 0;   ///< Of the log.
   std::uint64_t records = 0;  ///< Whose checksum holds.
   std::uint64_t log_bytes = 0;
-  std::uint64_t looked_up = 0;  ///< SharedState records, by VerifyOptions::deep.
+  std::uint64_t looked_up = 0;  ///< Live records, by VerifyOptions::deep.
   Lsn end;                      ///< Everything below was looked at.
   bool deep = false;            ///< Filter and index were looked at, too. Not when something else forbids to open it.
 
