@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "background/log_writer.h"
+#include "shared/hints.h"
 
 namespace oncelog::testing {
 
@@ -73,18 +74,12 @@ Lsn Parts::append(std::string_view id, std::uint32_t flags, const Attributes* at
   const Probe one = probe(id);
   const Lsn lsn = head();
   const std::int64_t time_us = std::max(host.wall_us(), header().marks.last_time_us.load(std::memory_order_relaxed));
-  RecordDraft draft{.scope = kScope, .id = id, .digest = one.hash.digest(), .flags = flags};
-  if (attributes != nullptr) {
-    draft.texts = attributes;
-    draft.attributes = StoredAttributes::of(*attributes);
-  }
+  const RecordDraft draft = RecordDraft::of(kScope, id, one.hash.digest(), attributes, flags);
   std::vector<std::uint64_t> buffer(draft.bytes() / kRecordUnit);
   const auto record = encode_record(buffer, draft, lsn, time_us);
   REQUIRE(lsn.value + record.size_bytes() <= flushed().value + live->ring().bytes());
   live->ring().write(lsn, record);
-  view->generations.back()->add(one.hash, bucket.info.lane);
-  REQUIRE(bucket.newest_table().insert(one.hash, one.of, (lsn.value - bucket.info.first_lsn.value) / kRecordUnit));
-  bucket.newest_table().count_record();
+  REQUIRE(add_hints(bucket, *view->generations.back(), one.hash, lsn));
   header().marks.last_time_us.store(time_us, std::memory_order_release);
   const Lsn end{lsn.value + record.size_bytes()};
   header().marks.head.store(end.value, std::memory_order_release);

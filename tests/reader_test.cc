@@ -1,4 +1,4 @@
-#include "engine/reader.h"
+#include "engine/reader_pool.h"
 
 #include <signal.h>
 #include <sys/wait.h>

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "base/fork_generation.h"
-#include "engine/engine.h"
+#include "engine/local_engine.h"
 #include "shared.h"
 #include "shared/open_lock.h"
 #include "support.h"
@@ -21,7 +21,7 @@ using namespace oncelog::testing;
 TEST_CASE("one engine serves a directory by all of its names, for as long as anyone holds it") {
   const TempDir dir;
   const Host& host = Host::system();
-  std::weak_ptr<Engine> gone;
+  std::weak_ptr<LocalEngine> gone;
   {
     const auto engine = open_engine(dir / "store", {}, host);
     std::filesystem::create_directory_symlink("store", dir / "link");
@@ -54,9 +54,9 @@ TEST_CASE("the fork generation moves in a child and not in its parent") {
   const TempDir dir;
   const auto engine = open_engine(dir / "store", {}, Host::system());
   const std::uint64_t before = fork_generation();
-  CHECK(wait_for(spawn([&] { return fork_generation() != before && engine->forked() ? 0 : 1; })) == 0);
+  CHECK(wait_for(spawn([&] { return fork_generation() != before && engine->store().forked() ? 0 : 1; })) == 0);
   CHECK(fork_generation() == before);
-  CHECK_FALSE(engine->forked());
+  CHECK_FALSE(engine->store().forked());
 }
 
 TEST_CASE(

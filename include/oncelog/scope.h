@@ -15,7 +15,6 @@ namespace oncelog {
 
 namespace internal {
 class Engine;
-struct Found;
 
 /// What a scope is to the engine.
 struct ScopeKey {
@@ -100,14 +99,7 @@ class ONCELOG_API Scope {
   friend class Transaction;
   Scope(std::shared_ptr<internal::Engine> engine, std::string name, Ack ack, const ScopeOptions& options);
   internal::ScopeKey key() const;
-  std::optional<Record> to_record(std::string_view id, const internal::Found& found) const;
-  /// Calls Options::on_decision for each id, with the attributes of the same place, or none when there are none. The
-  /// handle may be destroyed when it returns.
-  void tell(std::span<const std::string_view> ids, std::span<const Attributes> attributes,
-            std::span<const Marked> marked) const;
-  void tell(std::string_view id, const Attributes& attributes, const Marked& marked) const {
-    tell({&id, 1}, {&attributes, 1}, {&marked, 1});
-  }
+  std::shared_ptr<internal::Engine> kept() const;
 
   std::shared_ptr<internal::Engine> engine_;
   std::string name_;

@@ -14,7 +14,7 @@ namespace oncelog {
 class Scope;
 
 namespace internal {
-struct TransactionBody;
+class TransactionBody;
 }
 
 inline constexpr std::size_t kMaxTableBytes = 63;  ///< Of a user table's name, from 1; no NUL in it.
@@ -50,7 +50,7 @@ class ONCELOG_API Transaction {
   Transaction& operator=(const Transaction&) = delete;
 
  private:
-  friend class internal::Engine;
+  friend class internal::TransactionBody;
   explicit Transaction(internal::TransactionBody& body) : body_(body) {}
 
   internal::TransactionBody& body_;

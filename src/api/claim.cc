@@ -8,7 +8,6 @@
 
 #include "base/error.h"
 #include "engine/engine.h"
-#include "shared/argument_checks.h"
 
 namespace oncelog {
 namespace {
@@ -133,7 +132,7 @@ bool Lock::renew(std::chrono::milliseconds lease) {
 
 void Lock::release() noexcept {
   if (!lease_) return;
-  quietly([this] { engine_->let_go(std::span(&lease_->lease, 1)); });
+  quietly([this] { engine_->unlock(lease_->lease); });
   lease_.reset();
 }
 

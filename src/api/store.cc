@@ -1,14 +1,18 @@
 #include <oncelog/store.h>
 
+#include "api/store_access.h"
 #include "engine/engine.h"
+#include "engine/local_engine.h"
 #include "engine/registry.h"
+#include "engine/verify_directory.h"
+#include "maintenance/backup.h"
 
 namespace oncelog {
 
 Store::Store(std::shared_ptr<internal::Engine> engine, Ack ack) : engine_(std::move(engine)), ack_(ack) {}
 
 Store Store::open(const std::filesystem::path& directory, const Options& options) {
-  return Store(internal::open_engine(directory, options, internal::Host::system()), options.ack);
+  return StoreAccess::open(directory, options, internal::Host::system());
 }
 
 Scope Store::scope(std::string_view name, const ScopeOptions& options) const {
@@ -80,6 +84,37 @@ void Store::scan(const ScanRange& range, const std::function<bool(const Record&)
 
 Metrics Store::metrics() const {
   return engine_->metrics();
+}
+
+VerifyReport Store::verify(const VerifyOptions& options, const VerifyProgressHook& progress) const {
+  return engine_->verify(options, progress);
+}
+
+BackupReport Store::backup(const std::filesystem::path& directory) const {
+  return engine_->backup(directory);
+}
+
+VerifyReport verify(const std::filesystem::path& directory, const VerifyOptions& options,
+                    const VerifyProgressHook& progress) {
+  return internal::verify_directory(directory, options, progress);
+}
+
+RestoreReport restore(const std::filesystem::path& backup, const std::filesystem::path& directory,
+                      const RestoreOptions& options) {
+  return internal::restore_backup(backup, directory, options, internal::Host::system());
+}
+
+Store StoreAccess::open(const std::filesystem::path& directory, const Options& options, const internal::Host& host) {
+  return Store(internal::open_engine(directory, options, host), options.ack);
+}
+
+Store StoreAccess::on(std::shared_ptr<internal::Engine> engine, Ack ack) {
+  return Store(std::move(engine), ack);
+}
+
+RestoreReport StoreAccess::restore(const std::filesystem::path& backup, const std::filesystem::path& directory,
+                                   const RestoreOptions& options, const internal::Host& host) {
+  return internal::restore_backup(backup, directory, options, host);
 }
 
 }  // namespace oncelog

@@ -2,181 +2,190 @@
 
 #include <algorithm>
 #include <array>
+#include <concepts>
+#include <cstddef>
+#include <optional>
+#include <span>
 #include <vector>
 
-#include "engine/engine.h"
+#include "engine/accept.h"
+#include "engine/visibility.h"
 
 namespace oncelog::internal {
 
-/// What every id goes through on which something is decided: looked up without a lock; if it has no live record, looked
-/// up again under the store's mutex at what has come since, and, if it still has none and nobody holds a lease on it,
-/// given to the policy, under that same hold of the mutex. So nothing can come between the last look and what the
-/// policy does. Whatever the mutex's holder lacks is got without the mutex, and the rest begins again.
-///
-/// A policy is
-///   Need accept(std::size_t i, const View&, std::int64_t time_us, Lease* orphan, const ChainEnd*, Owners&)
-///       the i-th id is fresh: sets out[i], or returns what it lacks. `orphan` is its lease that may be taken, or null;
-///       the chain's end is null when it has no correlation.
-///   void held(std::size_t i, const Lease&)
-///       somebody holds it: sets out[i].
-///   bool wake
-///       set when a lease was freed that someone waits for.
+/// What is done with an id on which a decision is made, under the hold in which it was looked up last:
+///   accept   the i-th id is fresh: does what makes it this call's, and sets its answer; or returns what it lacks.
+///            `orphan` is its lease that may be taken over, or null; `chain` is null when it has no correlation.
+///   held     another owner holds a lease on it: sets its answer.
 template <typename Policy>
-void Engine::decide(Reader& reader, const Chunk& chunk, Policy& policy) {
-  SharedHeader& live = live_->header();
-  const LeaseTable leases = live_->leases();
-  const bool dated = std::ranges::any_of(chunk.attributes, [](const Attributes& a) { return a.sent_at.has_value(); });
-  Owners owners;
-  std::vector<ChainEnd> chains;
-  if (std::ranges::any_of(chunk.attributes, [](const Attributes& a) { return !a.correlation.empty(); })) {
-    chains.resize(chunk.probes.size());
-    for (std::size_t i = 0; i < chains.size(); ++i)
-      chains[i].probe = correlation_probe(chunk.attributes[i].correlation);
-  }
-  const auto correlated = [&](std::size_t i) { return !chains.empty() && !chains[i].probe.id.empty(); };
-  std::size_t done = 0;
-  while (done < chunk.probes.size()) {
-    const auto rest = chunk.probes.subspan(done);
-    const auto found = chunk.found.subspan(done, rest.size());
-    // The head before the view: every record below this head is in a view at least as new as the one taken now.
-    // Acquire: pairs with the release in append.
-    const Lsn looked_at{live.marks.head.load(std::memory_order_acquire)};
-    const View& view = reader.view();
-    if (!view.buckets.empty()) {
-      for (const Probe& probe : rest) view.buckets.back().newest_table().prefetch(probe.hash);
+concept DecisionPolicy = requires(Policy& policy, std::size_t i, Hold& hold, Lease* orphan, const ChainEnd* chain,
+                                  Owners& owners) {
+  { policy.accept(i, hold, orphan, chain, owners) } -> std::same_as<Need>;
+  { policy.held(i, *orphan) } -> std::same_as<void>;
+};
+
+/// Ids that are decided on together, up to kChunk, and room for what is found out about them.
+struct Chunk {
+  std::span<const Probe> probes;
+  std::span<const Attributes> attributes;  // As many, or none.
+  std::span<std::optional<Found>> found;   // Of a duplicate or conflict, its record.
+  std::span<Marked> out;
+  std::span<RecordCopy> copies = {};  // Of those records, where they are wanted; as many, or none.
+};
+
+/// What every id goes through on which something is decided: it is looked up without a lock; if it has no live record,
+/// it is looked up again under a hold at what is newer, and, if it still has none and nobody holds a lease on it, it is
+/// given to the policy, under that same hold. Whatever the hold lacks is provided without it, and the rest begins
+/// again. One thread.
+template <DecisionPolicy Policy>
+class Round {
+ public:
+  Round(Acceptor& acceptor, Reader& reader, const Chunk& chunk, Policy& policy)
+      : acceptor_(acceptor), store_(acceptor.store()), reader_(reader), chunk_(chunk), policy_(policy) {
+    for (const Attributes& given : chunk.attributes) {
+      dated_ |= given.sent_at.has_value();
+      if (!given.correlation.empty()) chains_.resize(chunk.probes.size());
     }
-    if (rest.size() == 1) {
-      found[0] = reader.look(view, rest[0]);
+    for (std::size_t i = 0; i < chains_.size(); ++i) {
+      if (const std::string_view name = chunk.attributes[i].correlation; !name.empty()) {
+        chains_[i].probe = store_.correlation_probe(name);
+      }
+    }
+  }
+
+  void run() {
+    while (done_ < chunk_.probes.size()) {
+      const Glance glance = acceptor_.glance(reader_);
+      look(glance);
+      Need need = Need::none;
+      std::size_t decided = rest();
+      if (!std::ranges::all_of(chunk_.found.subspan(done_), [](const auto& found) { return found.has_value(); })) {
+        decided = decide_under_hold(glance, need);
+      }
+      for (std::size_t i = done_; i < done_ + decided; ++i) {
+        if (chunk_.found[i]) chunk_.out[i] = {Verdict::duplicate, chunk_.found[i]->lsn};
+      }
+      done_ += decided;
+      acceptor_.meet(need, owners_);
+    }
+  }
+
+ private:
+  std::size_t rest() const { return chunk_.probes.size() - done_; }
+  ChainEnd* chain_of(std::size_t i) { return chains_.empty() || chains_[i].probe.id.empty() ? nullptr : &chains_[i]; }
+  RecordCopy* copy_of(std::size_t i) const { return chunk_.copies.empty() ? nullptr : &chunk_.copies[i]; }
+
+  /// Without a lock. Afterwards only those are found that were processed.
+  void look(const Glance& glance) {
+    const View& view = glance.view;
+    if (!view.buckets.empty()) {
+      for (const Probe& probe : chunk_.probes.subspan(done_)) view.buckets.back().newest_table().prefetch(probe.hash);
+    }
+    if (rest() == 1) {
+      chunk_.found[done_] = reader_.look(view, chunk_.probes[done_], copy_of(done_));
     } else {
-      reader.look(view, rest, found);
+      reader_.look(view, chunk_.probes.subspan(done_), chunk_.found.subspan(done_),
+                   chunk_.copies.empty() ? chunk_.copies : chunk_.copies.subspan(done_));
     }
     // Again under the mutex: a bucket may be dropped, or a clock set back, between the two.
-    const Time known_before = dated ? known_since() : Time{};
-    std::uint64_t unsettled = 0;  // Bit i: found[i] was a transaction's, not committed.
-    static_assert(kChunk <= 64);
-    for (std::size_t i = 0; i < found.size(); ++i) {
-      if (!found[i] || is_live(*found[i])) continue;
-      if (found[i]->uncommitted()) unsettled |= std::uint64_t{1} << i;
-      found[i].reset();
+    if (dated_) known_before_ = store_.known_since();
+    unsettled_ = 0;
+    for (std::size_t i = done_; i < chunk_.found.size(); ++i) keep_if_processed(i);
+    if (chains_.empty()) [[likely]]
+      return;
+    for (std::size_t i = done_; i < chunk_.found.size(); ++i) {
+      ChainEnd* chain = chain_of(i);
+      if (chain != nullptr && !chunk_.found[i]) chain->found = reader_.look(view, chain->probe);
     }
-    for (std::size_t i = 0; i < found.size(); ++i) {
-      if (!found[i] && correlated(done + i)) chains[done + i].found = reader.look(view, chains[done + i].probe);
+  }
+
+  /// Whether the i-th id stays found. Notes where that depends on a transaction that has not ended.
+  bool keep_if_processed(std::size_t i) {
+    std::optional<Found>& found = chunk_.found[i];
+    if (!found || is_processed(store_, *found)) return found.has_value();
+    if (found->uncommitted()) unsettled_ |= std::uint64_t{1} << i;
+    found.reset();
+    return false;
+  }
+
+  /// Returns how many ids are decided; `need` is what the next one lacks.
+  std::size_t decide_under_hold(const Glance& glance, Need& need) {
+    store_.flusher().throw_if_failed();
+    const LeaseTable leases = store_.state().leases();
+    Hold hold(store_, reader_, glance);
+    const std::int64_t boot_us = leases.any() ? store_.host().boot_us() : 0;
+    need = hold.need();
+    std::size_t i = done_;
+    for (; need == Need::none && i < chunk_.probes.size(); ++i) {
+      if (chunk_.found[i]) continue;
+      need = decide(i, hold, leases, boot_us);
+      if (need != Need::none) break;
     }
-    const std::int64_t now_us = clock_->stamp_us();
-    Need need = Need::none;
-    bool appended = false;
-    bool bell = false;
-    std::size_t i = 0;
-    if (!std::ranges::all_of(found, [](const auto& record) { return record.has_value(); })) {
-      flusher_->throw_if_failed();
-      const StoreLock lock(*live_);
-      const Lsn head_before{live.marks.head.load(std::memory_order_relaxed)};  // Relaxed: only written under this lock.
-      const std::int64_t boot_us = leases.any() ? host_.boot_us() : 0;
-      if (live.layout.epoch() != view.epoch) need = Need::newer_view;
-      for (; need == Need::none && i < rest.size(); ++i) {
-        if (found[i]) continue;
-        ChainEnd* chain = correlated(done + i) ? &chains[done + i] : nullptr;
-        if (live.marks.head.load(std::memory_order_relaxed) != looked_at.value) {
-          bool passed = false;
-          found[i] = reader.look_again(view, rest[i], looked_at, passed);
-          if (chain != nullptr) {
-            if (const auto newer = reader.look_again(view, chain->probe, looked_at, passed)) chain->found = newer;
-          }
-          if (passed) {
-            found[i].reset();
-            need = Need::newer_view;
-            break;
-          }
-          if (found[i] && is_live(*found[i])) continue;
-          if (found[i] && found[i]->uncommitted()) unsettled |= std::uint64_t{1} << i;
-          found[i].reset();
-        }
-        Lease* lease = leases.any() ? leases.find(rest[i].hash, rest[i].scope) : nullptr;
-        if (lease != nullptr) {
-          const LeaseState state = state_of(*lease, boot_us, owners);
-          if (state == LeaseState::unknown) {
-            need = Need::owner_check;
-            break;
-          }
-          if (state == LeaseState::held) {
-            policy.held(done + i, *lease);
-            continue;
-          }
-        }
-        if ((unsettled >> i & 1) != 0) {
-          need = Need::settle;  // Its transaction died, and whether it had committed is to be found out.
-          break;
-        }
-        if (dated && chunk.attributes[done + i].sent_at &&
-            *chunk.attributes[done + i].sent_at < std::max(known_before, known_since())) {
-          chunk.out[done + i] = {Verdict::too_old, Lsn{}};
-          continue;
-        }
-        const std::int64_t time_us =
-            std::clamp(now_us, live.marks.last_time_us.load(std::memory_order_relaxed), kMaxTimeUs);
-        need = policy.accept(done + i, view, time_us, lease, chain, owners);
-        if (need != Need::none) break;
+    return i - done_;
+  }
+
+  Need decide(std::size_t i, Hold& hold, const LeaseTable& leases, std::int64_t boot_us) {
+    const Probe& probe = chunk_.probes[i];
+    if (hold.moved()) {
+      if (!look_again(i, hold)) return Need::newer_view;
+      if (chunk_.found[i]) return Need::none;
+    }
+    Lease* lease = leases.any() ? leases.find(probe.hash, probe.scope) : nullptr;
+    if (lease != nullptr) {
+      const LeaseState state = state_of(*lease, store_.self(), boot_us, owners_);
+      if (state == LeaseState::unknown) return Need::owner_check;
+      if (state == LeaseState::held) {
+        policy_.held(i, *lease);
+        return Need::none;
       }
-      appended = live.marks.head.load(std::memory_order_relaxed) != head_before.value;
-      bell = appended && wants_bell(view, head_before);
-    } else {
-      i = rest.size();
     }
-    for (std::size_t j = 0; j < i; ++j) {
-      if (found[j]) chunk.out[done + j] = {Verdict::duplicate, found[j]->lsn};
+    // Its transaction died, and whether it had committed is to be found out.
+    if ((unsettled_ >> i & 1) != 0) return Need::settle;
+    if (dated_ && too_old(i)) {
+      chunk_.out[i] = {Verdict::too_old, Lsn{}};
+      return Need::none;
     }
-    done += i;
-    if (policy.wake) {
-      leases.wake();
-      policy.wake = false;
-    }
-    if (appended) flusher_->marked(bell);
-    meet(need, owners);
+    return policy_.accept(i, hold, lease, chain_of(i), owners_);
   }
-  if (!chunk.attributes.empty()) compare_attributes(reader, chunk);
-}
 
-/// decide() for one id.
-inline Marked Engine::decide_one(Reader& reader, const Probe& probe, const Attributes* attributes, auto& policy) {
-  Marked marked;
-  std::optional<Found> found;
-  const std::span<const Attributes> given(attributes, attributes == nullptr ? 0 : 1);
-  policy.out = &marked;
-  decide(reader, {std::span(&probe, 1), given, std::span(&found, 1), std::span(&marked, 1)}, policy);
-  return marked;
-}
-
-/// Fresh ids get a record.
-struct Engine::MarkPolicy {
-  Engine& engine;
-  Reader& reader;
-  std::span<const Probe> probes;
-  std::span<const Attributes> attributes;
-  Marked* out;
-  bool wake = false;
-
-  Need accept(std::size_t i, const View& view, std::int64_t time_us, Lease* orphan, const ChainEnd* chain, Owners&) {
-    RecordDraft draft{probes[i].scope, probes[i].id, probes[i].hash.digest()};
-    if (!attributes.empty() && keeps(attributes[i])) {
-      draft.texts = &attributes[i];
-      draft.attributes = StoredAttributes::of(attributes[i]);
+  /// At what is newer than the glance; false when the ring has passed it.
+  bool look_again(std::size_t i, Hold& hold) {
+    bool passed = false;
+    chunk_.found[i] = hold.look_again(chunk_.probes[i], passed, copy_of(i));
+    if (ChainEnd* chain = chain_of(i); chain != nullptr) {
+      if (const auto newer = hold.look_again(chain->probe, passed)) chain->found = newer;
     }
-    const Need need = engine.prepare(view, time_us, draft.bytes());
-    if (need != Need::none) return need;
-    if (orphan != nullptr) {
-      wake |= engine.live_->leases().free(*orphan);
-      HostCounters::add(engine.live_->header().counters.takeovers, 1);
+    if (passed) {
+      chunk_.found[i].reset();
+      return false;
     }
-    out[i] = {Verdict::fresh, engine.append(reader, view, draft, probes[i].hash, time_us, chain)};
-    return Need::none;
+    keep_if_processed(i);
+    return true;
   }
-  void held(std::size_t i, const Lease&) { out[i] = {Verdict::in_progress, Lsn{}}; }
 
-  /// Whether there is something to be stored.
-  static bool keeps(const Attributes& attributes) {
-    return !attributes.correlation.empty() || attributes.fingerprint != 0 || !attributes.result.empty() ||
-           !attributes.source.name.empty();
+  bool too_old(std::size_t i) const {
+    const std::optional<Time>& sent_at = chunk_.attributes[i].sent_at;
+    return sent_at && *sent_at < std::max(known_before_, store_.known_since());
   }
+
+  Acceptor& acceptor_;
+  OpenedStore& store_;
+  Reader& reader_;
+  const Chunk& chunk_;
+  Policy& policy_;
+  Owners owners_;
+  std::vector<ChainEnd> chains_;  // As many as ids, or none.
+  bool dated_ = false;
+  Time known_before_{};
+  std::uint64_t unsettled_ = 0;  // Bit i: the i-th id's record is a transaction's, not committed.
+  static_assert(kChunk <= 64);
+  std::size_t done_ = 0;  // Ids decided.
 };
+
+/// Decides on a chunk; its answers are complete then, but for attributes that differ (see compare_attributes).
+template <DecisionPolicy Policy>
+void decide(Acceptor& acceptor, Reader& reader, const Chunk& chunk, Policy& policy) {
+  Round<Policy>(acceptor, reader, chunk, policy).run();
+}
 
 }  // namespace oncelog::internal

@@ -1,8 +1,8 @@
+#include "engine/metrics.h"
+
 #include <algorithm>
 #include <string>
 #include <utility>
-
-#include "engine/engine.h"
 
 namespace oncelog::internal {
 namespace {
@@ -19,7 +19,7 @@ std::uint64_t value_of(std::uint64_t counter) {
   return counter;
 }
 
-/// Which of a histogram's buckets are worth telling, and what its values are counted in.
+/// Which of a histogram's buckets are worth reporting, and what its values are counted in.
 struct Scale {
   std::size_t first;
   std::size_t last;
@@ -57,31 +57,20 @@ IdCounts to_metrics(const Cells& cells) {
           .unknown = of(IdEvent::unknown)};
 }
 
-}  // namespace
-
-Tally Engine::fold_tally() {
-  return tally_->fold([this](auto visit) { readers_->each_counters(visit); });
-}
-
-Metrics Engine::metrics() {
-  check_usable();
-  Metrics metrics;
-  const Tally process = fold_tally();
-  const SharedHeader& live = live_->header();
-  {
-    lmdb::ReadTxn& txn = reader().txn();
-    const lmdb::ReadTxn::Active active(txn);
-    metrics.log_blocks = log_->blocks(txn);
-    auto names = catalog_->scopes(txn);
-    std::ranges::sort(names);
-    const auto add_scope = [&](std::uint32_t slot, std::string name) {
-      metrics.scopes.push_back({std::move(name), to_metrics(process.ids[slot]), to_metrics(live.tally.ids[slot])});
-    };
-    for (auto& [number, name] : names) {
-      if (Tally::slot_of(number) != 0) add_scope(number, std::move(name));
-    }
-    if (names.size() >= Tally::kSlots) add_scope(0, {});
+void add_ids(Metrics& metrics, OpenedStore& store, const Tally& process) {
+  const HostTally& host = store.header().tally;
+  lmdb::ReadTxn& txn = store.reader().txn();
+  const lmdb::ReadTxn::Active active(txn);
+  metrics.log_blocks = store.log().blocks(txn);
+  auto names = store.catalog().scopes(txn);
+  std::ranges::sort(names);
+  const auto add_scope = [&](std::uint32_t slot, std::string name) {
+    metrics.scopes.push_back({std::move(name), to_metrics(process.ids[slot]), to_metrics(host.ids[slot])});
+  };
+  for (auto& [number, name] : names) {
+    if (Tally::slot_of(number) != 0) add_scope(number, std::move(name));
   }
+  if (names.size() >= Tally::kSlots) add_scope(0, {});
   for (const auto& row : process.ids) {
     const IdCounts counts = to_metrics(row);
     metrics.checks += counts.known + counts.unknown;
@@ -89,16 +78,20 @@ Metrics Engine::metrics() {
     metrics.marks_fresh += counts.fresh;
     metrics.marks_not_fresh += counts.duplicate + counts.in_progress + counts.conflict + counts.too_old;
   }
+}
+
+void add_times(Metrics& metrics, const Tally& process, const HostTally& host) {
   metrics.filter_candidates = process.filter_candidates;
   metrics.log_reads = process.log_reads;
   metrics.mark_seconds = to_metrics(process.times_of(Timed::mark), kCallNs);
   metrics.check_seconds = to_metrics(process.times_of(Timed::check), kCallNs);
-  metrics.host_filter_candidates = value_of(live.tally.filter_candidates);
-  metrics.host_log_reads = value_of(live.tally.log_reads);
-  metrics.host_mark_seconds = to_metrics(live.tally.times_of(Timed::mark), kCallNs);
-  metrics.host_check_seconds = to_metrics(live.tally.times_of(Timed::check), kCallNs);
+  metrics.host_filter_candidates = value_of(host.filter_candidates);
+  metrics.host_log_reads = value_of(host.log_reads);
+  metrics.host_mark_seconds = to_metrics(host.times_of(Timed::mark), kCallNs);
+  metrics.host_check_seconds = to_metrics(host.times_of(Timed::check), kCallNs);
+}
 
-  const HostCounters& host = live.counters;
+void add_host(Metrics& metrics, const HostCounters& host) {
   metrics.host_records = value_of(host.records);
   metrics.dead_owners = value_of(host.dead_owners);
   metrics.damages = value_of(host.damages);
@@ -112,15 +105,10 @@ Metrics Engine::metrics() {
   metrics.last_flush = std::chrono::microseconds(value_of(host.last_flush_us));
   metrics.longest_flush = std::chrono::microseconds(value_of(host.longest_flush_us));
   metrics.transactions = value_of(host.transactions);
+}
 
-  metrics.durable = durable();
-  metrics.head = head();
-  metrics.known_since = known_since();
-  metrics.retention =
-      std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::microseconds(identity_.retention_us));
-  metrics.buckets = identity_.buckets;
-  const auto view = views_->newest();
-  for (const View::Bucket& bucket : view->buckets) {
+void add_buckets(Metrics& metrics, const View& view) {
+  for (const View::Bucket& bucket : view.buckets) {
     BucketMetrics one;
     one.number = bucket.info.number;
     one.slice_begin = to_time(bucket.info.slice_begin_us);
@@ -135,24 +123,49 @@ Metrics Engine::metrics() {
     metrics.index_bytes += one.index_bytes;
     metrics.live_buckets.push_back(one);
   }
-  const Layout& layout = view->layout;
-  for (const std::uint64_t spare : {layout.spare_bucket_slots, layout.spare_table_slots}) {
+  for (const std::uint64_t spare : {view.layout.spare_bucket_slots, view.layout.spare_table_slots}) {
     if (spare != 0) metrics.index_bytes += IndexTable::file_bytes(spare);
   }
-  for (const auto& generation : view->generations)
+  for (const auto& generation : view.generations) {
     metrics.filter_bytes += FilterGeneration::file_bytes(generation->lines());
-  if (layout.spare_generation_lines != 0)
-    metrics.filter_bytes += FilterGeneration::file_bytes(layout.spare_generation_lines);
-  metrics.filter_generations = view->generations.size();
-  metrics.ring_bytes = live_->ring().bytes();
-  metrics.data_bytes = env_->used_bytes();
-  metrics.claims_held = live.leases.held.load(std::memory_order_relaxed);  // Relaxed: a count.
-  metrics.max_claims = live.max_claims;
-  metrics.max_bytes = live.max_bytes.load(std::memory_order_relaxed);
-  if (const std::int64_t fault_us = clock_->fault_us(); fault_us > Clock::kNoiseUs)
+  }
+  if (view.layout.spare_generation_lines != 0) {
+    metrics.filter_bytes += FilterGeneration::file_bytes(view.layout.spare_generation_lines);
+  }
+  metrics.filter_generations = view.generations.size();
+}
+
+}  // namespace
+
+IdCounts counts_of(const ThreadTally& tally, std::uint32_t scope) {
+  return to_metrics(tally.ids[Tally::slot_of(scope)]);
+}
+
+Metrics collect_metrics(OpenedStore& store) {
+  store.check_usable();
+  Metrics metrics;
+  const Tally process = store.fold_tally();
+  const SharedHeader& header = store.header();
+  add_ids(metrics, store, process);
+  add_times(metrics, process, header.tally);
+  add_host(metrics, header.counters);
+  add_buckets(metrics, *store.views().newest());
+  metrics.durable = store.durable();
+  metrics.head = store.head();
+  metrics.known_since = store.known_since();
+  const StoreIdentity& identity = store.identity();
+  metrics.retention =
+      std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::microseconds(identity.retention_us));
+  metrics.buckets = identity.buckets;
+  metrics.ring_bytes = store.state().ring().bytes();
+  metrics.data_bytes = store.env().used_bytes();
+  metrics.claims_held = header.leases.held.load(std::memory_order_relaxed);  // Relaxed: a count.
+  metrics.max_claims = header.max_claims;
+  metrics.max_bytes = header.max_bytes.load(std::memory_order_relaxed);
+  if (const std::int64_t fault_us = store.clock().fault_us(); fault_us > Clock::kNoiseUs) {
     metrics.clock_fault = std::chrono::microseconds{fault_us};
-  if (flusher_) metrics.last_error = flusher_->last_error();
-  if (events_ && metrics.last_error.empty()) metrics.last_error = events_->trouble();
+  }
+  metrics.last_error = store.last_error();
   return metrics;
 }
 

@@ -1,18 +1,11 @@
 #include "engine/reader.h"
 
-#include <fmt/format.h>
-#include <pthread.h>
-
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <bit>
-#include <cerrno>
 #include <cstring>
-#include <new>
 
 #include "base/error.h"
-#include "base/fork_generation.h"
 
 namespace oncelog::internal {
 namespace {
@@ -45,7 +38,7 @@ void Reader::each_hint(const View& view, const Probe& probe, LaneMask lanes, Vis
   }
 }
 
-std::optional<Found> Reader::look(const View& view, const Probe& probe) {
+std::optional<Found> Reader::look(const View& view, const Probe& probe, RecordCopy* copy) {
   const LaneMask lanes = view.candidates(probe.hash);
   if (lanes == 0) return std::nullopt;
   ThreadTally::add(counters.filter_candidates);
@@ -54,12 +47,13 @@ std::optional<Found> Reader::look(const View& view, const Probe& probe) {
   each_hint(view, probe, lanes, [&](Lsn lsn) {
     if (newest && lsn <= newest->lsn) return;
     bool renewed = false;  // Nothing of an earlier snapshot is kept here.
-    if (const auto found = follow(lsn, probe, snapshot, renewed)) newest = found;
+    if (const auto found = follow(lsn, probe, copy, snapshot, renewed)) newest = found;
   });
   return newest;
 }
 
-void Reader::look(const View& view, std::span<const Probe> probes, std::span<std::optional<Found>> out) {
+void Reader::look(const View& view, std::span<const Probe> probes, std::span<std::optional<Found>> out,
+                  std::span<RecordCopy> copies) {
   struct Hint {
     std::uint32_t probe;
     Lsn lsn;
@@ -94,9 +88,10 @@ void Reader::look(const View& view, std::span<const Probe> probes, std::span<std
       for (const Hint& hint : std::span(hints, hint_count)) {
         auto& newest = out[begin + hint.probe];
         if (newest && hint.lsn <= newest->lsn) continue;
+        RecordCopy* const copy = copies.empty() ? nullptr : &copies[begin + hint.probe];
         bool renewed = false;
-        if (const auto found = hint.in_log.empty() ? follow(hint.lsn, some[hint.probe], snapshot, renewed)
-                                                   : compare(hint.in_log, hint.lsn, some[hint.probe])) {
+        if (const auto found = hint.in_log.empty() ? follow(hint.lsn, some[hint.probe], copy, snapshot, renewed)
+                                                   : compare_in_log(hint.in_log, hint.lsn, some[hint.probe], copy)) {
           newest = found;
         }
         if (renewed) forget_snapshot();
@@ -124,7 +119,8 @@ void Reader::look(const View& view, std::span<const Probe> probes, std::span<std
   }
 }
 
-std::optional<Found> Reader::look_again(const View& view, const Probe& probe, Lsn floor, bool& passed) {
+std::optional<Found> Reader::look_again(const View& view, const Probe& probe, Lsn floor, bool& passed,
+                                        RecordCopy* copy) {
   std::optional<Found> newest;
   // Newest first, down to the table that was the one written to when `floor` was the head.
   for (auto bucket = view.buckets.rbegin(); bucket != view.buckets.rend(); ++bucket) {
@@ -132,7 +128,7 @@ std::optional<Found> Reader::look_again(const View& view, const Probe& probe, Ls
       bucket->tables[t]->each(probe.hash, probe.of, [&](std::uint64_t offset) {
         const Lsn lsn{bucket->info.first_lsn.value + offset * kRecordUnit};
         if (lsn < floor || (newest && lsn <= newest->lsn)) return;
-        if (const auto found = follow_in_ring(lsn, probe, passed)) newest = found;
+        if (const auto found = follow_in_ring(lsn, probe, copy, passed)) newest = found;
       });
       if (bucket->info.table_lsn[t] <= floor) return newest;
     }
@@ -140,18 +136,18 @@ std::optional<Found> Reader::look_again(const View& view, const Probe& probe, Ls
   return newest;
 }
 
-std::optional<Found> Reader::follow(Lsn lsn, const Probe& probe, Snapshot& snapshot, bool& renewed) {
+std::optional<Found> Reader::follow(Lsn lsn, const Probe& probe, RecordCopy* copy, Snapshot& snapshot, bool& renewed) {
   bool passed = false;
-  if (const auto found = follow_in_ring(lsn, probe, passed)) return found;
+  if (const auto found = follow_in_ring(lsn, probe, copy, passed)) return found;
   if (!passed) return std::nullopt;
   const auto bytes = find_in_log(lsn, snapshot, renewed);
   if (!bytes) return std::nullopt;  // Expired and deleted.
   ThreadTally::add(counters.log_reads);
   prefetch_record(*bytes, probe);
-  return compare(*bytes, lsn, probe);
+  return compare_in_log(*bytes, lsn, probe, copy);
 }
 
-std::optional<Found> Reader::follow_in_ring(Lsn lsn, const Probe& probe, bool& passed) const {
+std::optional<Found> Reader::follow_in_ring(Lsn lsn, const Probe& probe, RecordCopy* copy, bool& passed) const {
   // A hint at or above head is of a record that was never accepted, or is about to be: then this look-up comes before
   // it. Acquire: pairs with the release of head by the producer.
   const std::uint64_t head = live_.marks.head.load(std::memory_order_acquire);
@@ -162,7 +158,17 @@ std::optional<Found> Reader::follow_in_ring(Lsn lsn, const Probe& probe, bool& p
     passed = true;
     return std::nullopt;
   }
-  return compare(std::as_bytes(std::span(buffer).first(*words)), lsn, probe);
+  const auto found = compare(std::as_bytes(std::span(buffer).first(*words)), lsn, probe);
+  if (copy == nullptr || !found) [[likely]]
+    return found;
+  copy->words.clear();
+  if (!found->has_attributes()) return found;
+  // Its checksum has vouched for its length.
+  copy->words.resize(RecordHeader::load(reinterpret_cast<const std::byte*>(buffer.data())).bytes() / kRecordUnit);
+  if (ring_.read(lsn, copy->words)) return found;
+  copy->words.clear();
+  passed = true;
+  return std::nullopt;
 }
 
 /// Copies as much of the record at `lsn` as it takes to compare it with the probe, at most `limit` bytes; returns how
@@ -227,6 +233,18 @@ std::optional<lmdb::Bytes> Reader::find_in_log(Lsn lsn, Snapshot& snapshot, bool
   return Log::find(txn_, lsn);
 }
 
+std::optional<Found> Reader::compare_in_log(lmdb::Bytes bytes, Lsn lsn, const Probe& probe, RecordCopy* copy) const {
+  const auto found = compare(bytes, lsn, probe);
+  if (copy == nullptr || !found) [[likely]]
+    return found;
+  copy->words.clear();
+  if (!found->has_attributes()) return found;
+  const std::size_t size = std::min(RecordHeader::load(bytes.data()).bytes(), bytes.size());
+  copy->words.resize(size / kRecordUnit);
+  std::memcpy(copy->words.data(), bytes.data(), copy->words.size() * kRecordUnit);
+  return found;
+}
+
 std::optional<Found> Reader::compare(lmdb::Bytes bytes, Lsn lsn, const Probe& probe) const {
   if (probe.of == MessageHash::Of::correlation) {
     const auto record = decode_record(bytes, RecordPart::names);
@@ -242,154 +260,6 @@ std::optional<Found> Reader::compare(lmdb::Bytes bytes, Lsn lsn, const Probe& pr
   if (const auto plain = decode_plain(bytes)) return match(*plain, 0);
   const auto record = decode_record(bytes, RecordPart::id);
   return record && record->attributes ? match(*record, record->attributes->previous) : std::nullopt;
-}
-
-namespace {
-
-// The reader used last, which nearly always is the one wanted. Pools are told apart by a serial number: an address may
-// be used again.
-struct LastReader {
-  std::uint64_t serial = 0;
-  Reader* reader = nullptr;
-};
-thread_local constinit LastReader last_reader;
-
-}  // namespace
-
-// A thread's readers, by engine; given back when the thread ends.
-//
-// Destructors of static and thread_local objects may mark and end claims, so nothing here may be destroyed before them.
-// The pointer to it needs no destructor; a key of pthread's, whose destructors run after those of all thread_locals,
-// deletes what it points to. A key's destructor that comes later still and uses a store makes another one, for which
-// pthread calls its own destructor in the next round. The main thread's ends with the process.
-struct ThreadReaders {
-  struct Entry {
-    std::weak_ptr<ReaderPool> pool;
-    const ReaderPool* address;
-    Reader* reader;
-    std::uint64_t process;  // Its fork generation.
-  };
-
-  ~ThreadReaders() {
-    for (const Entry& entry : entries) {
-      // In the child of a fork the pool is the parent's, and its mutex may be held for ever by a thread that is not
-      // here.
-      if (entry.process != fork_generation()) continue;
-      if (const auto pool = entry.pool.lock()) pool->give_back(*entry.reader);
-    }
-  }
-
-  Reader& of(ReaderPool& pool) {
-    std::erase_if(entries, [](const Entry& entry) { return entry.pool.expired(); });
-    for (const Entry& entry : entries) {
-      if (entry.address == &pool) return *entry.reader;
-    }
-    entries.reserve(entries.size() + 1);  // What is lent must be noted.
-    Reader& reader = pool.lend();
-    entries.push_back({pool.weak_from_this(), &pool, &reader, fork_generation()});
-    return reader;
-  }
-
-  std::vector<Entry> entries;
-};
-
-namespace {
-
-thread_local constinit ThreadReaders* thread_readers = nullptr;
-
-// The key by which threads give their readers back: pthread's, or one of these.
-constexpr std::int64_t kNotMade = -1;
-constexpr std::int64_t kDeleted = -2;
-constinit std::atomic<std::int64_t> readers_key{kNotMade};
-
-/// Deletes the key along with the library's static objects: it must not call code that has been unloaded, and at the
-/// end of the process nobody needs the readers back.
-struct DeleteKey {
-  DeleteKey() = default;
-  DeleteKey(const DeleteKey&) = delete;
-  DeleteKey& operator=(const DeleteKey&) = delete;
-  ~DeleteKey() {
-    // Acquire: pairs with the release in make_readers_key.
-    const std::int64_t key = readers_key.exchange(kDeleted, std::memory_order_acquire);
-    if (key >= 0) pthread_key_delete(static_cast<pthread_key_t>(key));
-  }
-};
-[[maybe_unused]] DeleteKey delete_key;
-
-/// Before the first reader is lent. Without a lock, which a fork could leave locked in the child.
-void make_readers_key() {
-  if (readers_key.load(std::memory_order_relaxed) != kNotMade) return;  // Relaxed: read again where it is used.
-  pthread_key_t made{};
-  const int error_number = pthread_key_create(&made, [](void* readers) {
-    last_reader = {};
-    thread_readers = nullptr;
-    delete static_cast<ThreadReaders*>(readers);
-  });
-  if (error_number != 0) {
-    throw Error(ErrorCode::io,
-                fmt::format("the process has no key for thread-specific data left that oncelog needs one of: {}",
-                            std::strerror(error_number)));
-  }
-  std::int64_t expected = kNotMade;
-  // Release: pairs with the acquires of those that use the key.
-  if (!readers_key.compare_exchange_strong(expected, made, std::memory_order_release, std::memory_order_relaxed)) {
-    pthread_key_delete(made);  // Another thread was faster.
-  }
-}
-
-ThreadReaders& readers_of_this_thread() {
-  if (thread_readers == nullptr) {
-    auto made = std::make_unique<ThreadReaders>();
-    // Acquire: pairs with the release in make_readers_key.
-    const std::int64_t key = readers_key.load(std::memory_order_acquire);
-    // The other failure is of a key that was deleted just now.
-    if (key >= 0 && pthread_setspecific(static_cast<pthread_key_t>(key), made.get()) == ENOMEM) throw std::bad_alloc();
-    thread_readers = made.release();
-  }
-  return *thread_readers;
-}
-
-}  // namespace
-
-ReaderPool::ReaderPool(const lmdb::Env& env, const Log& log, const SharedHeader& live, Ring ring, ViewCache& views)
-    : env_(env), log_(log), live_(live), ring_(ring), views_(views) {
-  make_readers_key();
-}
-
-Reader& ReaderPool::mine() {
-  if (last_reader.serial == serial_) [[likely]]
-    return *last_reader.reader;
-  Reader& reader = readers_of_this_thread().of(*this);
-  last_reader = {serial_, &reader};
-  return reader;
-}
-
-std::uint64_t ReaderPool::next_serial() {
-  static std::atomic<std::uint64_t> serial{0};
-  return serial.fetch_add(1, std::memory_order_relaxed) + 1;  // Relaxed: only has to be unique.
-}
-
-Reader& ReaderPool::lend() {
-  const std::lock_guard guard(mutex_);
-  if (!idle_.empty()) {
-    Reader& reader = *idle_.back();
-    idle_.pop_back();
-    return reader;
-  }
-  return *all_.emplace_back(std::make_unique<Reader>(env_, log_, live_, ring_, views_));
-}
-
-void ReaderPool::give_back(Reader& reader) {
-  const std::lock_guard guard(mutex_);
-  if (all_.empty()) return;  // Closed.
-  reader.drop_view();
-  idle_.push_back(&reader);
-}
-
-void ReaderPool::close() {
-  const std::lock_guard guard(mutex_);
-  idle_.clear();
-  all_.clear();
 }
 
 }  // namespace oncelog::internal

@@ -2,7 +2,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -33,9 +32,18 @@ struct Found {
   std::uint32_t flags;
   std::uint64_t previous;  // In its correlation's chain.
 
-  /// It is a processed message, and no note or one that is not committed.
+  /// It is a processed message: neither a note that one is forgotten, nor of a transaction that is not committed.
   bool is_message() const { return (flags & (kForgotten | kUncommitted | kVoid)) == 0; }
   bool uncommitted() const { return (flags & kUncommitted) != 0; }
+  bool has_attributes() const { return (flags & kHasAttributes) != 0; }
+};
+
+/// A whole record, copied while it was looked up, so that it is read once; empty when it has no attributes, of which
+/// Found says all.
+struct RecordCopy {
+  std::vector<std::uint64_t> words;
+
+  std::span<const std::byte> bytes() const { return std::as_bytes(std::span(words)); }
 };
 
 /// What one thread needs to look ids up without a lock: the view it holds, and a parked LMDB read transaction with its
@@ -55,16 +63,18 @@ class Reader {
   void drop_view() { view_.reset(); }
 
   /// The newest record of the probe. Costs one cache miss when the filter knows nothing of it, two
-  /// more and the record when it does.
-  std::optional<Found> look(const View& view, const Probe& probe);
+  /// more and the record when it does. `copy`, where it is wanted, gets the record that is found.
+  std::optional<Found> look(const View& view, const Probe& probe, RecordCopy* copy = nullptr);
 
   /// look() for many at once, their cache misses overlapped; out[i] for probes[i]. The caller has had the filter's
-  /// lines prefetched.
-  void look(const View& view, std::span<const Probe> probes, std::span<std::optional<Found>> out);
+  /// lines prefetched. `copies` are as many, or none.
+  void look(const View& view, std::span<const Probe> probes, std::span<std::optional<Found>> out,
+            std::span<RecordCopy> copies = {});
 
   /// The newest record at or above `floor`, from the index alone. For the holder of the store's mutex: only looks into
   /// the ring. Sets `passed` and finds nothing when the ring has gone past one it would have to look at.
-  std::optional<Found> look_again(const View& view, const Probe& probe, Lsn floor, bool& passed);
+  std::optional<Found> look_again(const View& view, const Probe& probe, Lsn floor, bool& passed,
+                                  RecordCopy* copy = nullptr);
 
   /// Copies a whole record out of the ring or the log; false when it is gone. Not checked but for its lengths.
   bool copy(Lsn lsn, std::vector<std::byte>& out);
@@ -83,9 +93,10 @@ class Reader {
 
   template <typename Visit>
   void each_hint(const View& view, const Probe& probe, LaneMask lanes, Visit visit) const;
-  std::optional<Found> follow_in_ring(Lsn lsn, const Probe& probe, bool& passed) const;
+  std::optional<Found> follow_in_ring(Lsn lsn, const Probe& probe, RecordCopy* copy, bool& passed) const;
   std::optional<std::size_t> read_for(const Probe& probe, Lsn lsn, std::size_t limit, RecordBuffer& buffer) const;
-  std::optional<Found> follow(Lsn lsn, const Probe& probe, Snapshot& snapshot, bool& renewed);
+  std::optional<Found> follow(Lsn lsn, const Probe& probe, RecordCopy* copy, Snapshot& snapshot, bool& renewed);
+  std::optional<Found> compare_in_log(lmdb::Bytes bytes, Lsn lsn, const Probe& probe, RecordCopy* copy) const;
   /// Both set `renewed` when they have taken another snapshot: bytes found in the one before are no longer to be
   /// touched.
   std::optional<lmdb::Bytes> find_in_log(Lsn lsn, Snapshot& snapshot, bool& renewed);
@@ -96,43 +107,6 @@ class Reader {
   ViewCache& views_;
   std::shared_ptr<const View> view_;
   lmdb::ReadTxn txn_;
-};
-
-/// The readers of one engine, one for each thread that ever used it; a thread that ends leaves its own to the next.
-/// Thread-safe.
-class ReaderPool : public std::enable_shared_from_this<ReaderPool> {
- public:
-  ReaderPool(const lmdb::Env& env, const Log& log, const SharedHeader& live, Ring ring, ViewCache& views);
-
-  /// The calling thread's reader. A few nanoseconds but the first time. Also for destructors of static and thread_local
-  /// objects.
-  Reader& mine();
-
-  /// Frees all readers, before the environment closes; the threads' later farewells find nothing.
-  void close();
-
-  /// Calls visit(counters) for every reader there ever was.
-  template <typename Visit>
-  void each_counters(Visit visit) {
-    const std::lock_guard guard(mutex_);
-    for (const auto& reader : all_) visit(reader->counters);
-  }
-
- private:
-  friend struct ThreadReaders;
-  static std::uint64_t next_serial();
-  Reader& lend();
-  void give_back(Reader& reader);
-
-  const std::uint64_t serial_ = next_serial();
-  const lmdb::Env& env_;
-  const Log& log_;
-  const SharedHeader& live_;
-  const Ring ring_;
-  ViewCache& views_;
-  mutable std::mutex mutex_;
-  std::vector<std::unique_ptr<Reader>> all_;
-  std::vector<Reader*> idle_;
 };
 
 }  // namespace oncelog::internal

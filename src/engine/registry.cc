@@ -11,7 +11,7 @@
 #include "base/error.h"
 #include "base/fork_generation.h"
 #include "base/shared_memory.h"
-#include "engine/engine.h"
+#include "engine/local_engine.h"
 #include "shared/argument_checks.h"
 #include "shared/directory.h"
 
@@ -28,7 +28,7 @@ struct Registry {
   struct Process {
     std::uint64_t generation = 0;
     /// An entry without an engine: a thread is opening or closing it, and others wait until it has.
-    std::map<Key, std::weak_ptr<Engine>> engines;
+    std::map<Key, std::weak_ptr<LocalEngine>> engines;
     std::condition_variable changed;
     /// The parent's. Never touched; kept so that a leak checker finds it.
     Process* inherited = nullptr;
@@ -74,7 +74,7 @@ class Reservation {
     if (!done_) remove_entry(key_);
   }
 
-  void fill(const std::shared_ptr<Engine>& engine) {
+  void fill(const std::shared_ptr<LocalEngine>& engine) {
     Registry& all = registry();
     const std::lock_guard guard(all.mutex);
     all.mine().engines[key_] = engine;
@@ -88,7 +88,7 @@ class Reservation {
 };
 
 /// The engine of that directory. Null when there is none: then the entry is reserved for the caller.
-std::shared_ptr<Engine> engine_or_reservation(Registry::Key key) {
+std::shared_ptr<LocalEngine> engine_or_reservation(Registry::Key key) {
   Registry& all = registry();
   std::unique_lock lock(all.mutex);
   for (;;) {
@@ -100,9 +100,9 @@ std::shared_ptr<Engine> engine_or_reservation(Registry::Key key) {
   }
 }
 
-void close_engine(Registry::Key key, Engine* engine) {
-  if (engine->forked()) return;  // All of it is the parent's; leaked here.
-  const std::shared_ptr<EventDispatch> events = engine->event_dispatch();
+void close_engine(Registry::Key key, LocalEngine* engine) {
+  if (engine->store().forked()) return;  // All of it is the parent's; leaked here.
+  const std::shared_ptr<EventDispatch> events = engine->store().event_dispatch();
   delete engine;
   remove_entry(key);
   if (events) events->close();  // Its hook may be opening the store again.
@@ -116,7 +116,8 @@ Registry::Key key_of(const std::filesystem::path& directory) {
 
 }  // namespace
 
-std::shared_ptr<Engine> open_engine(const std::filesystem::path& directory, const Options& options, const Host& host) {
+std::shared_ptr<LocalEngine> open_engine(const std::filesystem::path& directory, const Options& options,
+                                         const Host& host) {
   std::error_code failed;
   if (!std::filesystem::is_directory(directory, failed)) {
     check_option_ranges(options);
@@ -125,22 +126,22 @@ std::shared_ptr<Engine> open_engine(const std::filesystem::path& directory, cons
   const Registry::Key key = key_of(directory);
   if (auto engine = engine_or_reservation(key)) {
     check_option_ranges(options);
-    engine->check_options(options);
-    engine->change_settings(options);
+    engine->store().check_options(options);
+    engine->store().change_settings(options);
     return engine;
   }
   Reservation reservation(key);
-  const std::shared_ptr<Engine> engine(new Engine(directory, options, host),
-                                       [key](Engine* last) { close_engine(key, last); });
+  const std::shared_ptr<LocalEngine> engine(new LocalEngine(directory, options, host),
+                                            [key](LocalEngine* last) { close_engine(key, last); });
   reservation.fill(engine);
   return engine;
 }
 
-std::shared_ptr<Engine> engine_of(const std::filesystem::path& directory) {
+std::shared_ptr<LocalEngine> engine_of(const std::filesystem::path& directory) {
   const Registry::Key key = key_of(directory);
   Registry& all = registry();
   // Before the lock, and so released after it: the last handle of an engine must not be destroyed under the mutex.
-  std::shared_ptr<Engine> engine;
+  std::shared_ptr<LocalEngine> engine;
   const std::lock_guard lock(all.mutex);
   const auto at = all.mine().engines.find(key);
   if (at != all.mine().engines.end()) engine = at->second.lock();

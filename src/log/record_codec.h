@@ -66,6 +66,11 @@ struct StoredAttributes {
   std::uint32_t result_checksum = 0;
   std::uint32_t reserved = 0;
 
+  /// Whether these hold something that a record stores.
+  static bool stores(const Attributes& attributes) {
+    return !attributes.correlation.empty() || attributes.fingerprint != 0 || !attributes.result.empty() ||
+           !attributes.source.name.empty();
+  }
   /// Of what a caller gave, all but `previous`.
   static StoredAttributes of(const Attributes& attributes);
 
@@ -160,6 +165,17 @@ struct RecordDraft {
   std::uint32_t flags = 0;            // But for kHasAttributes.
   const Attributes* texts = nullptr;  // With `attributes`, or null.
   StoredAttributes attributes = {};
+
+  /// `given` may be null, and outlives the draft. A record has attributes only where there is something to store.
+  static RecordDraft of(std::uint32_t scope, std::string_view id, std::uint64_t digest,
+                        const Attributes* given = nullptr, std::uint32_t flags = 0) {
+    RecordDraft draft{scope, id, digest, flags};
+    if (given != nullptr && StoredAttributes::stores(*given)) {
+      draft.texts = given;
+      draft.attributes = StoredAttributes::of(*given);
+    }
+    return draft;
+  }
 
   std::size_t bytes() const { return record_bytes(id.size(), texts == nullptr ? nullptr : &attributes); }
 };

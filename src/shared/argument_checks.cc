@@ -88,7 +88,7 @@ void check_correlation(std::string_view correlation) {
   }
 }
 
-void check_attributes(const Attributes& attributes, const Ring& ring) {
+void check_attributes(const Attributes& attributes) {
   if (!attributes.correlation.empty()) check_correlation(attributes.correlation);
   if (attributes.source.name.size() > kMaxSourceBytes) {
     refuse(
@@ -97,6 +97,10 @@ void check_attributes(const Attributes& attributes, const Ring& ring) {
   if (attributes.result.size() > kMaxResultBytes) {
     refuse(fmt::format("a result has {} bytes; {} are the most", attributes.result.size(), kMaxResultBytes));
   }
+}
+
+void check_attributes(const Attributes& attributes, const Ring& ring) {
+  check_attributes(attributes);
   if (attributes.result.empty() || attributes.result.size() + kMaxRecordPrefixBytes <= ring.reserve_bytes()) return;
   refuse(
       ring.lent_bytes() == ring.bytes()

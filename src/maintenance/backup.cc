@@ -1,4 +1,4 @@
-#include <oncelog/backup.h>
+#include "maintenance/backup.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -6,16 +6,13 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <optional>
+#include <span>
+#include <vector>
 
-#include <oncelog/store.h>
-
-#include "api/store_access.h"
 #include "base/descriptors.h"
 #include "base/error.h"
-#include "engine/engine.h"
 #include "lmdb/catalog.h"
 #include "lmdb/pages.h"
 #include "lmdb/snapshot.h"
@@ -26,8 +23,7 @@
 #include "shared/leases.h"
 #include "shared/open_lock.h"
 
-namespace oncelog {
-namespace internal {
+namespace oncelog::internal {
 namespace {
 
 constexpr const char* kData = "data.mdb";
@@ -145,24 +141,22 @@ void forget_nothing_silently(const std::filesystem::path& directory, const Host&
 
 }  // namespace
 
-BackupReport Engine::backup(const std::filesystem::path& directory) {
+BackupReport write_backup(const lmdb::Env& env, const std::filesystem::path& directory,
+                          const std::filesystem::path& target, const std::function<Lsn()>& flush) {
   constexpr const char* kVerify = "oncelog verify says more";
-  check_usable();
-  check_not_in_transaction("a backup");
-  StagedDirectory staged(directory, directory_);
-  if (!options_.read_only) flusher_->drive(head());
+  StagedDirectory staged(target, directory);
   BackupReport report;
-  const Lsn before = durable();
+  const Lsn before = flush();
   {
     NewFile file(staged.path() / kData);
     {
-      lmdb::with_snapshot(*env_, directory_ / kData,
+      lmdb::with_snapshot(env, directory / kData,
                           [&](const lmdb::Pages& pages, const lmdb::Meta& meta) { check_sound(pages, meta, kVerify); });
       // The copy begins a transaction of its own; this one keeps the environment open.
-      const lmdb::Txn pin(*env_, MDB_RDONLY);
-      const int code = mdb_env_copyfd2(env_->get(), file.fd(), MDB_CP_COMPACT);
+      const lmdb::Txn pin(env, MDB_RDONLY);
+      const int code = mdb_env_copyfd2(env.get(), file.fd(), MDB_CP_COMPACT);
       if (code > 0) throw system_error(code, "writing the backup", staged.path() / kData);
-      env_->check(code, "mdb_env_copyfd2");
+      env.check(code, "mdb_env_copyfd2");
     }
     file.sync();
     const lmdb::Pages copy(file.fd(), staged.path() / kData);
@@ -172,25 +166,13 @@ BackupReport Engine::backup(const std::filesystem::path& directory) {
     report.below = std::max(before, end_of_log(copy, meta, Lsn{}));
     report.bytes = copy.file_bytes();
   }
-  staged.give_to_owner_of(directory_ / kData);
+  staged.give_to_owner_of(directory / kData);
   staged.publish();
   return report;
 }
 
-}  // namespace internal
-
-BackupReport Store::backup(const std::filesystem::path& directory) const {
-  return engine_->backup(directory);
-}
-
-RestoreReport restore(const std::filesystem::path& backup, const std::filesystem::path& directory,
-                      const RestoreOptions& options) {
-  return StoreAccess::restore(backup, directory, options, internal::Host::system());
-}
-
-RestoreReport StoreAccess::restore(const std::filesystem::path& backup, const std::filesystem::path& directory,
-                                   const RestoreOptions& options, const internal::Host& host) {
-  using namespace internal;
+RestoreReport restore_backup(const std::filesystem::path& backup, const std::filesystem::path& directory,
+                             const RestoreOptions& options, const Host& host) {
   constexpr const char* kWayOut = "take another backup, or save what can be saved: oncelog repair";
   Options reading;
   reading.create = false;
@@ -234,4 +216,4 @@ RestoreReport StoreAccess::restore(const std::filesystem::path& backup, const st
   return report;
 }
 
-}  // namespace oncelog
+}  // namespace oncelog::internal

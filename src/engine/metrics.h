@@ -1,0 +1,15 @@
+#pragma once
+
+#include <oncelog/metrics.h>
+
+#include "engine/opened_store.h"
+
+namespace oncelog::internal {
+
+/// What Store::metrics returns. Takes no lock of the store's; some microseconds.
+Metrics collect_metrics(OpenedStore& store);
+
+/// What was counted of a scope's ids.
+IdCounts counts_of(const ThreadTally& tally, std::uint32_t scope);
+
+}  // namespace oncelog::internal
