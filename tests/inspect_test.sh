@@ -6,47 +6,7 @@ export LC_ALL=C
 
 oncelog=$(realpath "$1")
 sanitize=$2
-folder=$(mktemp -d)
-trap 'jobs -p | xargs -r kill -9 2>/dev/null || true; rm -rf "$folder"' EXIT
-trap 'echo "FAILED: the command in line $LINENO" >&2' ERR
-cd "$folder"
-
-checks=0
-failures=0
-fail() {
-  failures=$((failures + 1))
-  echo "FAILED: $*" >&2
-}
-
-# same WHAT WANTED GOT
-same() {
-  checks=$((checks + 1))
-  [[ $2 == "$3" ]] || fail "$1: wanted '$2', got '$3'"
-}
-
-# says WHAT PATTERN FILE
-says() {
-  checks=$((checks + 1))
-  grep -qE -- "$2" "$3" || fail "$1: '$(cat "$3")' does not match '$2'"
-}
-
-# exits WHAT CODE COMMAND...: leaves its outputs in the files out and err
-exits() {
-  local what=$1 wanted=$2 code=0
-  shift 2
-  "$@" >out 2>err || code=$?
-  same "$what: exit code" "$wanted" "$code"
-}
-
-# refuses WHAT PATTERN COMMAND...: exit code 2, no output, and one sentence that matches
-refuses() {
-  local what=$1 pattern=$2
-  shift 2
-  exits "$what" 2 "$@"
-  same "$what: output" "" "$(cat out)"
-  same "$what: lines on standard error" 1 "$(wc -l <err)"
-  says "$what" "^oncelog: .*$pattern" err
-}
+source "$(dirname "$0")/command/lib.sh"
 
 # An id that lies in a log block of pages of its own, many times over.
 seq -f 'id-%06g' 20000 | "$oncelog" mark --store store --quiet

@@ -1,0 +1,82 @@
+# What the tests that are shell scripts share: a folder of their own, which they are in, and what they check with.
+# A script sources this after it has resolved the paths in its arguments.
+
+folder=$(mktemp -d)
+trap 'jobs -p | xargs -r kill -9 2>/dev/null || true; rm -rf "$folder"' EXIT
+trap 'echo "FAILED: the command in line $LINENO" >&2' ERR
+cd "$folder"
+
+checks=0
+failures=0
+fail() {
+  failures=$((failures + 1))
+  echo "FAILED: $*" >&2
+}
+
+# same WHAT WANTED GOT
+same() {
+  checks=$((checks + 1))
+  [[ $2 == "$3" ]] || fail "$1: wanted '$2', got '$3'"
+}
+
+# says WHAT PATTERN FILE
+says() {
+  checks=$((checks + 1))
+  grep -qE -- "$2" "$3" || fail "$1: '$(cat "$3")' does not match '$2'"
+}
+
+# same_file WHAT WANTED-FILE GOT-FILE
+same_file() {
+  checks=$((checks + 1))
+  cmp "$2" "$3" >&2 || fail "$1"
+}
+
+# exits WHAT CODE COMMAND...: leaves its outputs in the files out and err
+exits() {
+  local what=$1 wanted=$2 code=0
+  shift 2
+  "$@" >out 2>err || code=$?
+  same "$what: exit code" "$wanted" "$code"
+}
+
+# refuses WHAT PATTERN COMMAND...: exit code 2, no output, and one sentence that matches
+refuses() {
+  local what=$1 pattern=$2
+  shift 2
+  exits "$what" 2 "$@"
+  same "$what: output" "" "$(cat out)"
+  same "$what: lines on standard error" 1 "$(wc -l <err)"
+  checks=$((checks + 1))
+  grep -q "^oncelog: .*$pattern" err || fail "$what: '$(cat err)' does not match '$pattern'"
+}
+
+# summary WHAT WANTED: the summary's counts, from err
+summary() {
+  same "$1: summary" "$2" "$(grep -E '^oncelog: [0-9]+ lines' err | sed -E 's/^oncelog: //; s/, [0-9]+ lines\/s//')"
+}
+
+# start STORE [OPTION...]: a filter in the background; what is written to descriptor 7 is its input, 8 its output
+start() {
+  rm -f input output
+  mkfifo input output
+  set -m # Otherwise bash would have the job ignore SIGINT.
+  "$oncelog" filter --store "$@" <input >output 2>err &
+  job=$!
+  set +m
+  exec 7>input 8<output
+}
+
+# next_line WHAT WANTED: the next line of the started filter
+next_line() {
+  local got=
+  read -r -t 120 got <&8 || fail "$1: no line came"
+  same "$1" "$2" "$got"
+}
+
+# ended WHAT CODE: the started filter's end
+ended() {
+  local code=0
+  wait "$job" || code=$?
+  same "$1: exit code" "$2" "$code"
+  exec 7>&- 8<&-
+}
