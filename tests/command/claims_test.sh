@@ -1,0 +1,12 @@
+# ---- Claims and locks
+
+blocked c output-c
+exec 8<output-c
+claimed 1024
+first=$("$oncelog" claims --store blocked | awk 'NR == 1 { print $7 }')
+exits "mark of a claimed id" 0 "$oncelog" mark --store blocked "$first"
+same "mark of a claimed id" "in_progress $first" "$(cat out)"
+exits "claims --json" 0 "$oncelog" claims --store blocked --json
+same "claims --json" "$job True free_at_once default $first" "$(head -n 1 out | python3 -c '
+import json, sys
+print("{process} {alive} {orphans} {scope} {id}".format(**json.load(sys.stdin)))')"

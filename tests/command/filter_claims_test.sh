@@ -1,0 +1,49 @@
+# blocked N OUTPUT: a filter in the background that stops in a write, with 1024 claims; job is its process
+blocked() {
+  rm -f "$2"
+  mkfifo "$2"
+  seq -f "$1-%060.0f" 3000 >"long-$1.txt"
+  "$oncelog" filter --store blocked --quiet <"long-$1.txt" >"$2" &
+  job=$!
+}
+# claimed COUNT: waits until so many claims are held
+claimed() {
+  until [[ $("$oncelog" claims --store blocked 2>/dev/null | wc -l) == "$1" ]]; do :; done
+}
+blocked 0 output-0
+exec 8<output-0
+claimed 1024
+same "a claim's owner" "$job alive" "$("$oncelog" claims --store blocked | awk 'NR == 1 { print $2, $3 }')"
+{ echo mine; seq -f "0-%060.0f" 1200 1200; echo after; } >two.txt
+"$oncelog" filter --store blocked --quiet <two.txt >waited &
+waiting=$!
+until [[ -s waited ]]; do :; done
+same "what is in hand elsewhere is waited for, after what comes before it" mine "$(cat waited)"
+kill -TERM "$waiting"
+code=0
+wait "$waiting" || code=$?
+same "SIGTERM on a filter that waits for another" 143 "$code"
+exits "what SIGTERM left is not marked" 1 "$oncelog" check --store blocked --quiet after
+"$oncelog" filter --store blocked --quiet <two.txt >waited &
+waiting=$!
+kill -9 "$job"
+wait "$waiting"
+same_file "a death frees what was claimed" <(tail -n 2 two.txt) waited
+exec 8<&-
+
+for ((i = 1; i <= 32; ++i)); do
+  blocked $i output-$i
+  exec {reader}<"output-$i"
+  [[ $i != 1 ]] || first=$reader
+done
+claimed 32768
+echo one more >one.txt
+"$oncelog" filter --store blocked <one.txt >waited &
+waiting=$!
+cat <&"$first" >freed
+wait "$waiting"
+same "a filter works when all claims that a store can hold were held" "one more" "$(cat waited)"
+same "a filter that was kept waiting goes on" 3000 "$(wc -l <freed)"
+jobs -p | xargs -r kill -9 2>/dev/null || true # One has ended by itself.
+wait
+rm -rf blocked # Claims of the dead stay listed until someone wants them.

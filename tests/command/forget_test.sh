@@ -1,0 +1,7 @@
+exits "forget" 1 "$oncelog" forget --store chains --scope mails m-2 never
+same_file "forget says what it forgot" <(printf '%s\n' 'forgotten m-2' 'unknown never') out
+exits "forget a known one" 0 "$oncelog" forget --store chains --scope mails - <<<m-1
+exits "a forgotten id is fresh" 0 "$oncelog" mark --store chains --scope mails m-2
+same "a forgotten id is fresh" "fresh m-2" "$(cat out)"
+exits "dump shows what was forgotten" 0 "$oncelog" dump --store chains
+same "dump shows what was forgotten" 2 "$(grep -c '"forgotten":true}$' out)"

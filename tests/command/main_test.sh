@@ -1,0 +1,10 @@
+refuses "an unknown command" "there is no command 'bogus'; see oncelog --help" "$oncelog" bogus --store new
+
+refuses "an unknown option" "see oncelog mark --help" "$oncelog" mark --store new --no-such-option
+refuses "no subcommand" "see oncelog --help" "$oncelog"
+
+same "a refused command creates no store" absent "$([[ -e new ]] && echo there || echo absent)"
+exits "--help" 0 "$oncelog" filter --help
+exits "--version" 0 "$oncelog" --version
+same "--version" "oncelog 0.1.0" "$(cat out)"
+refuses "--version to a full disk" "cannot write to standard output" bash -c '"$0" --version >/dev/full' "$oncelog"

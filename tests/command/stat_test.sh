@@ -1,0 +1,12 @@
+exits "stat --json" 0 "$oncelog" stat --store marks --json
+same "stat counts the records" "7 86400000" "$(python3 -c '
+import json, sys
+stat = json.load(sys.stdin)
+assert stat["durable"] <= stat["head"] and sum(b["ids"] for b in stat["live_buckets"]) == stat["ids"], stat
+assert sum(s["fresh"] for s in stat["scopes"]) == stat["host_records"] == stat["ids"], stat
+assert {s["scope"]: s["duplicate"] for s in stat["scopes"]} == {"default": 2, "s2": 0}, stat
+assert {s["scope"]: s["known"] for s in stat["scopes"]} == {"default": 5, "s2": 0}, stat
+print(stat["ids"], stat["retention_ms"])' <out)"
+exits "stat" 0 "$oncelog" stat --store marks
+same "stat says the retention" "1d" "$(awk '$1 == "retention" { print $2 }' out)"
+same "stat says what has happened in a scope" '"s2": 1 fresh' "$(sed -n 's/^scope *\("s2".*\)/\1/p' out)"
