@@ -2,15 +2,12 @@
 # The oncelog command as its users run it: real pipes, files, signals and processes.
 #   command_test.sh ONCELOG ONCELOG-SAMPLE SOURCE-FOLDER STOPPED-WRITER
 set -euo pipefail
-export LC_ALL=C
 
 oncelog=$(realpath "$1")
 sample=$(realpath "$2")
 source_folder=$(realpath "$3")
 stopped_writer=$(realpath "$4")
 parts=$(realpath "$(dirname "$0")/command")
-lines=1000000
-[[ ${ONCELOG_TEST_SCALE:-} != small ]] || lines=100000
 
 source "$(dirname "$0")/command/lib.sh"
 
@@ -20,6 +17,3 @@ for part in filter filter_ids filter_signals filter_kills filter_claims mark che
   readme store_arguments main; do
   source "$parts/${part}_test.sh"
 done
-
-echo "$((checks - failures)) checks passed, $failures failed"
-exit $((failures > 0))

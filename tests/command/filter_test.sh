@@ -1,6 +1,5 @@
 # ---- Like awk, across runs
 
-seed=$RANDOM
 echo "seed $seed, $lines lines"
 python3 - "$lines" "$seed" >input.txt <<'PYTHON'
 import random, sys

@@ -1,16 +1,39 @@
-# What the tests that are shell scripts share: a folder of their own, which they are in, and what they check with.
-# A script sources this after it has resolved the paths in its arguments.
+# What the tests that are shell scripts share. A script sources this once it has resolved the paths in its arguments, and is
+# then in an empty folder of its own. A check that fails is reported, and the script goes on; it ends with exit code 1 if one
+# has failed, or if nothing was checked.
+
+set -euo pipefail
+export LC_ALL=C
+
+# The size and the seed of what is random.
+lines=1000000
+[[ ${ONCELOG_TEST_SCALE:-} != small ]] || lines=100000
+seed=${ONCELOG_TEST_SEED:-$RANDOM}
 
 folder=$(mktemp -d)
-trap 'jobs -p | xargs -r kill -9 2>/dev/null || true; rm -rf "$folder"' EXIT
-trap 'echo "FAILED: the command in line $LINENO" >&2' ERR
 cd "$folder"
+trap finish EXIT
+trap 'echo "FAILED: the command in line $LINENO" >&2' ERR
+
+# The end of every script, whatever it ends with.
+finish() {
+  local code=$?
+  { jobs -p | xargs -r kill -9; wait; } 2>/dev/null || true # Standard error would get a line of bash's for each of them.
+  rm -rf "$folder"
+  [[ $code -eq 0 ]] || exit "$code"
+  if [[ $checks -eq 0 ]]; then
+    checks=1
+    fail "nothing was checked"
+  fi
+  echo "$((checks - failures)) checks passed, $failures failed"
+  exit $((failures > 0))
+}
 
 checks=0
 failures=0
 fail() {
   failures=$((failures + 1))
-  echo "FAILED: $*" >&2
+  echo "FAILED in line ${BASH_LINENO[-2]}: $*" >&2
 }
 
 # same WHAT WANTED GOT
