@@ -1,3 +1,13 @@
+#!/usr/bin/env bash
+# What `oncelog check` prints, and its exit codes.
+#   check_test.sh ONCELOG
+set -euo pipefail
+
+oncelog=$(realpath "$1")
+source "$(dirname "$0")/lib.sh"
+
+"$oncelog" mark --store marks --quiet a b c
+
 exits "check, all known" 0 "$oncelog" check --store marks a b c
 exits "check, one unknown" 1 "$oncelog" check --store marks a d
 same_file "check says what is known" <(printf '%s\n' 'known a' 'unknown d') out
@@ -6,4 +16,5 @@ same "check --quiet prints nothing" "" "$(cat out err)"
 exits "check from standard input" 1 "$oncelog" check --store marks < <(printf 'c\nnew\n')
 same_file "check reads lines" <(printf '%s\n' 'known c' 'unknown new') out
 exits "check in a scope that is not there" 1 "$oncelog" check --store marks --scope nobody a
-exits "check of what filter passed" 0 "$oncelog" check --store empty < <(printf 'last\n')
+printf '\nlast' | "$oncelog" filter --store passed --quiet >/dev/null
+exits "check of what filter passed" 0 "$oncelog" check --store passed < <(printf 'last\n')

@@ -1,4 +1,10 @@
-# ---- Claims and locks
+#!/usr/bin/env bash
+# What `oncelog claims` lists, and what `mark` says of a claimed id.
+#   claims_test.sh ONCELOG
+set -euo pipefail
+
+oncelog=$(realpath "$1")
+source "$(dirname "$0")/lib.sh"
 
 blocked c output-c
 exec 8<output-c

@@ -1,15 +1,11 @@
-# blocked N OUTPUT: a filter in the background that stops in a write, with 1024 claims; job is its process
-blocked() {
-  rm -f "$2"
-  mkfifo "$2"
-  seq -f "$1-%060.0f" 3000 >"long-$1.txt"
-  "$oncelog" filter --store blocked --quiet <"long-$1.txt" >"$2" &
-  job=$!
-}
-# claimed COUNT: waits until so many claims are held
-claimed() {
-  until [[ $("$oncelog" claims --store blocked 2>/dev/null | wc -l) == "$1" ]]; do :; done
-}
+#!/usr/bin/env bash
+# `oncelog filter` on lines that other filters have in hand.
+#   filter_claims_test.sh ONCELOG
+set -euo pipefail
+
+oncelog=$(realpath "$1")
+source "$(dirname "$0")/lib.sh"
+
 blocked 0 output-0
 exec 8<output-0
 claimed 1024
@@ -46,4 +42,3 @@ same "a filter works when all claims that a store can hold were held" "one more"
 same "a filter that was kept waiting goes on" 3000 "$(wc -l <freed)"
 jobs -p | xargs -r kill -9 2>/dev/null || true # One has ended by itself.
 wait
-rm -rf blocked # Claims of the dead stay listed until someone wants them.

@@ -1,4 +1,12 @@
-# ---- Where the id is
+#!/usr/bin/env bash
+# Where in a line `oncelog filter` finds the id: fields, JSON pointers, CSV, and lines that end with NUL.
+#   filter_ids_test.sh ONCELOG ONCELOG-SAMPLE SOURCE-FOLDER
+set -euo pipefail
+
+oncelog=$(realpath "$1")
+sample=$(realpath "$2")
+source_folder=$(realpath "$3")
+source "$(dirname "$0")/lib.sh"
 
 printf '%s\n' '  k1  v1' $'\tk1 v2' 'k2' '' '   ' 'k2	v1' >fields.txt
 exits "--field 1" 0 "$oncelog" filter --store fields --scope one --field 1 <fields.txt
@@ -116,3 +124,4 @@ refuses "a delimiter without a field" "field" "$oncelog" filter --store new --de
 refuses "a choice that is none" "--on-error: 'skip' is none of pass" "$oncelog" filter --store new --on-error skip
 refuses "field 0" "counted from 1" "$oncelog" filter --store new --field 0
 refuses "a pointer that is none" "is not a JSON pointer" "$oncelog" filter --store new --json-pointer a
+same "a refused command creates no store" absent "$([[ -e new ]] && echo there || echo absent)"

@@ -1,4 +1,12 @@
-# ---- No line is lost, and none is passed twice but what a killed run had in hand
+#!/usr/bin/env bash
+# However `oncelog filter` ends, no line is lost, and none is passed twice but what a killed run had in hand.
+#   filter_kills_test.sh ONCELOG
+set -euo pipefail
+
+oncelog=$(realpath "$1")
+source "$(dirname "$0")/lib.sh"
+
+echo "seed $seed, $lines lines"
 
 # What each run of some filters has written, in the files OUT.N and OUT.N.killed. Together it is exactly the lines of
 # WANTED, and but for the last 1024 lines of the killed runs each of them once.
@@ -27,6 +35,7 @@ runs() {
   python3 check-runs.py "$2" "$3" || fail "$1"
 }
 
+plain_lines 99000 >plain.txt
 sort -u plain.txt >wanted.txt
 python3 - "$oncelog" "$seed" <<'PYTHON'
 import os, random, subprocess, sys

@@ -1,4 +1,12 @@
-# ---- The ends of a run
+#!/usr/bin/env bash
+# What `oncelog filter` writes to, and what it does when that is closed, full, or read by itself.
+#   filter_output_test.sh ONCELOG
+set -euo pipefail
+
+oncelog=$(realpath "$1")
+source "$(dirname "$0")/lib.sh"
+
+echo "seed $seed"
 
 codes=()
 seq 1000000 | "$oncelog" filter --store pipe 2>err | head -n 1 >out || codes=("${PIPESTATUS[@]}")
@@ -28,6 +36,7 @@ kept=$(wc -l <limit.out)
 exits "once it may" 0 \
   bash -c '"$0" filter --store append --scope limit --field 1 --quiet <limited.txt >>limit.out' "$oncelog"
 same_file "no line is torn, lost or repeated ($kept before)" <(head -n 4000 limited.txt) limit.out
+plain_lines 99000 >plain.txt
 for copy in 1 2 3; do
   "$oncelog" filter --store append --scope $copy --quiet <plain.txt >>appended-together.txt &
 done
@@ -56,6 +65,7 @@ same_file "a file that is refused stays as it is" <(printf 'a\na\n') own.txt
 exits "a file named -" 0 "$oncelog" filter --store append --duplicates ./- <<<x
 same_file "a file named -" <(echo x) ./-
 
+printf 'a\0b\na\0c\na\0b\n' >short.txt
 exits "a full disk" 2 sh -c '"$0" filter --store full <short.txt >/dev/full' "$oncelog"
 same "a full disk is told in a sentence" 1 \
   "$(grep -c '^oncelog: cannot write to standard output: No space left on device' err)"
@@ -64,9 +74,11 @@ exits "no standard output" 2 sh -c 'exec "$0" filter --store closed <short.txt >
 exits "no standard input" 2 sh -c 'exec "$0" filter --store closed <&-' "$oncelog"
 exits "a store opened without standard descriptors is whole" 0 "$oncelog" mark --store closed id
 
+"$oncelog" mark --store marks --quiet a
 for file in marks/data.mdb marks/new marks/../marks/./live; do
   refuses "a file for duplicates in the store" "--duplicates: '$file' is inside of the store" \
     "$oncelog" filter --store marks/ --duplicates "$file"
 done
 
 refuses "a file for duplicates that cannot be" "nowhere/file" "$oncelog" filter --store new --duplicates nowhere/file
+same "a refused command creates no store" absent "$([[ -e new ]] && echo there || echo absent)"

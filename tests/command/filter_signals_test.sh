@@ -1,3 +1,11 @@
+#!/usr/bin/env bash
+# What SIGTERM and SIGINT do to `oncelog filter` while it waits and while it works.
+#   filter_signals_test.sh ONCELOG
+set -euo pipefail
+
+oncelog=$(realpath "$1")
+source "$(dirname "$0")/lib.sh"
+
 for signal in TERM INT; do
   code=143
   [[ $signal == TERM ]] || code=130

@@ -1,4 +1,10 @@
-# ---- Like awk, across runs
+#!/usr/bin/env bash
+# `oncelog filter` passes what awk '!seen[$0]++' passes, across runs and processes.
+#   filter_test.sh ONCELOG
+set -euo pipefail
+
+oncelog=$(realpath "$1")
+source "$(dirname "$0")/lib.sh"
 
 echo "seed $seed, $lines lines"
 python3 - "$lines" "$seed" >input.txt <<'PYTHON'

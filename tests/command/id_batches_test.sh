@@ -1,3 +1,11 @@
+#!/usr/bin/env bash
+# What `mark`, `check`, `forget` and `release` share: ids as arguments and as lines, long ones and empty ones.
+#   id_batches_test.sh ONCELOG
+set -euo pipefail
+
+oncelog=$(realpath "$1")
+source "$(dirname "$0")/lib.sh"
+
 refuses "an id in brackets" "would be taken for a list" "$oncelog" mark --store marks '[a,b]'
 refuses "an id in brackets after an option with =" "would be taken for a list" "$oncelog" mark --store=marks '[a,b]'
 refuses "an id in brackets after --" "would be taken for a list" "$oncelog" mark --store marks -- --id '[a,b]'

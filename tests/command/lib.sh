@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # What the tests that are shell scripts share. A script sources this once it has resolved the paths in its arguments, and is
 # then in an empty folder of its own. A check that fails is reported, and the script goes on; it ends with exit code 1 if one
 # has failed, or if nothing was checked.
@@ -102,4 +103,29 @@ ended() {
   wait "$job" || code=$?
   same "$1: exit code" "$2" "$code"
   exec 7>&- 8<&-
+}
+
+# blocked N OUTPUT: a filter in the background that stops in a write, with 1024 claims; job is its process
+blocked() {
+  rm -f "$2"
+  mkfifo "$2"
+  seq -f "$1-%060.0f" 3000 >"long-$1.txt"
+  "$oncelog" filter --store blocked --quiet <"long-$1.txt" >"$2" &
+  job=$!
+}
+# claimed COUNT: waits until so many claims are held
+claimed() {
+  until [[ $("$oncelog" claims --store blocked 2>/dev/null | wc -l) == "$1" ]]; do :; done
+}
+
+# cut_ids: the ids of the records in out, in one line
+cut_ids() { sed -E 's/.*"id(_hex)?":"?([^,]*[^",]).*/\2/' out | cut -d'"' -f1 | tr '\n' ' '; }
+
+# plain_lines COUNT: ids, of which some come more than once
+plain_lines() {
+  python3 -c '
+import random, sys
+count, lines, seed = map(int, sys.argv[1:])
+random.seed(seed)
+for _ in range(count): print("%036x" % random.randrange(lines * 6 // 10))' "$1" "$lines" "$seed"
 }

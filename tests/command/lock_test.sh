@@ -1,3 +1,13 @@
+#!/usr/bin/env bash
+# `oncelog lock` runs a command under a lock, and ends it when the lock is lost.
+#   lock_test.sh ONCELOG
+set -euo pipefail
+
+oncelog=$(realpath "$1")
+source "$(dirname "$0")/lib.sh"
+
+echo "seed $seed"
+
 lock() { "$oncelog" lock --store locks "$@"; }
 exits "a command under a lock" 7 lock nightly -- sh -c 'echo "$ONCELOG_TOKEN $*"; exit 7' x -a '[b]' --
 same "a command gets its arguments, and a token" "-a [b] --" "$(cut -d' ' -f2- out)"
@@ -80,9 +90,9 @@ wait "$job" || code=$?
 same "a lock that was lost" 75 "$code"
 exec 8<&-
 
-refuses "a lock without a command" "no command; write" "$oncelog" lock --store marks name
+refuses "a lock without a command" "no command; write" "$oncelog" lock --store locks name
 refuses "a lock's command without --" "'echo' is neither an option nor the lock's name, and stands before --; write" \
-  "$oncelog" lock --store marks name echo -n hello
+  "$oncelog" lock --store locks name echo -n hello
 
 exits "lock --help" 0 "$oncelog" lock --help
 same "lock --help says what becomes of the command's children" 1 "$(paste -sd' ' out |

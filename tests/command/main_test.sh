@@ -1,3 +1,11 @@
+#!/usr/bin/env bash
+# `oncelog` without a subcommand, with one that there is not, and its version.
+#   main_test.sh ONCELOG
+set -euo pipefail
+
+oncelog=$(realpath "$1")
+source "$(dirname "$0")/lib.sh"
+
 refuses "an unknown command" "there is no command 'bogus'; see oncelog --help" "$oncelog" bogus --store new
 
 refuses "an unknown option" "see oncelog mark --help" "$oncelog" mark --store new --no-such-option

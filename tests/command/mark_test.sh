@@ -1,3 +1,11 @@
+#!/usr/bin/env bash
+# What `oncelog mark` prints, and its exit codes.
+#   mark_test.sh ONCELOG
+set -euo pipefail
+
+oncelog=$(realpath "$1")
+source "$(dirname "$0")/lib.sh"
+
 exits "mark" 0 "$oncelog" mark --store marks a b a
 same_file "mark says what was fresh" <(printf '%s\n' 'fresh a' 'fresh b' 'duplicate a') out
 exits "mark from standard input" 0 "$oncelog" mark --store marks --ack disk - < <(printf 'b\nc')

@@ -1,4 +1,11 @@
-# ---- What the README shows
+#!/usr/bin/env bash
+# The README's second shell block runs as it stands there.
+#   readme_test.sh ONCELOG SOURCE-FOLDER
+set -euo pipefail
+
+oncelog=$(realpath "$1")
+source_folder=$(realpath "$2")
+source "$(dirname "$0")/lib.sh"
 
 awk '/^```sh$/ { ++blocks; next } /^```$/ { inside = 0 } blocks == 2' "$source_folder/README.md" |
   sed '/^```$/,$d' >readme.sh

@@ -1,4 +1,10 @@
-# ---- On a store that another process works on
+#!/usr/bin/env bash
+# Other commands on a store that a filter works on.
+#   shared_store_test.sh ONCELOG
+set -euo pipefail
+
+oncelog=$(realpath "$1")
+source "$(dirname "$0")/lib.sh"
 
 start shared --scope s
 echo first >&7

@@ -1,3 +1,15 @@
+#!/usr/bin/env bash
+# What `oncelog stat` counts.
+#   stat_test.sh ONCELOG
+set -euo pipefail
+
+oncelog=$(realpath "$1")
+source "$(dirname "$0")/lib.sh"
+
+"$oncelog" mark --store marks --quiet a b a b c late later last
+"$oncelog" mark --store marks --quiet --scope s2 a
+exits "five known ids, and three unknown" 1 "$oncelog" check --store marks --quiet a b c a c d d new
+
 exits "stat --json" 0 "$oncelog" stat --store marks --json
 same "stat counts the records" "7 86400000" "$(python3 -c '
 import json, sys

@@ -1,3 +1,12 @@
+#!/usr/bin/env bash
+# The first signal ends a command that opens a file or closes its store.
+#   stop_signal_test.sh ONCELOG STOPPED-WRITER
+set -euo pipefail
+
+oncelog=$(realpath "$1")
+stopped_writer=$(realpath "$2")
+source "$(dirname "$0")/lib.sh"
+
 # While anything is being opened, the first signal ends the command.
 mkfifo never-open
 ignored=$((16#$(sed -n 's/^SigIgn:[[:space:]]*//p' /proc/self/status))) # As nohup makes SIGHUP, for all that it starts.

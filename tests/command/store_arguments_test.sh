@@ -1,4 +1,13 @@
-# ---- Errors
+#!/usr/bin/env bash
+# The options that all commands on a store share: which stores they refuse, whose they are, and what is no setting.
+#   store_arguments_test.sh ONCELOG SOURCE-FOLDER
+set -euo pipefail
+
+oncelog=$(realpath "$1")
+source_folder=$(realpath "$2")
+source "$(dirname "$0")/lib.sh"
+
+"$oncelog" mark --store marks --quiet a
 
 # Each option of the library that its errors name is an option of the command, by which name they reach its users.
 python3 - "$source_folder" >named.txt <<'PYTHON'
@@ -73,3 +82,4 @@ refuses "years" "--retention: '200y' is not a duration; .* of w, d, h, m, s and 
   "$oncelog" mark --store new --retention 200y x
 
 refuses "no name of a store" "--store is empty; name a directory" "$oncelog" mark --store "" x
+same "a refused command creates no store" absent "$([[ -e new ]] && echo there || echo absent)"

@@ -1,4 +1,10 @@
-# ---- topics lint
+#!/usr/bin/env bash
+# What `oncelog topics lint` reports.
+#   topics_test.sh ONCELOG
+set -euo pipefail
+
+oncelog=$(realpath "$1")
+source "$(dirname "$0")/lib.sh"
 
 cat >topics <<'END'
 // What the services subscribe to.
