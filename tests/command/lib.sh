@@ -129,3 +129,29 @@ count, lines, seed = map(int, sys.argv[1:])
 random.seed(seed)
 for _ in range(count): print("%036x" % random.randrange(lines * 6 // 10))' "$1" "$lines" "$seed"
 }
+
+# make_store STORE: has 20001 ids
+make_store() {
+  # An id that lies in a log block of pages of its own, many times over.
+  seq -f 'id-%06g' 20000 | "$oncelog" mark --store "$1" --quiet
+  "$oncelog" mark --store "$1" --result answer other >/dev/null
+}
+
+# damage_record STORE COPY: a copy of a store that make_store has made, without hints and with id-010000 overwritten
+damage_record() {
+  local offset
+  cp -r "$1" "$2"
+  rm -f "$2"/live "$2"/filter-* "$2"/index-*
+  offset=$(grep -abo -m1 'id-010000' "$2/data.mdb" | head -1 | cut -d: -f1)
+  printf 'XXXXXXXX' | dd of="$2/data.mdb" bs=1 seek="$offset" conv=notrunc status=none
+}
+
+# damage_hints STORE COPY: a copy of a store that make_store has made, with empty filters
+damage_hints() {
+  local file
+  cp -r "$1" "$2" # On purpose beside the original: a copy's shared memory is made again.
+  "$oncelog" check --quiet --store "$2" other
+  for file in "$2"/filter-*; do
+    dd if=/dev/zero of="$file" bs=4096 seek=1 count=$(($(stat -c %s "$file") / 4096 - 1)) conv=notrunc status=none
+  done
+}
