@@ -12,8 +12,7 @@ codes=()
 seq 1000000 | "$oncelog" filter --store pipe 2>err | head -n 1 >out || codes=("${PIPESTATUS[@]}")
 same "a closed pipe ends a filter as it ends others" "141 1" "${codes[1]:-0} $(cat out)"
 marked=$(sed -nE 's/^oncelog: [0-9]+ lines, ([0-9]+) fresh, .*; [0-9]+ more are not marked, though some.*/\1/p' err)
-checks=$((checks + 1))
-[[ -n $marked && $marked -lt 100000 ]] || fail "a closed pipe: the summary is '$(cat err)'"
+holds "the summary of a closed pipe says how many lines are marked" "${marked:-100000} < 100000"
 seq 1000000 | "$oncelog" filter --store pipe --quiet >out
 same_file "after a closed pipe the lines that were not written are fresh" <(seq $((marked + 1)) 1000000) out
 
@@ -81,4 +80,4 @@ for file in marks/data.mdb marks/new marks/../marks/./live; do
 done
 
 refuses "a file for duplicates that cannot be" "nowhere/file" "$oncelog" filter --store new --duplicates nowhere/file
-same "a refused command creates no store" absent "$([[ -e new ]] && echo there || echo absent)"
+absent "a refused command creates no store" new

@@ -30,8 +30,15 @@ finish() {
   exit $((failures > 0))
 }
 
+# skip WHY: ends the script; meson takes this exit code for a skip
+skip() {
+  echo "skipped: $*"
+  exit 77
+}
+
 checks=0
 failures=0
+# fail WHAT: of a check that has been counted
 fail() {
   failures=$((failures + 1))
   echo "FAILED in line ${BASH_LINENO[-2]}: $*" >&2
@@ -41,6 +48,18 @@ fail() {
 same() {
   checks=$((checks + 1))
   [[ $2 == "$3" ]] || fail "$1: wanted '$2', got '$3'"
+}
+
+# holds WHAT CONDITION: of shell arithmetic
+holds() {
+  checks=$((checks + 1))
+  (($2)) || fail "$1: $2 is false"
+}
+
+# absent WHAT FILE
+absent() {
+  checks=$((checks + 1))
+  [[ ! -e $2 ]] || fail "$1: there is '$2'"
 }
 
 # says WHAT PATTERN FILE
@@ -70,8 +89,7 @@ refuses() {
   exits "$what" 2 "$@"
   same "$what: output" "" "$(cat out)"
   same "$what: lines on standard error" 1 "$(wc -l <err)"
-  checks=$((checks + 1))
-  grep -q "^oncelog: .*$pattern" err || fail "$what: '$(cat err)' does not match '$pattern'"
+  says "$what" "^oncelog: .*$pattern" err
 }
 
 # summary WHAT WANTED: the summary's counts, from err
