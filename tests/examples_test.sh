@@ -4,25 +4,23 @@
 #   examples_test.sh ONCELOG EXAMPLE...     ONCELOG, the command, may be empty
 set -euo pipefail
 
-oncelog=$1
+oncelog=${1:+$(realpath "$1")}
 shift
-
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-failures=0
+mapfile -t examples < <(realpath "$@")
+source "$(dirname "$0")/command/lib.sh"
 shown=()
 
 # prints NAME RUN: the example's whole output, in its store, is that on the standard input
 prints() {
   local name=$1 run=$2 program code=0
   for program in "${examples[@]}"; do [[ ${program##*/} != "$name" ]] || break; done
-  "$program" "$folder/$name" >"$folder/output" 2>&1 || code=$?
+  "$program" "$folder/$name" >output 2>&1 || code=$?
   # The only part that the clock decides.
-  sed -E 's/[0-9]+ s ago/N s ago/' "$folder/output" >"$folder/shown"
-  if ! diff -u --label "$name, $run run, is to print" --label "prints (exit code $code)" - "$folder/shown" ||
+  sed -E 's/[0-9]+ s ago/N s ago/' output >shown
+  checks=$((checks + 1))
+  if ! diff -u --label "$name, $run run, is to print" --label "prints (exit code $code)" - shown ||
     [[ $code -ne 0 ]]; then
-    echo "FAILED: $name, $run run, exit code $code" >&2
-    failures=$((failures + 1))
+    fail "$name, $run run, exit code $code"
   fi
 }
 
@@ -30,8 +28,6 @@ first() { shown+=("$1"); prints "$1" first; }
 again() { prints "$1" second; }
 # Both runs alike.
 both() { local expected; expected=$(cat); first "$1" <<<"$expected"; again "$1" <<<"$expected"; }
-
-examples=("$@")
 
 first message_id <<'END'
 processing message-1
@@ -176,28 +172,17 @@ END
 # dumps NAME PATTERN: the command shows a record of the example's store with these members
 dumps() {
   [[ -n $oncelog ]] || return 0
-  "$oncelog" dump --store "$folder/$1" >"$folder/output"
-  if ! grep -qE "$2" "$folder/output"; then
-    echo "FAILED: no record of $1 is dumped with $2:" >&2
-    cat "$folder/output" >&2
-    failures=$((failures + 1))
-  fi
+  "$oncelog" dump --store "$1" >output
+  says "the dumped records of $1" "$2" output
 }
 dumps source '"id":"message-1",.*"source":\{"name":"orders","partition":3,"offset":17\}'
 dumps business_key '"id":"client-7/a",.*"fingerprint":"[0-9a-f]{16}","result":"order 1 created"'
 
 for program in "${examples[@]}"; do
-  code=0
-  "$program" >"$folder/output" 2>&1 || code=$?
-  if [[ $code -ne 2 || $(<"$folder/output") != "usage: ${program##*/} STORE" ]]; then
-    echo "FAILED: without a store, ${program##*/} says: $(<"$folder/output") (exit code $code)" >&2
-    failures=$((failures + 1))
-  fi
+  exits "${program##*/} without a store" 2 "$program"
+  same "${program##*/} without a store" "usage: ${program##*/} STORE" "$(cat out err)"
 done
 
 # Whoever adds an example adds its output.
-if ! diff <(printf '%s\n' "${shown[@]}" | sort) <(printf '%s\n' "${examples[@]##*/}" | sort); then
-  echo "FAILED: these examples are only there, or only here" >&2
-  failures=$((failures + 1))
-fi
-exit $((failures > 0))
+same "the examples that are shown here" "$(printf '%s\n' "${examples[@]##*/}" | sort | paste -sd' ')" \
+  "$(printf '%s\n' "${shown[@]}" | sort | paste -sd' ')"

@@ -3,7 +3,6 @@
 # pkg-config alone, against the static and the shared library, and run.
 #   install_test.sh BUILD-FOLDER SANITIZE MESON COMPILER...
 set -euo pipefail
-export LC_ALL=C
 
 build=$(realpath "$1")
 sanitize=$2
@@ -11,9 +10,8 @@ meson=$3
 shift 3
 compiler=("$@")
 [[ $sanitize == none ]] || compiler+=("-fsanitize=$sanitize")
+source "$(dirname "$0")/command/lib.sh"
 
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
 root=$folder/root
 # Nothing is built here: the test runs after the build.
 "$meson" install -C "$build" --no-rebuild --destdir "$root" >"$folder/log" 2>&1 || { cat "$folder/log" >&2; exit 1; }
@@ -52,19 +50,21 @@ END
 read -ra flags <<<"$(pkg-config --cflags oncelog)"
 for header in "$root"/*/include/oncelog/*.h "$root"/*/*/include/oncelog/*.h; do
   [[ -f $header ]] || continue
-  echo "#include <oncelog/${header##*/}>" | "${compiler[@]}" -std=c++20 -fsyntax-only -x c++ "${flags[@]}" -
+  exits "the installed ${header##*/}" 0 "${compiler[@]}" -std=c++20 -fsyntax-only -x c++ "${flags[@]}" - \
+    <<<"#include <oncelog/${header##*/}>"
+  cat err >&2
 done
+holds "public headers are installed" "$checks > 0"
 
 read -ra shared <<<"$(pkg-config --libs oncelog)"
 "${compiler[@]}" -std=c++20 consumer.cc "${flags[@]}" "${shared[@]}" -o shared
 lib=$(dirname "$(find "$root" -name 'liboncelog.so' | head -1)")
-[[ $(LD_LIBRARY_PATH=$lib ./shared shared-store) == right ]]
-libraries=$(LD_LIBRARY_PATH=$lib ldd ./shared)
-[[ $libraries == *"liboncelog.so"*" => $lib/"* ]] || { echo "not linked shared" >&2; exit 1; }
+same "the program that is linked shared" right "$(LD_LIBRARY_PATH=$lib ./shared shared-store)"
+LD_LIBRARY_PATH=$lib ldd ./shared >libraries
+says "what it is linked to" "liboncelog\.so.* => $lib/" libraries
 
 read -ra static <<<"$(pkg-config --static --libs oncelog)"
 static=("${static[@]/#-loncelog/-l:liboncelog.a}")
 "${compiler[@]}" -std=c++20 consumer.cc "${flags[@]}" "${static[@]}" -o static
-[[ $(./static static-store) == right ]]
-! ldd ./static | grep -q liboncelog || { echo "not linked statically" >&2; exit 1; }
-echo "installed, and used with pkg-config: shared and static"
+same "the program that is linked statically" right "$(./static static-store)"
+same "the oncelog libraries that it is linked to" 0 "$(ldd ./static | grep -c liboncelog)"

@@ -4,15 +4,10 @@
 # every message is processed once.
 #   rabbitmq_test.sh [RABBITMQ_CONSUMER]     none where it was not built
 set -euo pipefail
-export LC_ALL=C
 
-skip() {
-  echo "skipped: $*"
-  exit 77 # What meson takes for a skip.
-}
-
-[[ $# -eq 1 ]] || skip "the example is not built, for want of librabbitmq"
-consumer=$(realpath "$1")
+consumer=${1:+$(realpath "$1")}
+source "$(dirname "$0")/command/lib.sh"
+[[ -n $consumer ]] || skip "the example is not built, for want of librabbitmq"
 messages=500
 distinct=300
 more_messages=2000
@@ -21,12 +16,6 @@ more_messages=2000
 server=/usr/lib/rabbitmq/bin/rabbitmq-server
 [[ -x $server ]] || server=$(command -v rabbitmq-server) || skip "rabbitmq-server is not installed"
 epmd=$(command -v epmd) || skip "epmd, which Erlang's nodes need, is not in the path"
-
-folder=$(mktemp -d)
-# Bash's word on each killed job would be all that is seen of it.
-trap 'exec 2>/dev/null; jobs -p | xargs -r kill -9 || true; wait || true; rm -rf "$folder"' EXIT
-trap 'echo "FAILED: the command in line $LINENO" >&2' ERR
-cd "$folder"
 
 # ---- The broker
 
@@ -108,7 +97,6 @@ dies() {
   esac
 }
 
-seed=${ONCELOG_TEST_SEED:-$RANDOM}
 RANDOM=$seed
 echo "seed $seed"
 
@@ -156,19 +144,13 @@ copies=$(($(grep -c ' order\.' service/published) + $(grep -c '\.created\.' serv
 echo "copies $copies"
 echo "deaths $deaths, $scripted_deaths of them by their own hand"
 
-failures=0
-# holds CONDITION: of shell arithmetic
-holds() {
-  (($1)) || { failures=$((failures + 1)); echo "FAILED: $1" >&2; }
-}
-holds "$(count published) == $messages + $more_messages"
-holds "$(count distinct) == $more_messages"
-holds "$copies > $messages + $more_messages"
-holds "$scripted_deaths >= 6"
+holds "messages published" "$(count published) == $messages + $more_messages"
+holds "distinct messages" "$(count distinct) == $more_messages"
+holds "copies that the broker makes" "$copies > $messages + $more_messages"
+holds "deaths by their own hand" "$scripted_deaths >= 6"
 # Each of these dead has seen a message that was delivered again.
-holds "$(count deliveries) >= $copies + $scripted_deaths"
-holds "$(count redelivered) > 0"
-holds "$(count processed_once) == $more_messages"
-holds "$(count processed_again) == 0"
-holds "$(count lost) == 0"
-exit $((failures > 0))
+holds "deliveries" "$(count deliveries) >= $copies + $scripted_deaths"
+holds "messages delivered again" "$(count redelivered) > 0"
+holds "messages processed once" "$(count processed_once) == $more_messages"
+holds "messages processed again" "$(count processed_again) == 0"
+holds "messages lost" "$(count lost) == 0"
