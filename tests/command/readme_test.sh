@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The README's second shell block runs as it stands there.
+# What the README, or the command's guide, shows of the command in a shell block runs as it stands there.
 #   readme_test.sh ONCELOG SOURCE-FOLDER
 set -euo pipefail
 
@@ -7,8 +7,13 @@ oncelog=$(realpath "$1")
 source_folder=$(realpath "$2")
 source "$(dirname "$0")/lib.sh"
 
-awk '/^```sh$/ { ++blocks; next } /^```$/ { inside = 0 } blocks == 2' "$source_folder/README.md" |
-  sed '/^```$/,$d' >readme.sh
+# The first block of lines that call oncelog; either document may have it.
+for document in "$source_folder/README.md" "$source_folder/tools/README.md"; do
+  [[ -e $document ]] || continue
+  awk '/^```sh$/ { inside = 1; next } /^```$/ { if (block) exit; inside = 0 } inside && (block || /^oncelog /) { print; block = 1 }' \
+    "$document" >readme.sh
+  [[ ! -s readme.sh ]] || break
+done
 mkdir readme
 printf '%s\n' a b a >readme/ids.txt
 printf '{"messageId":"%s"}\n' c d c >readme/messages.ndjson

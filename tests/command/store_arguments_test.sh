@@ -15,7 +15,7 @@ import glob, re, sys
 options = open(sys.argv[1] + "/include/oncelog/options.h").read()
 fields = set(re.findall(r"^  [\w:<>]+(?:<[^;]*>)? (\w+_\w+)(?: =|\{)", options, re.M))
 assert {"map_bytes", "allow_foreign_owner", "max_claims", "live_dir"} <= fields, fields
-for file in glob.glob(sys.argv[1] + "/src/*.cc"):
+for file in glob.glob(sys.argv[1] + "/src/**/*.cc", recursive=True):
     for text in re.findall(r'"((?:[^"\\\n]|\\.)*)"', open(file).read()):
         for word in set(re.findall(r"\b\w+\b", text)) & fields:
             # What the command never does: reopen a store otherwise than it has it.
