@@ -18,7 +18,7 @@ root=$folder/root
 
 pc=$(find "$root" -name oncelog.pc)
 [[ -f $pc ]] || { echo "no oncelog.pc was installed" >&2; exit 1; }
-# The system's own packages are where they are, ours has the destination folder in front.
+# The system's packages stay where they are; ours is below the destination folder.
 sed -i "s|^prefix=|prefix=$root|" "$pc"
 export PKG_CONFIG_PATH=${pc%/*}${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}
 

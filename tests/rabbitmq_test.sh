@@ -7,7 +7,7 @@ set -euo pipefail
 
 consumer=${1:+$(realpath "$1")}
 source "$(dirname "$0")/command/lib.sh"
-[[ -n $consumer ]] || skip "the example is not built, for want of librabbitmq"
+[[ -n $consumer ]] || skip "the example is not built, because librabbitmq is missing"
 messages=500
 distinct=300
 more_messages=2000

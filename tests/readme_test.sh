@@ -41,7 +41,7 @@ coproc ./holder m-4
 holder=$COPROC_PID # The shell forgets it once it has seen the end.
 read -r line <&"${COPROC[0]}"
 same "the holder of a claim" claimed "$line"
-consumes "a message that another has in hand" "return m-4,acknowledge m-3" m-4 m-3
+consumes "a message that another process holds" "return m-4,acknowledge m-3" m-4 m-3
 kill -9 "$holder"
 wait "$holder" 2>/dev/null || true
 consumes "a message whose owner was killed" "process m-4,acknowledge m-4" m-4

@@ -15,6 +15,6 @@ exits "check marks nothing" 1 "$oncelog" check --store marks --quiet d
 same "check --quiet prints nothing" "" "$(cat out err)"
 exits "check from standard input" 1 "$oncelog" check --store marks < <(printf 'c\nnew\n')
 same_file "check reads lines" <(printf '%s\n' 'known c' 'unknown new') out
-exits "check in a scope that is not there" 1 "$oncelog" check --store marks --scope nobody a
+exits "check in a scope that does not exist" 1 "$oncelog" check --store marks --scope nobody a
 printf '\nlast' | "$oncelog" filter --store passed --quiet >/dev/null
 exits "check of what filter passed" 0 "$oncelog" check --store passed < <(printf 'last\n')

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Which records `oncelog dump` shows, and as what.
+# Which records `oncelog dump` shows, and how.
 #   dump_test.sh ONCELOG
 set -euo pipefail
 
@@ -55,7 +55,7 @@ same "dump --until 1h ago" 0 "$(wc -l <out)"
 seq 100000 | "$oncelog" mark --store long --quiet
 codes=()
 "$oncelog" dump --store long 2>err | head -n 1 >out || codes=("${PIPESTATUS[@]}")
-same "a closed pipe ends dump, in silence" "141 1 0" "${codes[0]:-0} $(wc -l <out) $(wc -l <err)"
+same "a closed pipe ends dump without a message" "141 1 0" "${codes[0]:-0} $(wc -l <out) $(wc -l <err)"
 
 refuses "a scope that nobody has used" "no scope 'slip' was ever used in this store; it has 'orders', 'mails'" \
   "$oncelog" dump --store chains --scope slip

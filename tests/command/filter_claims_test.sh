@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# `oncelog filter` on lines that other filters have in hand.
+# `oncelog filter` on lines that other filters hold claims on.
 #   filter_claims_test.sh ONCELOG
 set -euo pipefail
 
@@ -14,7 +14,7 @@ same "a claim's owner" "$job alive" "$("$oncelog" claims --store blocked | awk '
 "$oncelog" filter --store blocked --quiet <two.txt >waited &
 waiting=$!
 until [[ -s waited ]]; do :; done
-same "what is in hand elsewhere is waited for, after what comes before it" mine "$(cat waited)"
+same "a line that another filter holds is waited for, after those before it were passed" mine "$(cat waited)"
 kill -TERM "$waiting"
 code=0
 wait "$waiting" || code=$?
@@ -39,6 +39,6 @@ waiting=$!
 cat <&"$first" >freed
 wait "$waiting"
 same "a filter works when all claims that a store can hold were held" "one more" "$(cat waited)"
-same "a filter that was kept waiting goes on" 3000 "$(wc -l <freed)"
+same "a filter that was kept waiting continues" 3000 "$(wc -l <freed)"
 jobs -p | xargs -r kill -9 2>/dev/null || true # One has ended by itself.
 wait

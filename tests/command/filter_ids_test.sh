@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Where in a line `oncelog filter` finds the id: fields, JSON pointers, CSV, and lines that end with NUL.
+# Where in a line `oncelog filter` finds the id: in fields, by JSON pointers, in CSV, and in lines that end with NUL.
 #   filter_ids_test.sh ONCELOG ONCELOG-SAMPLE SOURCE-FOLDER
 set -euo pipefail
 

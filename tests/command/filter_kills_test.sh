@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# However `oncelog filter` ends, no line is lost, and none is passed twice but what a killed run had in hand.
+# However `oncelog filter` ends, no line is lost, and only what a killed run held is passed twice.
 #   filter_kills_test.sh ONCELOG
 set -euo pipefail
 
@@ -8,8 +8,8 @@ source "$(dirname "$0")/lib.sh"
 
 echo "seed $seed, $lines lines"
 
-# What each run of some filters has written, in the files OUT.N and OUT.N.killed. Together it is exactly the lines of
-# WANTED, and but for the last 1024 lines of the killed runs each of them once.
+# What each run of some filters has written, in the files OUT.N and OUT.N.killed. Together they are exactly the lines
+# of WANTED, each of them once unless it is among the last 1024 lines of a killed run.
 cat >check-runs.py <<'PYTHON'
 import glob, sys
 out, wanted = sys.argv[1], set(open(sys.argv[2], "rb").read().splitlines())
@@ -43,7 +43,7 @@ oncelog, seed = sys.argv[1:]
 random.seed(seed)
 
 def killed_run(out, store, scope, most_bytes):
-    """Kills a filter of plain.txt after some bytes of output, or at its end. Returns whether it came to that."""
+    """Kills a filter of plain.txt after some bytes of output, or at its end. Returns whether it got to the end."""
     bytes_wanted = random.randrange(most_bytes)
     job = subprocess.Popen([oncelog, "filter", "--quiet", "--store", store, "--scope", scope],
                            stdin=open("plain.txt"), stdout=open(out, "wb"))
@@ -85,7 +85,7 @@ awk -v lines=$((lines * 3 / 2 + 100000)) 'BEGIN { while (++n <= lines) printf "%
 if unshare -rm mount -t tmpfs tmpfs small 2>/dev/null; then
   exits "a filter on a full disk, and after" 0 unshare -rm bash -c "$(cat full-disk.sh)" "$oncelog" numbers.txt
   same "a filter whose disk gets full ends with an error" 2 "$(cat small-code)"
-  same "and says so" 1 "$(grep -c '^oncelog: .*\(full\|No space left\)' full-disk.err)"
+  same "a full disk is reported" 1 "$(grep -c '^oncelog: .*\(full\|No space left\)' full-disk.err)"
   holds "the disk got full in the middle of the run" "$(stat -c %s small.1.killed) > 0 && $(stat -c %s small.2) > 0"
   runs "a full disk: no line is lost" small numbers.txt
 else

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What `oncelog filter` writes to, and what it does when that is closed, full, or read by itself.
+# Where `oncelog filter` writes, and what it does when that is closed, full, or its own input.
 #   filter_output_test.sh ONCELOG
 set -euo pipefail
 
@@ -16,7 +16,7 @@ holds "the summary of a closed pipe says how many lines are marked" "${marked:-1
 seq 1000000 | "$oncelog" filter --store pipe --quiet >out
 same_file "after a closed pipe the lines that were not written are fresh" <(seq $((marked + 1)) 1000000) out
 
-# What is written to a file ends at a line's end, always.
+# Whatever is written to a file ends at the end of a line.
 printf 'old entry' >appended.txt
 exits "a file that lacks its last newline" 0 "$oncelog" filter --store append --duplicates appended.txt \
   < <(printf 'x\nx\n')
@@ -27,10 +27,11 @@ printf 'z' >>appended.txt2
 "$oncelog" check --store append y >>appended.txt2
 same_file "standard output that is appended to" <(printf '%s\n' old y z 'known y') appended.txt2
 awk 'BEGIN { for (i = 0; i < 5000; ++i) printf "%d %0600d\n", i % 4000, i % 4000 }' >limited.txt
-# The limit is the store's as well, and its file stays far below.
+# The limit also applies to the store's files, which stay far below it.
 exits "a file that may not grow" 2 \
   bash -c 'ulimit -f 1024; exec "$0" filter --store append --scope limit --field 1 <limited.txt >>limit.out' "$oncelog"
-same "and it is told" 1 "$(grep -c '^oncelog: cannot write to standard output: File too large' err)"
+same "a file that may not grow is reported" 1 \
+  "$(grep -c '^oncelog: cannot write to standard output: File too large' err)"
 kept=$(wc -l <limit.out)
 exits "once it may" 0 \
   bash -c '"$0" filter --store append --scope limit --field 1 --quiet <limited.txt >>limit.out' "$oncelog"
@@ -48,12 +49,12 @@ for file in same.txt /dev/stdout; do
     bash -c '"$0" filter --store new --duplicates "$1" >same.txt' "$oncelog" $file
   same "duplicates to standard output by a name" 1 "$(grep -c "^oncelog: --duplicates: '$file' is standard output" err)"
 done
-exits "duplicates to /dev/null, as the rest" 0 \
+exits "duplicates to /dev/null, like the output" 0 \
   bash -c '"$0" filter --store append --duplicates /dev/null >/dev/null' "$oncelog" </dev/null
 exits "duplicates to a pipe" 0 bash -c '"$0" filter --store append --scope pipe --duplicates >(cat >piped.txt); wait $!' \
   "$oncelog" <<<$'x\nx'
 same "a pipe gets the duplicates" x "$(cat piped.txt)"
-# What comes back as input has no end, so that these would fill the disk.
+# What comes back as input never ends, so these would fill the disk.
 printf 'a\na\n' >own.txt
 refuses "duplicates to the file that is read" "--duplicates: 'own.txt' is the file that is read" \
   timeout 20 "$oncelog" filter --store new --duplicates own.txt <own.txt
@@ -66,7 +67,7 @@ same_file "a file named -" <(echo x) ./-
 
 printf 'a\0b\na\0c\na\0b\n' >short.txt
 exits "a full disk" 2 sh -c '"$0" filter --store full <short.txt >/dev/full' "$oncelog"
-same "a full disk is told in a sentence" 1 \
+same "a full disk is reported in a sentence" 1 \
   "$(grep -c '^oncelog: cannot write to standard output: No space left on device' err)"
 summary "a full disk" "0 lines, 0 fresh, 0 duplicates; 2 more are not marked, though some may have been written"
 exits "no standard output" 2 sh -c 'exec "$0" filter --store closed <short.txt >&-' "$oncelog"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What SIGTERM and SIGINT do to `oncelog filter` while it waits and while it works.
+# SIGTERM and SIGINT end `oncelog filter` while it waits and while it works; what it has not read is not marked.
 #   filter_signals_test.sh ONCELOG
 set -euo pipefail
 

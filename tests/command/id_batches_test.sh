@@ -20,7 +20,7 @@ for command in check forget release; do
   "$oncelog" mark --store codes --scope long --quiet "$long"
   exits "$command of a long id in a line" $([[ $command == release ]] && echo 1 || echo 0) \
     "$oncelog" $command --store codes --scope long <<<"$long"
-  same_file "$command of a long id is alike from an argument and a line" wanted out
+  same_file "$command of a long id answers alike for an argument and a line" wanted out
   "$oncelog" mark --store codes --scope long --quiet "$long"
 done
 exits "mark of a long id in a line" 0 "$oncelog" mark --store codes --scope long <<<"$long"
@@ -30,8 +30,8 @@ same "mark of a long id in a line" "duplicate $long" "$(cat out)"
 for command in mark check forget release; do
   refuses "$command of an empty id" "id 2 is empty, and so is none; .* Nothing was done" \
     "$oncelog" $command --store gaps known "" never
-  exits "of ids one of which is empty $command does nothing" 1 "$oncelog" check --store gaps known never
-  same "of ids one of which is empty $command does nothing" "known known unknown never" "$(paste -sd' ' out)"
+  exits "$command of three ids, one of which is empty, does nothing" 1 "$oncelog" check --store gaps known never
+  same "$command of three ids, one of which is empty, does nothing" "known known unknown never" "$(paste -sd' ' out)"
   for end in '\n' '\0'; do
     null=()
     [[ $end == '\n' ]] || null=(-z)

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# What the tests that are shell scripts share. A script sources this once it has resolved the paths in its arguments, and is
-# then in an empty folder of its own. A check that fails is reported, and the script goes on; it ends with exit code 1 if one
-# has failed, or if nothing was checked.
+# What the tests that are shell scripts share. A script sources this after it has resolved the paths in its arguments,
+# and is then in an empty folder of its own, which is removed at its end. A check that fails is reported, and the script
+# continues; it ends with exit code 1 if a check failed, or if there was none.
 
 set -euo pipefail
 export LC_ALL=C
@@ -16,10 +16,10 @@ cd "$folder"
 trap finish EXIT
 trap 'echo "FAILED: the command in line $LINENO" >&2' ERR
 
-# The end of every script, whatever it ends with.
+# The end of every script, however it comes about.
 finish() {
   local code=$?
-  { jobs -p | xargs -r kill -9; wait; } 2>/dev/null || true # Standard error would get a line of bash's for each of them.
+  { jobs -p | xargs -r kill -9; wait; } 2>/dev/null || true # Bash reports each killed job on standard error.
   rm -rf "$folder"
   [[ $code -eq 0 ]] || exit "$code"
   if [[ $checks -eq 0 ]]; then
@@ -92,6 +92,8 @@ refuses() {
   says "$what" "^oncelog: .*$pattern" err
 }
 
+# ---- Filters, in the tests of the command, whose path is $oncelog
+
 # summary WHAT WANTED: the summary's counts, from err
 summary() {
   same "$1: summary" "$2" "$(grep -E '^oncelog: [0-9]+ lines' err | sed -E 's/^oncelog: //; s/, [0-9]+ lines\/s//')"
@@ -111,7 +113,7 @@ start() {
 # next_line WHAT WANTED: the next line of the started filter
 next_line() {
   local got=
-  read -r -t 120 got <&8 || fail "$1: no line came"
+  read -r -t 120 got <&8 || got+="(no line came)"
   same "$1" "$2" "$got"
 }
 
@@ -136,10 +138,12 @@ claimed() {
   until [[ $("$oncelog" claims --store blocked 2>/dev/null | wc -l) == "$1" ]]; do :; done
 }
 
+# ---- Input and stores
+
 # cut_ids: the ids of the records in out, in one line
 cut_ids() { sed -E 's/.*"id(_hex)?":"?([^,]*[^",]).*/\2/' out | cut -d'"' -f1 | tr '\n' ' '; }
 
-# plain_lines COUNT: ids, of which some come more than once
+# plain_lines COUNT: that many ids, some of them more than once
 plain_lines() {
   python3 -c '
 import random, sys
@@ -148,14 +152,14 @@ random.seed(seed)
 for _ in range(count): print("%036x" % random.randrange(lines * 6 // 10))' "$1" "$lines" "$seed"
 }
 
-# make_store STORE: has 20001 ids
+# make_store STORE: makes one of 20001 ids
 make_store() {
-  # An id that lies in a log block of pages of its own, many times over.
+  # So many that most of them lie in log blocks that fill pages of their own.
   seq -f 'id-%06g' 20000 | "$oncelog" mark --store "$1" --quiet
   "$oncelog" mark --store "$1" --result answer other >/dev/null
 }
 
-# damage_record STORE COPY: a copy of a store that make_store has made, without hints and with id-010000 overwritten
+# damage_record STORE COPY: a copy of a store of make_store, without hints and with id-010000 overwritten
 damage_record() {
   local offset
   cp -r "$1" "$2"
@@ -164,10 +168,10 @@ damage_record() {
   printf 'XXXXXXXX' | dd of="$2/data.mdb" bs=1 seek="$offset" conv=notrunc status=none
 }
 
-# damage_hints STORE COPY: a copy of a store that make_store has made, with empty filters
+# damage_hints STORE COPY: a copy of a store of make_store, with empty filters
 damage_hints() {
   local file
-  cp -r "$1" "$2" # On purpose beside the original: a copy's shared memory is made again.
+  cp -r "$1" "$2" # On purpose beside the original: the shared memory of a copy is rebuilt.
   "$oncelog" check --quiet --store "$2" other
   for file in "$2"/filter-*; do
     dd if=/dev/zero of="$file" bs=4096 seek=1 count=$(($(stat -c %s "$file") / 4096 - 1)) conv=notrunc status=none

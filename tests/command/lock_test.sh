@@ -18,7 +18,7 @@ exits "no such command" 127 lock nightly -- no-such-command
 same "no such command" "oncelog: there is no command 'no-such-command'" "$(cat err)"
 exits "a command that a signal ends" 143 lock nightly -- sh -c 'kill -TERM $$'
 
-# held OPTION...: a background job under the lock that has the lock once it has written a line, and ends with a signal
+# held OPTION...: a background job that holds the lock once it has written a line, and that a signal ends
 held() {
   rm -f output
   mkfifo output
@@ -31,9 +31,9 @@ held() {
   next_line "a job under a lock" begun
 }
 held --lease 100ms
-exits "a lock that another one has" 75 "$oncelog" lock --store locks --wait 300ms nightly -- touch never
+exits "a lock that another process holds" 75 "$oncelog" lock --store locks --wait 300ms nightly -- touch never
 absent "a command without its lock is not run" never
-same "who has it is told" "oncelog: process $job holds the lock 'nightly'" "$(cut -d, -f1 err)"
+same "the holder is named" "oncelog: process $job holds the lock 'nightly'" "$(cut -d, -f1 err)"
 same "claims shows locks" "$job alive - nightly" "$("$oncelog" claims --store locks | awk '{ print $2, $3, $6, $7 }')"
 exits "another lock" 0 lock weekly -- true
 kill -TERM "$job"
@@ -47,7 +47,7 @@ held
 lock --wait 120s nightly -- echo got it >waited 2>/dev/null &
 waiting=$!
 kill -9 "$job"
-next_line "a command whose lock is gone gets SIGTERM" ended
+next_line "a command whose host was killed gets SIGTERM" ended
 wait "$job" 2>/dev/null || true
 wait "$waiting"
 same "a death frees the lock" "got it" "$(cat waited)"
@@ -69,19 +69,19 @@ for round in range(60):
         while time.monotonic() < end: pass
     host.kill()
     host.wait()
-    # All that has its standard output open is gone once it ends.
+    # The pipe ends once every process that has it open has ended.
     while select.select([host.stdout], [], [], 120)[0]:
         if not host.stdout.read1(): break
-    else: sys.exit("the command of a killed host goes on")
+    else: sys.exit("the command of a killed host still runs")
     ended += 1
 print(ended, "ended")
 PYTHON
 )"
 
 held --lease 50ms
-# One that is stopped in the middle of a flush stops all other writers too, until it goes on: not what is tested here.
+# A process that is stopped in the middle of a flush stops all other writers, too: not what is tested here.
 until kill -STOP "$job"; timeout 5 "$oncelog" mark --store locks --ack disk --quiet x; do kill -CONT "$job"; done
-exits "a lock whose owner stands still" 0 lock --wait 120s nightly -- true
+exits "a lock whose owner is stopped" 0 lock --wait 120s nightly -- true
 kill -CONT "$job"
 next_line "a lock that was lost ends its command" ended
 code=0
@@ -95,4 +95,5 @@ refuses "a lock's command without --" "'echo' is neither an option nor the lock'
 
 exits "lock --help" 0 "$oncelog" lock --help
 same "lock --help says what becomes of the command's children" 1 "$(paste -sd' ' out |
-  grep -c "Only the command itself gets these signals, not what it has started: that goes on without the lock unless the command ends it\.")"
+  grep -c "Only the command itself gets these signals, not what it has started: that goes on without the lock \
+unless the command ends it\.")"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# `oncelog` without a subcommand, with one that there is not, and its version.
+# `oncelog` without a subcommand or with an unknown one, its help and its version.
 #   main_test.sh ONCELOG
 set -euo pipefail
 

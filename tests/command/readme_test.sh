@@ -10,8 +10,9 @@ source "$(dirname "$0")/lib.sh"
 # The first block of lines that call oncelog; either document may have it.
 for document in "$source_folder/README.md" "$source_folder/tools/README.md"; do
   [[ -e $document ]] || continue
-  awk '/^```sh$/ { inside = 1; next } /^```$/ { if (block) exit; inside = 0 } inside && (block || /^oncelog /) { print; block = 1 }' \
-    "$document" >readme.sh
+  awk '/^```sh$/ { inside = 1; next }
+    /^```$/ { if (block) exit; inside = 0 }
+    inside && (block || /^oncelog /) { print; block = 1 }' "$document" >readme.sh
   [[ ! -s readme.sh ]] || break
 done
 mkdir readme

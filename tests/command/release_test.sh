@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# `oncelog release` frees what another process has claimed.
+# `oncelog release` frees what another process claims.
 #   release_test.sh ONCELOG
 set -euo pipefail
 

@@ -13,15 +13,16 @@ make_store store
 exits "repair of a sound store" 0 "$oncelog" repair --store store --into saved
 says "repair of a sound store" '^complete: [0-9]+ records ' out
 exits "verify of what was saved" 0 "$oncelog" verify --deep --store saved
-exits "the ids in it" 0 "$oncelog" check --quiet --store saved id-000001 other after
+exits "the ids in what was saved" 0 "$oncelog" check --quiet --store saved id-000001 other after
 
 damage_record store damaged
 cp -r damaged damaged-before
 exits "repair of a damaged store" 1 "$oncelog" repair --store damaged --into mended
 says "repair of a damaged store" '^1 problem: ' out
 same "the damaged data.mdb is only read" 0 "$(cmp -s damaged/data.mdb damaged-before/data.mdb && echo 0 || echo 1)"
-exits "what could be saved" 0 "$oncelog" check --quiet --store mended id-000001 id-009999 id-010001 id-020000 other after
-exits "what could not" 1 "$oncelog" check --quiet --store mended id-010000
+exits "ids that could be saved" 0 \
+  "$oncelog" check --quiet --store mended id-000001 id-009999 id-010001 id-020000 other after
+exits "the id that could not be saved" 1 "$oncelog" check --quiet --store mended id-010000
 exits "verify of a mended store" 0 "$oncelog" verify --deep --store mended
 refuses "repair into a store" "never overwritten" "$oncelog" repair --store damaged --into mended
 refuses "repair without a place" "give either --into NEWDIR or --hints" "$oncelog" repair --store damaged

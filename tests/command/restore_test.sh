@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# `oncelog restore` makes a store that knows what the backup did.
+# `oncelog restore` makes a store that knows every id that the backup knows.
 #   restore_test.sh ONCELOG
 set -euo pipefail
 
@@ -15,8 +15,8 @@ token() { "$oncelog" lock --store "$1" l -- sh -c 'echo "$ONCELOG_TOKEN"'; }
 before=$(token store)
 exits "restore" 0 "$oncelog" restore backup restored
 says "restore" '^every mark below LSN [0-9]+ is in it; what was processed after the backup and before ' out
-exits "what the backup had" 0 "$oncelog" check --quiet --store restored id-000001 other more-3-005000
-exits "what it had not" 1 "$oncelog" check --quiet --store restored after
+exits "the ids in the backup" 0 "$oncelog" check --quiet --store restored id-000001 other more-3-005000
+exits "an id that was marked after the backup" 1 "$oncelog" check --quiet --store restored after
 holds "the token of a restored store is above those before" "$(token restored) > $before"
 exits "verify of a restored store" 0 "$oncelog" verify --deep --store restored
 refuses "restore over a store" "never overwritten" "$oncelog" restore backup store
@@ -26,4 +26,4 @@ says "restore as JSON" '^\{"below":[0-9]+,"bytes":[0-9]+,"known_since":".*","tok
 
 mkdir pipe
 mkfifo pipe/data.mdb
-refuses "restore pipe new of a pipe" "is not a regular file" timeout 60 "$oncelog" restore pipe new
+refuses "restore of a pipe" "is not a regular file" timeout 60 "$oncelog" restore pipe new

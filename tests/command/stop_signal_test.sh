@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The first signal ends a command that opens a file or closes its store.
+# The first signal ends a command that is opening a file or closing its store.
 #   stop_signal_test.sh ONCELOG STOPPED-WRITER
 set -euo pipefail
 
@@ -66,7 +66,7 @@ ends_at_once answered mark --store stopped id
 ends_at_once answered filter --store stopped
 ends_at_once answered lock --store stopped name -- echo locked
 ends_at_once forgotten forget --store stopped known
-same "what forget has not told of" "" "$(cat out)"
+same "a signal before the end leaves forget without output" "" "$(cat out)"
 kill -CONT "$writer"
-while kill -0 "$writer" 2>/dev/null; do wait "$writer" || true; done # It also returns because the job has stopped.
+while kill -0 "$writer" 2>/dev/null; do wait "$writer" || true; done # It also returns when the job stops.
 exits "what was done before the signal" 0 "$oncelog" check --store stopped id one

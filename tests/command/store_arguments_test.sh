@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The options that all commands on a store share: which stores they refuse, whose they are, and what is no setting.
+# The options that all commands on a store share: which stores they refuse, how root works on a store of another user,
+# and which settings are none.
 #   store_arguments_test.sh ONCELOG SOURCE-FOLDER
 set -euo pipefail
 
@@ -9,7 +10,7 @@ source "$(dirname "$0")/lib.sh"
 
 "$oncelog" mark --store marks --quiet a
 
-# Each option of the library that its errors name is an option of the command, by which name they reach its users.
+# Each option of the library that its errors name is an option of the command, whose users read its flag instead.
 python3 - "$source_folder" >named.txt <<'PYTHON'
 import glob, re, sys
 options = open(sys.argv[1] + "/include/oncelog/options.h").read()
@@ -18,7 +19,7 @@ assert {"map_bytes", "allow_foreign_owner", "max_claims", "live_dir"} <= fields,
 for file in glob.glob(sys.argv[1] + "/src/**/*.cc", recursive=True):
     for text in re.findall(r'"((?:[^"\\\n]|\\.)*)"', open(file).read()):
         for word in set(re.findall(r"\b\w+\b", text)) & fields:
-            # What the command never does: reopen a store otherwise than it has it.
+            # It is named when a process opens a store a second time, which the command never does.
             if word != "read_only": print(word)
 PYTHON
 holds "the library's errors name options: $(sort -u named.txt | paste -sd' ')" "$(sort -u named.txt | wc -l) >= 5"
@@ -35,7 +36,7 @@ refuses "a store that has the name of an option" "max_bytes: there is no oncelog
 refuses "a size that is none" "--map-bytes: '1X' is not a size" "$oncelog" check --store marks --map-bytes 1X x
 exits "a size with a unit" 0 "$oncelog" check --store marks --map-bytes 1GiB a
 
-# Root, asked about the store of a service, goes on as that service's user.
+# Root takes on a service's user to work on that service's store.
 if [[ $EUID -eq 0 ]]; then
   chmod 755 "$folder"
   mkdir -m 1777 service
@@ -50,12 +51,13 @@ if [[ $EUID -eq 0 ]]; then
   refuses "a lock, whose command has root's rights" "belongs to user 12345, .* insist with --allow-foreign-owner" \
     "$oncelog" lock --store service/seen name -- true
   exits "--allow-foreign-owner" 0 "$oncelog" lock --store service/seen --allow-foreign-owner name -- true
-  # What these make may be where only root can write.
+  # What these make may lie where only root can write.
   mkdir -m 700 root
   for command in "backup --store service/seen root/backup" "restore root/backup root/restored" \
     "repair --store service/seen --into root/repaired"; do
     read -ra words <<<"$command"
-    refuses "$command of another's" "belongs to user 12345, .* insist with --allow-foreign-owner" "$oncelog" "${words[@]}"
+    refuses "$command of another's" "belongs to user 12345, .* insist with --allow-foreign-owner" \
+      "$oncelog" "${words[@]}"
     exits "$command of another's" 0 "$oncelog" "${words[@]}" --allow-foreign-owner
   done
 else

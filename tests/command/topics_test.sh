@@ -37,7 +37,7 @@ same "topics lint --json" "overlap 5 2 order.created, overlap 5 3 order.deleted,
  overlap 9 8 , repeat 10 6 order" "$(python3 -c '
 import json, sys
 print(", ".join("{kind} {line} {earlier_line} {key}".format(**json.loads(line)) for line in sys.stdin))' <out)"
-same "topics lint --json has the patterns" \
+same "topics lint --json shows the patterns" \
   '"service":"billing","line":7,"pattern":"order.*.created","earlier_line":6,"earlier_pattern":"order.#"' \
   "$(sed -n 3p out | grep -o '"service".*"earlier_pattern":"[^"]*"')"
 

@@ -20,7 +20,7 @@ refuses "verify of nothing" "there is no oncelog store" "$oncelog" verify --stor
 mkdir other
 echo text >other/file
 refuses "verify of another directory" "no oncelog store" "$oncelog" verify --store other
-same "which is left alone" file "$(ls other)"
+same "a directory that is no store is left alone" file "$(ls other)"
 
 # While others mark.
 mkfifo ids
@@ -52,7 +52,7 @@ damage_record store damaged
 cp -r damaged damaged-before
 exits "verify of a damaged store" 1 "$oncelog" verify --store damaged
 says "verify of a damaged store" '^LSN [0-9]+: the [0-9]+ bytes from there on are no intact record' out
-says "it says what to do" 'oncelog repair --store damaged --into NEWDIR' out
+says "verify says how to repair" 'oncelog repair --store damaged --into NEWDIR' out
 exits "verify of a damaged store as JSON" 1 "$oncelog" verify --json --store damaged
 says "verify of a damaged store as JSON" '"kind":"record","where":"LSN [0-9]+"' out
 same "the damaged data.mdb is only read" 0 "$(cmp -s damaged/data.mdb damaged-before/data.mdb && echo 0 || echo 1)"
