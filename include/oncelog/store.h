@@ -1,5 +1,8 @@
 #pragma once
 
+/// @file
+/// A store: opening, waiting, transactions, locks, and what operators need.
+
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -35,99 +38,118 @@ struct Expired {
 /// A claim or lock that is held, as Store::claims lists them.
 struct ClaimInfo {
   std::string scope;  ///< Empty for a lock.
-  std::string id;     ///< Its first 64 bytes.
+  std::string id;     ///< Its first 64 bytes; of a lock, its name's.
+  /// Who holds it, and until when.
   ClaimOwner owner;
+  /// Whether that process is alive.
   bool owner_alive = false;
+  /// What the owner's death and the lease's expiry do to it.
   OrphanPolicy orphans = OrphanPolicy::free_at_once;
+  /// Its fencing token.
   std::uint64_t token = 0;
 };
 
 /// A processed-message log: a directory with an LMDB environment (the truth) and shared memory (all derived from it).
 ///
-/// A Store is a cheap handle on the process's one engine for that directory; it may be copied and used from many
-/// threads, and the directory may be open in many processes at once. The last handle (Scopes included) that goes
-/// flushes and closes; it cannot report an error then, so whoever wants to know calls sync() first. A store
-/// must not be used in a child after fork(): every call there is ErrorCode::forked.
+/// A Store is a cheap handle on the process's one engine for that directory. It may be copied and used from many
+/// threads at once, and the directory may be open in many processes at once. The last handle on it, be it a Store,
+/// Scope, Claim, ClaimBatch or Lock, flushes and closes. It cannot report an error then: call sync() first if you want
+/// to know.
+///
+/// A store must not be used in a child after fork(): every call there is ErrorCode::forked. Calls that accept
+/// something, wait or flush are ErrorCode::read_only for a store opened with Options::read_only.
 class ONCELOG_API Store {
  public:
   /// Opens the store at `directory`, creating it (and the directory) where Options::create allows. Microseconds when
   /// the shared memory is there; after a reboot it is rebuilt from the log first, some 3 million records a second.
+  ///
+  /// Errors: not_found, not_a_store, newer_format, options_mismatch, live_dir_mismatch, in_use, no_permission,
+  /// unsupported, corrupt, full, io; invalid_argument for an option outside its range.
   static Store open(const std::filesystem::path& directory, const Options& options = {});
 
   /// The id space of that name, 1 to kMaxScopeBytes bytes. The first use of a name ever commits it to disk (about 1
-  /// ms).
+  /// ms), which is invalid_argument within a transaction. Later uses cost a look-up in LMDB: keep the handle.
   Scope scope(std::string_view name, const ScopeOptions& options = {}) const;
 
   /// The names of all scopes that were ever used, oldest first.
   std::vector<std::string> scopes() const;
 
-  /// Every record whose LSN is below this is on disk: what a consumer may acknowledge to its broker. Some nanoseconds.
+  /// Every record whose LSN is below this is on disk: what a consumer may acknowledge to its broker. Takes some
+  /// nanoseconds.
   Lsn durable() const;
 
-  /// Returns when the record at `lsn` is on disk, flushing now instead of at the next interval. Error: io, full;
-  /// invalid_argument when there is no such record yet; read_only when it is not on disk yet and this handle may not
-  /// flush.
+  /// Returns when the record at `lsn` is on disk, flushing now instead of at the next interval. Errors: io, full;
+  /// invalid_argument when there is no such record yet, or within a transaction; read_only when it is not on disk yet
+  /// and this handle may not flush.
   void wait(Lsn lsn) const;
 
-  /// Returns when every mark that returned before the call is on disk, this process's and others'. Error: io, full.
+  /// Returns when every mark that returned before the call is on disk, this process's and others'. Errors: io, full,
+  /// read_only; invalid_argument within a transaction.
   void sync() const;
 
-  /// Runs `work` and commits what it did with the Transaction, fsynced: effects and marks together, or, when it throws,
-  /// the process dies or the commit fails, neither. One transaction at a time over all processes, and no flush
-  /// meanwhile: be brief. Within `work` other calls of this store that have to write to disk (sync, wait, a new scope's
-  /// name, transact) are ErrorCode::invalid_argument. The marks' records may take an eighth of Options::ring_bytes and
-  /// a thirty-second of Options::max_bytes in all.
+  /// Runs `work` and commits what it did with the Transaction, fsynced: effects and marks together. When `work` throws,
+  /// the process dies or the commit fails, neither is there. Let the exception propagate: what `work` throws reaches
+  /// the caller.
   ///
-  /// A transaction of another store may be within `work`. Begin them in the same order everywhere: where two wait for
-  /// each other, in one process or two, and for any such wait of 10 seconds, the inner call is ErrorCode::in_use, which
-  /// leaves neither's effects nor marks when it is let out of `work`.
+  /// One transaction at a time over all processes, and no flush meanwhile: be brief. Within `work`, other calls of this
+  /// store that have to write to disk (sync, wait, a new scope's name, transact) are ErrorCode::invalid_argument. The
+  /// marks' records may take an eighth of Options::ring_bytes and a thirty-second of Options::max_bytes in all.
   ///
-  /// Costs one LMDB commit. Errors: full, io, in_use, what `work` throws.
+  /// A transaction of another store may be within `work`. Begin them in the same order everywhere. Where two wait for
+  /// each other, in one process or two, and for any such wait of 10 seconds, the inner call is ErrorCode::in_use. When
+  /// that exception propagates out of `work`, neither transaction's effects nor marks are there.
+  ///
+  /// Costs one LMDB commit with its fsync. Errors: full, io; in_use, also when an operator has released a claim that
+  /// the transaction completes; what `work` throws.
   void transact(const std::function<void(Transaction&)>& work) const;
 
-  /// The newest commit's value of a user table's key.
+  /// The value of a user table's key, as of the newest commit. Takes no lock.
   std::optional<std::string> get(std::string_view table, std::string_view key) const;
-  /// The entries of a user table from key `from` on, in the order of their bytes, of one commit. Pins that commit's
-  /// pages.
+  /// Visits the entries of a user table from key `from` on, in the order of their bytes, as of one commit. Pins that
+  /// commit's pages as long as it runs.
   void scan_table(std::string_view table, std::string_view from, const EntryVisitor& visitor) const;
 
-  /// All live records of a correlation over all scopes, oldest first; costs a look-up for each, whatever the log's
+  /// All live records of a correlation over all scopes, oldest first. Costs a look-up for each, whatever the log's
   /// size.
   std::vector<Record> correlated(std::string_view correlation) const;
 
-  /// The moment from which on every processed id is remembered: the retention's edge, or later when
-  /// Options::max_bytes, or a clock that ran ahead for a while, has made the store forget earlier.
+  /// The moment since when every processed id is remembered: the retention's edge, or later when Options::max_bytes, or
+  /// a clock that ran ahead for a while, has made the store forget earlier.
   Time known_since() const;
 
-  /// A named lock of this store, 1 to kMaxIdBytes bytes, for `lease` from now; waits up to `patience` for it. Names
-  /// are no ids: they meet nothing but each other.
+  /// A named lock of this store, 1 to kMaxIdBytes bytes, for `lease` from now (1 ms to 100 years). Waits up to
+  /// `patience` while another one holds it; the Lock is false if it does then. Names live in a namespace of their own:
+  /// a lock never conflicts with an id. Costs as Scope::begin. Errors: those of Scope::begin.
   Lock lock(std::string_view name, std::chrono::milliseconds lease, std::chrono::milliseconds patience = {}) const;
 
-  /// For operators: what is claimed and locked now.
+  /// For operators: what is claimed and locked now, by ascending token.
   std::vector<ClaimInfo> claims() const;
 
-  /// Gives back the space of all that is past its retention, now. The flusher does so by itself in small steps; whether
-  /// an id is a duplicate never depends on it.
+  /// Reclaims the space of all that is past its retention, now; the flusher does so by itself in small steps. Reclaims
+  /// space only: verdicts do not depend on it. Errors: full, io, read_only; invalid_argument within a transaction.
   Expired expire() const;
 
-  /// Visits all live records of the range, oldest first, until the visitor returns false. Pins no space while it runs;
-  /// sees every record that was there when it began, and perhaps later ones.
+  /// Visits all live records of the range, oldest first, until the visitor returns false. Pins no space while it runs.
+  /// Sees every record that was there when it began, and perhaps later ones. Errors: corrupt, io; what the visitor
+  /// throws.
   void scan(const ScanRange& range, const std::function<bool(const Record&)>& visitor) const;
 
+  /// The store's figures; see Metrics. Adds this process's counts to the host's.
   Metrics metrics() const;
 
   /// Compares what is on disk and, by VerifyOptions::deep, in shared memory with what it should be; see verify.h. Reads
-  /// only, from the data.mdb that LMDB has mapped here already: to look at a store that may be damaged badly enough to
+  /// only, from the data.mdb that LMDB has mapped here already. To look at a store that may be damaged badly enough to
   /// crash LMDB, call oncelog::verify on its directory before it is opened. Some 10 million records a second.
   VerifyReport verify(const VerifyOptions& options = {}, const VerifyProgressHook& progress = {}) const;
 
-  /// Copies the store into the new or empty directory `directory` while it is used, all of one moment: everything that
-  /// was marked before the call, unless this handle is read_only: then what is on disk. Densely packed and fsynced, it
-  /// appears under its name when it is complete; nothing is ever overwritten. See backup.h for how to go on with it.
-  /// Pins that moment's pages for as long as it takes (some 500 MB/s from memory), so that data.mdb may grow meanwhile.
+  /// Copies the store into the new or empty directory `directory` while it is used, as of one moment: everything that
+  /// was marked before the call or, where this handle is read_only, what is on disk. The copy is densely packed and
+  /// fsynced, and appears under its name when it is complete. Nothing is ever overwritten. See backup.h for how to
+  /// continue with it. Pins that moment's pages for as long as it takes (some 500 MB/s from memory), so that data.mdb
+  /// may grow meanwhile.
   ///
-  /// Errors: invalid_argument when there is anything in `directory`, or within a transaction; corrupt when data.mdb's
-  /// structure is damaged; full, no_permission, io.
+  /// Errors: invalid_argument when `directory` is not empty, or within a transaction; corrupt when data.mdb's structure
+  /// is damaged; full, no_permission, io.
   BackupReport backup(const std::filesystem::path& directory) const;
 
  private:

@@ -1,5 +1,8 @@
 #pragma once
 
+/// @file
+/// Effects and marks in one commit.
+
 #include <functional>
 #include <optional>
 #include <string>
@@ -20,30 +23,38 @@ class TransactionBody;
 inline constexpr std::size_t kMaxTableBytes = 63;  ///< Of a user table's name, from 1; no NUL in it.
 inline constexpr std::size_t kMaxKeyBytes = 447;   ///< Of a key in it, from 1.
 
-/// Gets each entry of a scan; returns false to end it. The views are valid during the call.
+/// Receives each entry of a scan, and returns false to end it. The views are valid during the call.
 using EntryVisitor = std::function<bool(std::string_view key, std::string_view value)>;
 
-/// Effects and marks that commit together or not at all: what Store::transact hands to its function. It and what it
-/// returns must not be used after the function, nor by another thread.
+/// Effects and marks that commit together or not at all: what Store::transact passes to its function. Not thread-safe:
+/// only the thread of that function may use it, and only until the function returns. The same holds for the views it
+/// returns.
 ///
-/// User tables are ordered maps from bytes to bytes in the store's own LMDB environment; a table is there once it has
-/// an entry. An Error from any call makes the transaction unusable: let it out of the function.
+/// User tables are ordered maps from bytes to bytes in the store's own LMDB environment. A table exists once it has an
+/// entry. A call costs a B-tree access, or a claim; the commit costs an fsync.
+///
+/// Any Error from a call makes the transaction unusable: let the exception propagate out of the function. Errors of all
+/// calls: full, io; invalid_argument for a name, key or id outside its limits, or a scope or claim of another store.
 class ONCELOG_API Transaction {
  public:
   /// As Scope::mark: fresh at most once over all threads and processes. To others the id is in_progress until the
-  /// commit; a second mark of it in the same transaction is a duplicate (its LSN is not known yet: 0).
+  /// commit. A second mark of it in the same transaction is a duplicate. The LSN of what this transaction marks is not
+  /// known yet: 0. Once transact() has returned, the mark is on disk.
   Marked mark(const Scope& scope, std::string_view id, const Attributes& attributes = {});
 
-  /// Ends a claim with this commit: false when someone else has taken the id, and nothing will be marked for it. After
-  /// true the claim is the transaction's; when that fails the id is free.
+  /// Ends a claim with this commit. Returns false when the claim was lost, as Completed::in_time says; nothing will be
+  /// marked for it then. On true the transaction owns the claim, and a rollback frees it. Unset attributes keep those
+  /// given to begin().
   bool complete(Claim& claim, const Attributes& attributes = {});
 
+  /// Sets the value of a key, replacing an earlier one.
   void put(std::string_view table, std::string_view key, std::string_view value);
-  /// What the table holds, this transaction's own writes included; valid until the next write.
+  /// What the table holds under the key, this transaction's own writes included. Valid until the next write.
   std::optional<std::string_view> get(std::string_view table, std::string_view key) const;
-  /// Whether there was one.
+  /// Removes a key. Returns whether it was there.
   bool erase(std::string_view table, std::string_view key);
-  /// The entries from `from` on, in the order of their keys' bytes. The visitor must not write to the transaction.
+  /// Visits the entries from key `from` on, in the order of their keys' bytes. The visitor must not write to the
+  /// transaction.
   void scan(std::string_view table, std::string_view from, const EntryVisitor& visitor) const;
 
   Transaction(const Transaction&) = delete;
