@@ -40,7 +40,7 @@
 ///   back.
 /// - A **claim** is the right to process one message, from begin() to complete(). At most one holder has an id at a
 ///   time. A claim has a **lease**: when it expires, another worker may take the claim over. An oncelog::OrphanPolicy
-///   decides what a holder's death does. See oncelog::Claim.
+///   decides what the holder's death and the lease's expiry do. See oncelog::Claim.
 /// - A **fencing token** is a number that grows with each claim and lock taken in the store, over reboots as well. Pass
 ///   it to whatever the work writes to, so that it can refuse the writes of a late holder.
 /// - An **LSN** (log sequence number) is a record's address in the store's endless stream of records. LSNs grow, and
@@ -52,12 +52,13 @@
 /// - **Hints** are the filter and the index in shared memory. They may name a record that does not exist; they never
 ///   miss one that does. The stored id decides, byte for byte.
 /// - Store::known_since() is the moment since when every processed id is remembered. It is the retention's edge, or
-///   later when a size cap or a wrong clock has made the store forget early.
+///   later: when Options::max_bytes has made the store forget early, or after a wall clock that ran ahead for a while.
 ///
 /// @section guarantees Guarantees
 ///
 /// 1. **One fresh answer.** Within the retention, over all threads, processes and restarts, mark() answers `fresh` for
-///    an id exactly once. Of all callers of begin(), at most one holds the id at a time.
+///    an id exactly once, unless Scope::forget makes it fresh again. Of all callers of begin(), at most one holds the
+///    id at a time.
 /// 2. **`kill -9` loses nothing acknowledged**, whichever processes it hits and when. Claims of dead processes are free
 ///    at once, unless their scope's OrphanPolicy says otherwise. A transaction is there as a whole or not at all.
 /// 3. **A power failure loses nothing below durable().** It can take marks above it, in ordinary work those of the last
@@ -117,7 +118,7 @@
 /// | call | what it does |
 /// | --- | --- |
 /// | `scope.contains(id)`, `scope.find(id)` | whether the id is known, and its record; takes no lock |
-/// | `scope.mark(id)` | `fresh` for exactly one caller, `duplicate` for all others until the retention is over |
+/// | `scope.mark(id)` | `fresh` for exactly one caller, `duplicate` for all others until the retention ends |
 /// | `scope.begin(id, lease)` | claims the id; `claim.complete()` marks it, `claim.abandon()` frees it |
 /// | the same with spans | many ids at once, at a fifth to a half of the cost of each |
 /// | `scope.mark(id, Ack::disk)` | returns when the mark is on disk; Options::ack makes that the default |
@@ -139,7 +140,7 @@
 ///
 /// One caller gets `fresh` and processes the message. If it dies before it is done, the message counts as processed and
 /// is lost: use this only where that is acceptable, such as for notifications. It needs no claim and costs half as
-/// much.
+/// much. Without attributes, and where nobody claims ids of the scope, the only other answer is `duplicate`.
 ///
 /// @subsection pattern_claim Process, then mark
 ///
@@ -170,10 +171,14 @@
 /// @subsection pattern_transaction Effect and mark in one commit
 ///
 /// @code{.cpp}
+/// oncelog::Marked marked;
 /// store.transact([&](oncelog::Transaction& tx) {
-///   if (tx.mark(payments, id) != oncelog::Verdict::fresh) return;
-///   tx.put("accounts", "alice", new_balance);
+///   marked = tx.mark(payments, message.id);
+///   if (marked == oncelog::Verdict::fresh) tx.put("accounts", "alice", new_balance);
 /// });
+/// if (marked == oncelog::Verdict::in_progress) return give_back(message);  // Claimed by another worker.
+/// store.wait(marked.lsn);  // Of a duplicate. What was fresh is on disk already, and its LSN here is 0.
+/// acknowledge(message);
 /// @endcode
 ///
 /// For effects that fit into the store's own tables. Both are on disk when transact() returns, or neither is, whatever
@@ -186,8 +191,11 @@
 ///
 /// @code{.cpp}
 /// oncelog::Claim claim = requests.begin(key, 30s, {.fingerprint = oncelog::fingerprint(body)}, 1s);
-/// if (claim == oncelog::Verdict::duplicate) return claim.record() ? claim.record()->result : retry_later();
 /// if (claim == oncelog::Verdict::conflict) return refuse();
+/// if (claim == oncelog::Verdict::duplicate && claim.record()) {
+///   store.wait(claim.record()->lsn);
+///   return claim.record()->result;
+/// }
 /// if (!claim) return retry_later();
 /// const std::string answer = process(body);
 /// if (!claim.complete({.result = answer}, oncelog::Ack::disk)) return retry_later();
@@ -224,7 +232,7 @@
 /// @subsection pattern_source Redelivery or second message
 ///
 /// `mark(id, {.source = {.name = "orders", .partition = 3, .offset = 17}})` notes where the broker keeps the message.
-/// Of a later duplicate, `redelivered` tells the broker's redelivery from a second message with the same id.
+/// Of a later duplicate, `redelivered` distinguishes the broker's redelivery from a second message with the same id.
 ///
 /// @subsection pattern_topics Overlapping subscriptions
 ///
@@ -241,12 +249,12 @@
 /// Everything that a caller cannot expect in ordinary work is one exception, oncelog::Error: a code to act on, a
 /// sentence that names the path and, where there is one, the way out, and the path. Where a function's comment lists
 /// errors, these are codes of that exception. Every function that takes an id, a name, a lease or attributes throws
-/// `invalid_argument` for one outside its limits, and every function throws `forked` in a child of fork().
+/// `invalid_argument` for one outside its limits, and every use of a store throws `forked` in a child of fork().
 /// std::bad_alloc is passed on.
 ///
 /// | code | what to do |
 /// | --- | --- |
-/// | `full` | make space on the disk, or wait: a claim table that is full empties. Nothing accepted is lost |
+/// | `full` | as the sentence says: make space on the disk, raise map_bytes or max_claims, or wait for claims to end |
 /// | `io` | look at the disk. Marks are refused until a group commit succeeds; checks go on |
 /// | `corrupt` | run `oncelog verify`, then `oncelog repair` or restore a backup |
 /// | `in_use` | close the users that the sentence names; within a transaction, let it out of `work` and try again |

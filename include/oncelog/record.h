@@ -43,8 +43,8 @@ enum class Verdict : std::uint8_t {
 /// The verdict's name, such as "in_progress".
 ONCELOG_API std::string_view to_string(Verdict verdict);
 
-/// Where a broker keeps a message. Unlike the id, which the sender chose, it tells a redelivery (same source) from a
-/// second message with the same id.
+/// Where a broker keeps a message. Unlike the id, which the sender chose, it distinguishes a redelivery (same source)
+/// from a second message with the same id.
 template <typename Text>
 struct BasicSource {
   Text name = {};               ///< The topic or queue, 1 to kMaxSourceBytes bytes; empty when no source is known.

@@ -113,8 +113,8 @@ class ONCELOG_API Store {
   /// size.
   std::vector<Record> correlated(std::string_view correlation) const;
 
-  /// The moment since when every processed id is remembered: the retention's edge, or later when Options::max_bytes, or
-  /// a clock that ran ahead for a while, has made the store forget earlier.
+  /// The moment since when every processed id is remembered: the retention's edge, or later: when Options::max_bytes
+  /// has made the store forget early, or after a wall clock that ran ahead for a while.
   Time known_since() const;
 
   /// A named lock of this store, 1 to kMaxIdBytes bytes, for `lease` from now (1 ms to 100 years). Waits up to
