@@ -335,8 +335,9 @@
 /// @subsection caveats_time Time
 ///
 /// - **A wall clock that jumps** while the host runs never makes the store forget early. A clock that jumps ahead
-///   lengthens the memory by the jump: what is marked meanwhile, and after, is kept for that much longer. `oncelog
-///   stat` and Options::on_event report it. Once it has been ahead for the retention, an hour at least, it is believed.
+///   lengthens the memory by the jump: what is marked meanwhile, and after, is kept for that much longer.
+///   Options::on_event and `oncelog stat` report it. Once it has been ahead for the retention, an hour at least, it is
+///   believed.
 /// - **After a reboot** the first process that opens the store rebuilds the shared memory from the log, some 3 million
 ///   records a second, before Store::open returns. Open the store before you subscribe.
 ///
