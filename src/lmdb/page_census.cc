@@ -1,54 +1,83 @@
+#include "lmdb/page_census.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
+#include <optional>
+#include <span>
 #include <utility>
 
 #include "lmdb/page_format.h"
-#include "lmdb/pages.h"
 #include "lmdb/tree_walk.h"
 
 namespace oncelog::internal::lmdb {
+namespace {
 
-/// Visits the pages in the free list. An entry is a list of page numbers behind its length, its key the transaction
-/// that freed them.
-void Pages::free_records(const Meta& meta, const std::function<void(PageNumber)>& visit, const FaultVisitor& fault,
-                         const std::function<bool(PageNumber, std::uint64_t)>& claim, std::uint64_t* entries,
-                         std::uint64_t* overflows) const {
-  constexpr std::size_t kNumbersAtOnce = 512;
-  TreeWalk walk{*this, meta.free, fault, claim, [&](const TreeEntry& entry) {
-                  std::uint64_t length = 0;
-                  const auto words = [](auto& numbers) { return std::as_writable_bytes(std::span(numbers)); };
-                  std::array<std::uint64_t, 1> first{};
-                  if (entry.bytes < sizeof length || !read(entry, 0, words(first), fault)) {
-                    if (entry.bytes < sizeof length) fault({entry.page, "an entry of the free list has no length"});
-                    return true;
-                  }
-                  length = first[0];
-                  if (length > entry.bytes / sizeof length - 1) {
-                    fault({entry.page, fmt::format("an entry of the free list has room for {} pages, not for {}",
-                                                   entry.bytes / sizeof length - 1, length)});
-                    return true;
-                  }
-                  // The first is 1; LMDB asserts that when it next commits.
-                  const std::uint64_t freed_by = entry.number().value_or(0);
-                  if (freed_by == 0 || freed_by > meta.transaction) {
-                    fault({entry.page, fmt::format("an entry of the free list is of transaction {}, of 1 to {}",
-                                                   freed_by, meta.transaction)});
-                  }
-                  PageNumber above = kNoPage;  // LMDB relies on their order.
-                  std::array<PageNumber, kNumbersAtOnce> numbers;
-                  for (std::uint64_t done = 0; done < length;) {
-                    const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(length - done, numbers.size()));
-                    const auto some = std::span(numbers).first(count);
-                    if (!read(entry, (1 + done) * sizeof length, std::as_writable_bytes(some), fault)) return true;
-                    for (const PageNumber page : some) {
-                      if (page >= above) fault({entry.page, "an entry of the free list is not in order"});
-                      above = page;
-                      visit(page);
-                    }
-                    done += count;
-                  }
+/// An entry of the free list: its length, then as many page numbers, the highest first; its key is the transaction that
+/// freed them.
+class FreeListEntry {
+ public:
+  FreeListEntry(const Pages& pages, const TreeEntry& entry, const FaultVisitor& fault)
+      : pages_(pages), entry_(entry), fault_(fault) {}
+
+  void visit(std::uint64_t newest_transaction, const std::function<void(PageNumber)>& visit_page) const {
+    const std::optional<std::uint64_t> length = this->length();
+    if (!length) return;
+    // The first is 1; LMDB asserts that when it next commits.
+    const std::uint64_t freed_by = entry_.number().value_or(0);
+    if (freed_by == 0 || freed_by > newest_transaction) {
+      fault_({entry_.page,
+              fmt::format("an entry of the free list is of transaction {}, of 1 to {}", freed_by, newest_transaction)});
+    }
+    PageNumber above = kNoPage;  // LMDB relies on their order.
+    std::array<PageNumber, 512> numbers;
+    for (std::uint64_t done = 0; done < *length;) {
+      const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(*length - done, numbers.size()));
+      const auto some = std::span(numbers).first(count);
+      if (!read(1 + done, some)) return;
+      for (const PageNumber page : some) {
+        if (page >= above) fault_({entry_.page, "an entry of the free list is not in order"});
+        above = page;
+        visit_page(page);
+      }
+      done += count;
+    }
+  }
+
+ private:
+  /// How many pages it lists; nothing when that cannot be read or cannot be.
+  std::optional<std::uint64_t> length() const {
+    std::array<std::uint64_t, 1> length{};
+    if (entry_.bytes < sizeof length) {
+      fault_({entry_.page, "an entry of the free list has no length"});
+      return std::nullopt;
+    }
+    if (!read(0, length)) return std::nullopt;
+    const std::uint64_t room = entry_.bytes / sizeof length - 1;
+    if (length[0] > room) {
+      fault_(
+          {entry_.page, fmt::format("an entry of the free list has room for {} pages, not for {}", room, length[0])});
+      return std::nullopt;
+    }
+    return length[0];
+  }
+
+  bool read(std::uint64_t first_word, std::span<std::uint64_t> words) const {
+    return pages_.read(entry_, first_word * sizeof(std::uint64_t), std::as_writable_bytes(words), fault_);
+  }
+
+  const Pages& pages_;
+  const TreeEntry& entry_;
+  const FaultVisitor& fault_;
+};
+
+}  // namespace
+
+Passed read_free_list(const Pages& pages, const Meta& meta, const std::function<void(PageNumber)>& visit,
+                      const FaultVisitor& fault, const PageClaim& claim) {
+  TreeWalk walk{pages, meta.free, fault, claim, [&](const TreeEntry& entry) {
+                  FreeListEntry(pages, entry, fault).visit(meta.transaction, visit);
                   return true;
                 }};
   walk.check_overflows = true;
@@ -58,113 +87,104 @@ void Pages::free_records(const Meta& meta, const std::function<void(PageNumber)>
     fault(
         {meta.page, fmt::format("it says that the free list has {} entries, not {}", meta.free.entries, walk.entries)});
   }
-  if (entries != nullptr) *entries += walk.entries;
-  if (overflows != nullptr) *overflows += walk.overflow_runs;
+  return {walk.entries, walk.overflow_runs};
 }
 
-PageSet Pages::free_pages(const Meta& meta, const FaultVisitor& fault) const {
-  if (!meta.usable()) {
-    fault({meta.page, meta.fault});
-    return PageSet(0);
+CensusTaker::CensusTaker(const Pages& pages, const Meta& meta, const FaultVisitor& report,
+                         const std::function<void(std::uint64_t)>& step)
+    : pages_(pages),
+      meta_(meta),
+      fault_([this, &report](const Fault& found) {
+        ++census_.faults;
+        report(found);
+      }),
+      step_(step) {}
+
+PageCensus CensusTaker::take() {
+  census_.pages = meta_.last_page + 1;
+  if (!meta_.usable()) {
+    fault_({meta_.page, meta_.fault});
+    return std::move(census_);
   }
-  PageSet free(meta.last_page + 1);
-  PageSet visited(std::min(pages(), meta.last_page + 1));
-  free_records(
-      meta,
-      [&](PageNumber page) {
-        if (page < 2 || !free.add(page)) fault({page, "it is in the free list twice, or cannot be free"});
-      },
-      fault, [&](PageNumber first, std::uint64_t count) { return visited.add(first, count); }, nullptr, nullptr);
-  return free;
+  census_.free_pages = PageSet(census_.pages);
+  census_.used_pages = PageSet(std::min(pages_.pages(), census_.pages));
+  census_.used_pages.add(0, std::min<std::uint64_t>(2, pages_.pages()));
+  read_free_pages();
+  walk_tables();
+  count_pages();
+  return std::move(census_);
 }
 
-bool Pages::lacks_only_free_pages(const Meta& meta) const {
-  bool sound = meta.usable();
-  if (!sound || pages() > meta.last_page) return sound;
-  const PageSet free = free_pages(meta, [&](const Fault&) { sound = false; });
-  for (PageNumber page = pages(); sound && page <= meta.last_page; ++page) sound = free.contains(page);
-  return sound;
-}
-
-PageCensus Pages::census(const Meta& meta, const FaultVisitor& report,
-                         const std::function<void(std::uint64_t)>& step) const {
+bool CensusTaker::claim(PageNumber first, std::uint64_t count) {
   constexpr std::uint64_t kPagesPerStep = 4096;
-  PageCensus census;
-  const FaultVisitor fault = [&](const Fault& found) {
-    ++census.faults;
-    report(found);
-  };
-  census.pages = meta.last_page + 1;
-  if (!meta.usable()) {
-    fault({meta.page, meta.fault});
-    return census;
-  }
-  PageSet free(census.pages);
-  PageSet used(std::min(pages(), census.pages));
-  used.add(0, std::min<std::uint64_t>(2, pages()));
-  std::uint64_t done = 0;
-  const auto claim = [&](PageNumber first, std::uint64_t count) {
-    if (step && done / kPagesPerStep != (done + count) / kPagesPerStep) step(done + count);
-    done += count;
-    return used.add(first, count);
-  };
-  free_records(
-      meta,
-      [&](PageNumber page) {
-        if (page < 2 || page > meta.last_page) {
-          fault({page, "it is in the free list, and cannot be free"});
-        } else if (!free.add(page)) {
-          fault({page, "it is in the free list twice"});
+  if (step_ && done_ / kPagesPerStep != (done_ + count) / kPagesPerStep) step_(done_ + count);
+  done_ += count;
+  return census_.used_pages.add(first, count);
+}
+
+void CensusTaker::read_free_pages() {
+  const Passed passed = read_free_list(
+      pages_, meta_,
+      [this](PageNumber page) {
+        if (page < 2 || page > meta_.last_page) {
+          fault_({page, "it is in the free list, and cannot be free"});
+        } else if (!census_.free_pages.add(page)) {
+          fault_({page, "it is in the free list twice"});
         }
       },
-      fault, claim, &census.entries, &census.overflows);
+      fault_, [this](PageNumber first, std::uint64_t count) { return claim(first, count); });
+  census_.entries += passed.entries;
+  census_.overflows += passed.overflow_runs;
+}
 
-  const auto walk_tree = [&](const TreeInfo& tree, const std::string& name, PageNumber described_on,
-                             const std::function<bool(const TreeEntry&)>& visit) {
-    if (std::string what = fault_of(tree, meta.last_page); !what.empty()) {
-      fault({described_on, fmt::format("{} is damaged: {}", name, what)});
-      return;
-    }
-    TreeWalk walk{*this, tree, fault, claim, visit};
-    walk.check_overflows = true;
-    walk.run();
-    census.entries += walk.entries;
-    census.overflows += walk.overflow_runs;
-    if (walk.branch_pages != tree.branch_pages || walk.leaf_pages != tree.leaf_pages ||
-        walk.overflow_page_count != tree.overflow_pages || walk.entries != tree.entries) {
-      fault({described_on, fmt::format("{} has {} entries in {} + {} + {} pages, not {} in {} + {} + {}", name,
-                                       walk.entries, walk.branch_pages, walk.leaf_pages, walk.overflow_page_count,
-                                       tree.entries, tree.branch_pages, tree.leaf_pages, tree.overflow_pages)});
-    }
-  };
-  walk_tree(meta.main, "the table of tables", meta.page, [&](const TreeEntry& entry) {
+void CensusTaker::walk_tables() {
+  walk_tree(meta_.main, "the table of tables", meta_.page, [this](const TreeEntry& entry) {
     if (!entry.is_tree) {
-      fault({entry.page, fmt::format("the table of tables has an entry \"{}\" that is no table", entry.text())});
+      fault_({entry.page, fmt::format("the table of tables has an entry \"{}\" that is no table", entry.text())});
       return true;
     }
     walk_tree(load<TreeInfo>(entry.value, 0), fmt::format("table \"{}\"", entry.text()), entry.page,
-              [&](const TreeEntry& inner) {
-                if (inner.is_tree) fault({inner.page, "it has a table inside a table"});
+              [this](const TreeEntry& inner) {
+                if (inner.is_tree) fault_({inner.page, "it has a table inside a table"});
                 return true;
               });
     return true;
   });
+}
 
-  for (PageNumber page = 2; page < census.pages; ++page) {
-    const bool is_used = used.contains(page);
-    const bool is_free = free.contains(page);
-    census.used += is_used;
-    census.free += is_free;
-    census.lost += !is_used && !is_free;
-    if (is_used && is_free) fault({page, "it is used and in the free list"});
-    if (page >= pages()) {
-      ++census.missing;
-      if (!is_free) fault({page, "it is beyond the end of the file, and not free"});
+void CensusTaker::walk_tree(const TreeInfo& tree, const std::string& name, PageNumber described_on,
+                            const std::function<bool(const TreeEntry&)>& visit) {
+  if (std::string what = fault_of(tree, meta_.last_page); !what.empty()) {
+    fault_({described_on, fmt::format("{} is damaged: {}", name, what)});
+    return;
+  }
+  TreeWalk walk{pages_, tree, fault_, [this](PageNumber first, std::uint64_t count) { return claim(first, count); },
+                visit};
+  walk.check_overflows = true;
+  walk.run();
+  census_.entries += walk.entries;
+  census_.overflows += walk.overflow_runs;
+  if (walk.branch_pages != tree.branch_pages || walk.leaf_pages != tree.leaf_pages ||
+      walk.overflow_page_count != tree.overflow_pages || walk.entries != tree.entries) {
+    fault_({described_on, fmt::format("{} has {} entries in {} + {} + {} pages, not {} in {} + {} + {}", name,
+                                      walk.entries, walk.branch_pages, walk.leaf_pages, walk.overflow_page_count,
+                                      tree.entries, tree.branch_pages, tree.leaf_pages, tree.overflow_pages)});
+  }
+}
+
+void CensusTaker::count_pages() {
+  for (PageNumber page = 2; page < census_.pages; ++page) {
+    const bool is_used = census_.used_pages.contains(page);
+    const bool is_free = census_.free_pages.contains(page);
+    census_.used += is_used;
+    census_.free += is_free;
+    census_.lost += !is_used && !is_free;
+    if (is_used && is_free) fault_({page, "it is used and in the free list"});
+    if (page >= pages_.pages()) {
+      ++census_.missing;
+      if (!is_free) fault_({page, "it is beyond the end of the file, and not free"});
     }
   }
-  census.used_pages = std::move(used);
-  census.free_pages = std::move(free);
-  return census;
 }
 
 }  // namespace oncelog::internal::lmdb

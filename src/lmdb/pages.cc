@@ -4,12 +4,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cerrno>
 #include <utility>
 
 #include "base/error.h"
+#include "lmdb/page_census.h"
 #include "lmdb/page_format.h"
 #include "lmdb/tree_walk.h"
 
@@ -123,6 +125,35 @@ std::optional<Meta> Pages::newest() const {
   if (!first.usable() && !second.usable()) return std::nullopt;
   const bool take_second = second.usable() && (!first.usable() || second.transaction > first.transaction);
   return take_second ? std::move(second) : std::move(first);
+}
+
+PageSet Pages::free_pages(const Meta& meta, const FaultVisitor& fault) const {
+  if (!meta.usable()) {
+    fault({meta.page, meta.fault});
+    return PageSet(0);
+  }
+  PageSet free(meta.last_page + 1);
+  PageSet visited(std::min(pages(), meta.last_page + 1));
+  read_free_list(
+      *this, meta,
+      [&](PageNumber page) {
+        if (page < 2 || !free.add(page)) fault({page, "it is in the free list twice, or cannot be free"});
+      },
+      fault, [&](PageNumber first, std::uint64_t count) { return visited.add(first, count); });
+  return free;
+}
+
+bool Pages::lacks_only_free_pages(const Meta& meta) const {
+  bool sound = meta.usable();
+  if (!sound || pages() > meta.last_page) return sound;
+  const PageSet free = free_pages(meta, [&](const Fault&) { sound = false; });
+  for (PageNumber page = pages(); sound && page <= meta.last_page; ++page) sound = free.contains(page);
+  return sound;
+}
+
+PageCensus Pages::census(const Meta& meta, const FaultVisitor& fault,
+                         const std::function<void(std::uint64_t)>& step) const {
+  return CensusTaker(*this, meta, fault, step).take();
 }
 
 void Pages::tables(const Meta& meta, const std::function<void(std::string_view, const TreeInfo&)>& visit,

@@ -179,9 +179,6 @@ class Pages {
   std::optional<std::string> read_at(std::uint64_t offset, std::span<std::byte> out) const;
   std::optional<std::string> read_page(PageNumber page, std::span<std::byte> out) const;
   void find_page_size();
-  void free_records(const Meta& meta, const std::function<void(PageNumber)>& visit, const FaultVisitor& fault,
-                    const std::function<bool(PageNumber, std::uint64_t)>& claim, std::uint64_t* entries,
-                    std::uint64_t* overflows) const;
 
   int file_;
   std::filesystem::path path_;
