@@ -30,6 +30,15 @@ inline std::optional<std::pair<RecordView, MessageHash>> intact_record(std::span
   return std::pair{*record, hash};
 }
 
+/// Where the next intact record begins, at or after `offset` of bytes that begin at `lsn`; their size when there is
+/// none.
+inline std::size_t next_intact(std::span<const std::byte> bytes, std::size_t offset, Lsn lsn, std::uint64_t hash_seed) {
+  for (; offset + kRecordHeaderBytes <= bytes.size(); offset += kRecordUnit) {
+    if (intact_record(bytes.subspan(offset), Lsn{lsn.value + offset}, hash_seed)) return offset;
+  }
+  return bytes.size();
+}
+
 /// What for_each_record calls for each intact record. Returns whether to go on; one that returns nothing never stops.
 template <class Visit>
 concept RecordVisitor = std::invocable<Visit&, const RecordView&, const MessageHash&, Lsn>;

@@ -7,7 +7,7 @@
 
 #include "base/message_hash.h"
 #include "log/record_codec.h"
-#include "maintenance/store_check.h"
+#include "maintenance/problems.h"
 #include "shared/view.h"
 
 namespace oncelog::internal {

@@ -4,28 +4,28 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <oncelog/backup.h>
 #include <oncelog/store.h>
 
 #include "base/error.h"
-#include "base/shared_memory.h"
-#include "lmdb/catalog.h"
-#include "lmdb/user_tables.h"
-#include "log/intact_record.h"
-#include "log/log.h"
+#include "base/host.h"
+#include "maintenance/closed_store.h"
+#include "maintenance/problems.h"
+#include "maintenance/ring_records.h"
 #include "maintenance/salvage.h"
+#include "maintenance/salvaged_store.h"
 #include "maintenance/staged_directory.h"
 #include "shared/directory.h"
 #include "shared/leases.h"
 #include "shared/open_lock.h"
 #include "shared/shared_state.h"
-#include "window/buckets.h"
 
 namespace oncelog {
 namespace internal {
@@ -36,7 +36,6 @@ namespace fs = std::filesystem;
 constexpr const char* kData = "data.mdb";
 constexpr std::uint64_t kMaxEpoch = (std::uint64_t{1} << (64 - LeaseTable::kEpochShift)) - 1;
 constexpr std::uint64_t kEpochOfLost = std::uint64_t{1} << 22;  // No host has booted that often.
-constexpr std::uint64_t kBytesPerCommit = std::uint64_t{16} << 20;
 
 /// Where the shared memory of the store is, as far as is known.
 fs::path live_dir_of(const fs::path& directory, const fs::path& noted, const fs::path& wanted,
@@ -45,189 +44,6 @@ fs::path live_dir_of(const fs::path& directory, const fs::path& noted, const fs:
   const bool elsewhere = noted != fs::path(Catalog::kOwnLiveDir) && noted.filename() == external_name(store_file_id);
   return elsewhere ? noted : directory;
 }
-
-/// Writes the new store, a commit at a time.
-class NewStore {
- public:
-  NewStore(const fs::path& directory, std::uint64_t map_bytes, const StoreIdentity& identity)
-      : env_(directory, MDB_NOTLS | MDB_NORDAHEAD, map_bytes, 8, 8),
-        identity_(identity),
-        rules_(BucketRules::make(identity.retention_us, identity.buckets, BucketRules::kMinPlannedIds)) {
-    begin();
-    catalog_.emplace(*txn_, MDB_CREATE);
-    log_.emplace(*txn_, MDB_CREATE);
-    user_ = txn_->open_table("user", MDB_CREATE);
-    catalog_->put_identity(*txn_, identity_);
-  }
-
-  /// A run of whole records.
-  void append(Lsn lsn, std::span<const std::byte> bytes) {
-    if (end_.value != 0 && lsn > end_) gaps_.emplace_back(end_.value, lsn.value);
-    make_room(bytes.size());
-    std::ranges::copy(bytes, log_->append(*txn_, lsn, bytes.size()).begin());
-    for (std::size_t at = 0; at < bytes.size();) {
-      const auto record = decode_record(bytes.subspan(at));
-      if (!record) break;  // Cannot be: they are whole.
-      count(*record, Lsn{lsn.value + at});
-      at += record->header.bytes();
-    }
-    end_ = Lsn{lsn.value + bytes.size()};
-  }
-
-  /// False when there is one of that key already and `spare` says to leave it.
-  bool put(std::string_view key, std::span<const std::byte> value, bool spare) {
-    make_room(key.size() + value.size());
-    MDB_val key_val = lmdb::to_val(lmdb::to_bytes(key));
-    MDB_val value_val = lmdb::to_val(value);
-    const int code = mdb_put(txn_->get(), user_, &key_val, &value_val, spare ? MDB_NOOVERWRITE : 0);
-    if (code == MDB_KEYEXIST) return false;
-    env_.check(code, "mdb_put");
-    return true;
-  }
-
-  void put_scope(std::string_view name, std::uint32_t number) {
-    make_room(name.size());
-    const ScopeRow row = ScopeRow::of(name, number);
-    txn_->put(txn_->open_table("scopes", 0), lmdb::to_val(lmdb::to_bytes(name)), std::as_bytes(std::span(&row, 1)));
-  }
-
-  void put_number(Catalog::Number which, std::uint64_t value) { catalog_->put_number(*txn_, which, value); }
-
-  void finish(std::uint64_t token_epoch, std::uint64_t known_since_us, const Gaps& older_gaps) {
-    close_row();
-    catalog_->put_number(*txn_, Catalog::Number::token_epoch, token_epoch);
-    catalog_->put_number(*txn_, Catalog::Number::known_since_us, known_since_us);
-    Gaps gaps;
-    for (const Gap& gap : older_gaps) {
-      // Those that lie within a gap of now are part of it.
-      const bool covered = std::ranges::any_of(
-          gaps_, [&](const auto& wider) { return wider.first <= gap.first && gap.second <= wider.second; });
-      if (!covered) gaps.push_back(gap);
-    }
-    gaps.insert(gaps.end(), gaps_.begin(), gaps_.end());
-    std::ranges::sort(gaps);
-    if (!gaps.empty()) {
-      std::vector<std::uint64_t> words;
-      for (const auto& [begin, end] : gaps) words.insert(words.end(), {begin, end});
-      txn_->put(txn_->open_table("meta", 0), lmdb::to_val(lmdb::to_bytes(kGapsKey)), std::as_bytes(std::span(words)));
-      catalog_->seal_meta(*txn_);
-    }
-    txn_->commit();
-    txn_.reset();
-  }
-
-  Lsn end() const { return end_; }
-  std::uint64_t records() const { return records_; }
-  std::uint32_t highest_scope() const { return highest_scope_; }
-  bool has_new_gaps(const Gaps& known) const {
-    return std::ranges::any_of(gaps_, [&](const auto& gap) {
-      return std::ranges::none_of(known,
-                                  [&](const auto& old) { return old.first <= gap.first && gap.second <= old.second; });
-    });
-  }
-
- private:
-  using Gap = Gaps::value_type;
-
-  void begin() { txn_.emplace(env_); }
-
-  void make_room(std::size_t bytes) {
-    written_ += bytes;
-    if (written_ < kBytesPerCommit) return;
-    txn_->commit();
-    begin();
-    written_ = 0;
-  }
-
-  /// Rows are made again from the records: a bucket for each slice of time.
-  void count(const RecordView& record, Lsn lsn) {
-    const std::int64_t time_us = record.header.time_us();
-    if (number_ == 0 || time_us >= row_.slice_begin_us + rules_.slice_us) {
-      close_row();
-      ++number_;
-      row_ = {lsn.value, rules_.slice_begin(time_us), 0, 0};
-    }
-    row_.entries += record.header.has_attributes() ? 2 : 1;
-    row_.newest_us = std::max(row_.newest_us, time_us);
-    ++records_;
-    if ((record.header.flags() & kVoid) == 0) highest_scope_ = std::max(highest_scope_, record.header.scope);
-  }
-
-  void close_row() {
-    if (number_ != 0) catalog_->put_bucket(*txn_, number_, row_);
-  }
-
-  lmdb::Env env_;
-  const StoreIdentity identity_;
-  const BucketRules rules_;
-  std::optional<lmdb::WriteTxn> txn_;
-  std::optional<Catalog> catalog_;
-  std::optional<Log> log_;
-  MDB_dbi user_ = 0;
-  std::uint64_t written_ = 0;
-  Lsn end_;
-  Gaps gaps_;
-  std::uint64_t number_ = 0;
-  BucketRow row_;
-  std::uint64_t records_ = 0;
-  std::uint32_t highest_scope_ = 0;
-};
-
-/// The records of the ring that the log does not have: accepted in this boot and not flushed, or lost from the log's
-/// end. Only read; the settling of a dead transaction's records happens in the copy.
-class RingRecords {
- public:
-  RingRecords(const SharedState& live, std::uint64_t hash_seed)
-      : header_(live.header()), ring_(live.ring()), seed_(hash_seed) {}
-
-  /// Calls visit(lsn, bytes) for each whole record at or above `from`, ascending. Returns the head, below which every
-  /// record was accepted.
-  template <typename Visit>
-  Lsn each(Lsn from, Visit visit) const {
-    // Acquire: pair with the releases of producers and flushers, all dead or gone by now.
-    const std::uint64_t head = header_.marks.head.load(std::memory_order_acquire);
-    const std::uint64_t writing = header_.marks.writing.load(std::memory_order_acquire);
-    const std::uint64_t lowest = writing > ring_.bytes() ? writing - ring_.bytes() : 0;
-    // Relaxed: nobody else has it.
-    std::uint64_t at = std::max({from.value, lowest, header_.believed_from.load(std::memory_order_relaxed)});
-    std::vector<std::uint64_t> words;
-    while (at + kRecordHeaderBytes <= head) {
-      if (const std::size_t bytes = copy(at, head, words); bytes != 0) {
-        visit(Lsn{at}, std::as_bytes(std::span(words)));
-        at += bytes;
-      } else {
-        at += kRecordUnit;  // The records' ends are known from one of them on.
-      }
-    }
-    return Lsn{head};
-  }
-
- private:
-  std::size_t copy(std::uint64_t at, std::uint64_t head, std::vector<std::uint64_t>& words) const {
-    std::array<std::uint64_t, round_to_unit(kRecordHeaderBytes) / kRecordUnit> first;
-    if (at + sizeof first > head || !ring_.read(Lsn{at}, first)) return 0;
-    const RecordHeader header = RecordHeader::load(reinterpret_cast<const std::byte*>(first.data()));
-    if (!header.well_formed() || header.bytes() > head - at) return 0;
-    words.resize(header.bytes() / kRecordUnit);
-    if (!ring_.read(Lsn{at}, words)) return 0;
-    const auto found = intact_record(std::as_bytes(std::span(words)), Lsn{at}, seed_);
-    if (!found) return 0;
-    const auto& [record, hash] = *found;
-    if ((header.flags() & kUncommitted) != 0) {
-      // Flushed and not settled: committed. Not flushed: of a transaction that never did.
-      const bool committed = at < header_.marks.flushed.load(std::memory_order_acquire);
-      const std::uint32_t flags =
-          (header.flags() & ~kUncommitted) | (committed ? 0U : static_cast<std::uint32_t>(kVoid));
-      const std::uint32_t units_flags = (header.units_flags & ((1U << kUnitBits) - 1)) | flags << kUnitBits;
-      words[0] = RecordHeader::first_word(record.checksum(units_flags, Lsn{at}, hash.digest()), units_flags);
-    }
-    return header.bytes();
-  }
-
-  const SharedHeader& header_;
-  const Ring ring_;
-  const std::uint64_t seed_;
-};
 
 StoreIdentity new_identity(const RepairOptions& options) {
   StoreIdentity identity;
@@ -284,7 +100,7 @@ RepairReport repair(const std::filesystem::path& directory, const std::filesyste
   std::optional<std::uint64_t> live_epoch;
   Salvage::Numbers numbers = salvage.numbers();
   {
-    NewStore store(staged.path(), map_bytes, *identity);
+    SalvagedStore store(staged.path(), map_bytes, *identity);
     std::uint64_t bytes_done = 0;
     if (known_identity) {
       salvage.log(identity->hash_seed, [&](Lsn lsn, std::span<const std::byte> bytes) {

@@ -11,7 +11,8 @@
 
 #include "lmdb/catalog.h"
 #include "lmdb/pages.h"
-#include "maintenance/store_check.h"
+#include "maintenance/problems.h"
+#include "maintenance/stored_values.h"
 
 namespace oncelog::internal {
 

@@ -1,72 +1,23 @@
 #include "maintenance/store_check.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
-#include <sys/statvfs.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 
 #include "base/error.h"
-#include "base/shared_memory.h"
 #include "log/intact_record.h"
 #include "log/log.h"
-#include "shared/directory.h"
 #include "shared/leases.h"
 #include "shared/settings.h"
 #include "window/buckets.h"
 
-namespace oncelog {
-
-std::string_view to_string(ProblemKind kind) {
-  switch (kind) {
-    case ProblemKind::page:
-      return "page";
-    case ProblemKind::meta:
-      return "meta";
-    case ProblemKind::space:
-      return "space";
-    case ProblemKind::identity:
-      return "identity";
-    case ProblemKind::number:
-      return "number";
-    case ProblemKind::scope:
-      return "scope";
-    case ProblemKind::bucket:
-      return "bucket";
-    case ProblemKind::block:
-      return "block";
-    case ProblemKind::record:
-      return "record";
-    case ProblemKind::hint:
-      return "hint";
-    case ProblemKind::opening:
-      return "opening";
-  }
-  return "unknown";
-}
-
-namespace internal {
+namespace oncelog::internal {
 namespace {
 
 constexpr std::size_t kBytesPerSnapshot = std::size_t{16} << 20;
 constexpr std::size_t kMostRows = 4096;  // Of a sound store: some 15 live ones, and those of buckets not deleted yet.
 constexpr std::int64_t kClockSlackUs = 60'000'000;
-
-constexpr const char* kRepair = "close the store in every process, then: oncelog repair --store STORE --into NEWDIR";
-constexpr const char* kRestoreOrRepair =
-    "restore the newest backup, or close the store in every process, then: oncelog repair --store STORE --into NEWDIR";
-
-std::string page_name(lmdb::PageNumber page) {
-  return fmt::format("page {} of data.mdb", page);
-}
-
-std::string lsn_name(Lsn lsn) {
-  return fmt::format("LSN {}", lsn.value);
-}
 
 template <typename T>
 T load(std::span<const std::byte> bytes) {
@@ -75,133 +26,7 @@ T load(std::span<const std::byte> bytes) {
   return value;
 }
 
-/// Whether a store was not opened since it was copied, and this user may only read it.
-bool is_readable_backup(const std::filesystem::path& directory) {
-  struct stat status {};
-  if (::lstat((directory / "lock.mdb").c_str(), &status) == 0 || errno != ENOENT) return false;
-  const std::filesystem::path data = directory / "data.mdb";
-  return ::faccessat(AT_FDCWD, data.c_str(), R_OK, AT_EACCESS) == 0 &&
-         ::faccessat(AT_FDCWD, data.c_str(), W_OK, AT_EACCESS) != 0 && errno == EACCES;
-}
-
 }  // namespace
-
-DataFile::DataFile(const std::filesystem::path& path) : file_(open_descriptor(path, O_RDONLY | O_NONBLOCK)) {
-  if (!file_) throw system_error(errno, "opening it", path);
-  struct stat status {};
-  if (::fstat(file_.get(), &status) != 0) throw system_error(errno, "fstat", path);
-  if (S_ISREG(status.st_mode)) return;
-  throw error_at(ErrorCode::not_a_store, path, "is not a regular file; that of a store is one");
-}
-
-bool is_mounted_read_only(const std::filesystem::path& directory) {
-  struct statvfs filesystem {};
-  if (::statvfs(directory.c_str(), &filesystem) != 0) throw system_error(errno, "statvfs", directory);
-  return (filesystem.f_flag & ST_RDONLY) != 0;
-}
-
-bool lock_if_closed(std::optional<OpenLock>& lock, const std::filesystem::path& directory) {
-  if (is_readable_backup(directory)) return true;
-  if (!is_mounted_read_only(directory)) {
-    lock.emplace(directory);
-    if (!lock->acquire()) throw no_store(directory);
-    return lock->join();
-  }
-  if (!OpenLock::used_by_others(directory)) return true;
-  throw error_at(ErrorCode::in_use, directory,
-                 "a process has the store open by a mount where it can be written; use the path there");
-}
-
-void lock_alone(std::optional<OpenLock>& lock, const std::filesystem::path& directory) {
-  std::error_code failed;
-  if (std::filesystem::symlink_status(directory / "lock.mdb", failed).type() == std::filesystem::file_type::not_found) {
-    return;
-  }
-  if (!lock_if_closed(lock, directory)) {
-    throw error_at(ErrorCode::in_use, directory, "a process has the store open; close it in every process first");
-  }
-}
-
-void Problems::add(ProblemKind kind, std::string where, std::string sentence, std::string meaning, std::string remedy) {
-  const auto is_same = [&](const Problem& known) {
-    return known.kind == kind && known.where == where && known.sentence == sentence && known.meaning == meaning;
-  };
-  if (std::ranges::any_of(report_->problems, is_same)) return;
-  ++report_->problem_count;
-  if (report_->problems.size() >= most_) return;
-  report_->problems.push_back({kind, std::move(where), std::move(sentence), std::move(meaning), std::move(remedy)});
-}
-
-std::optional<StoreIdentity> stored_identity(std::span<const std::byte> bytes, const std::filesystem::path& path) {
-  if (bytes.size() < sizeof(std::uint32_t)) return std::nullopt;
-  const auto version = load<std::uint32_t>(bytes);
-  if (version > kFormatVersion && version < 1000) {  // Above it is damage rather than a later version.
-    throw error_at(ErrorCode::newer_format, path,
-                   "the store has format version {}, this oncelog knows {}; use a newer oncelog", version,
-                   kFormatVersion);
-  }
-  if (bytes.size() != sizeof(StoreIdentity) || version == 0 || version > kFormatVersion) return std::nullopt;
-  const auto identity = load<StoreIdentity>(bytes);
-  if (identity.buckets < kMinBuckets || identity.buckets > kMaxBuckets || identity.retention_us <= 0) {
-    return std::nullopt;
-  }
-  return identity;
-}
-
-std::optional<std::vector<std::byte>> value_of(const lmdb::Pages& pages, const lmdb::TreeEntry& entry, std::size_t most,
-                                               const lmdb::FaultVisitor& fault) {
-  if (entry.bytes > most) return std::nullopt;
-  std::vector<std::byte> value(static_cast<std::size_t>(entry.bytes));
-  if (!pages.read(entry, 0, value, fault)) return std::nullopt;
-  return value;
-}
-
-std::size_t next_intact(std::span<const std::byte> block, std::size_t offset, Lsn lsn, std::uint64_t hash_seed) {
-  for (; offset + kRecordHeaderBytes <= block.size(); offset += kRecordUnit) {
-    if (intact_record(block.subspan(offset), Lsn{lsn.value + offset}, hash_seed)) return offset;
-  }
-  return block.size();
-}
-
-Lsn end_of_log(const lmdb::Pages& pages, const lmdb::Meta& meta, Lsn from) {
-  Lsn end = from;
-  const auto ignore = [](const lmdb::Fault&) {};
-  if (const auto table = pages.table(meta, "log", ignore)) {
-    pages.each(
-        *table,
-        [&](const lmdb::TreeEntry& entry) {
-          end = std::max(end, Lsn{entry.number().value_or(0) + entry.bytes});
-          return true;
-        },
-        ignore, from.value);
-  }
-  return end;
-}
-
-bool meta_intact(const lmdb::Pages& pages, const lmdb::TreeInfo& table) {
-  bool intact = true;
-  std::uint32_t version = MetaChecksum::kSince;
-  std::optional<std::uint64_t> stored;
-  MetaChecksum checksum;
-  const auto fault = [&](const lmdb::Fault&) { intact = false; };
-  pages.each(
-      table,
-      [&](const lmdb::TreeEntry& entry) {
-        const auto value = value_of(pages, entry, kMostMetaBytes, fault);
-        if (!value) {
-          intact = false;
-        } else if (entry.text() == MetaChecksum::kKey && value->size() == sizeof(std::uint64_t)) {
-          stored = load<std::uint64_t>(*value);
-        } else {
-          if (entry.text() == Catalog::kIdentityKey && value->size() >= sizeof version)
-            version = load<std::uint32_t>(*value);
-          checksum.add(entry.text(), *value);
-        }
-        return intact;
-      },
-      fault);
-  return intact && (stored ? *stored == checksum.value() : version < MetaChecksum::kSince);
-}
 
 StoreCheck::StoreCheck(VerifyReport& report, const VerifyOptions& options, const VerifyProgressHook& progress,
                        std::function<std::int64_t()> now_us)
@@ -571,5 +396,4 @@ void StoreCheck::buckets(const lmdb::Pages& pages, const lmdb::Meta& meta) {
   }
 }
 
-}  // namespace internal
-}  // namespace oncelog
+}  // namespace oncelog::internal

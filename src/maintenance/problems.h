@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+#include <oncelog/record.h>
+#include <oncelog/verify.h>
+
+#include "lmdb/pages.h"
+
+namespace oncelog::internal {
+
+inline constexpr const char* kRepair =
+    "close the store in every process, then: oncelog repair --store STORE --into NEWDIR";
+inline constexpr const char* kRestoreOrRepair =
+    "restore the newest backup, or close the store in every process, then: oncelog repair --store STORE --into NEWDIR";
+
+/// How a problem says where it is.
+std::string page_name(lmdb::PageNumber page);
+std::string lsn_name(Lsn lsn);
+
+/// Collects problems, up to a number, and counts the rest. What is found again on another way to it is one problem.
+class Problems {
+ public:
+  Problems(VerifyReport& report, std::size_t most) : report_(&report), most_(most) {}
+  void add(ProblemKind kind, std::string where, std::string sentence, std::string meaning, std::string remedy);
+
+ private:
+  VerifyReport* report_;
+  std::size_t most_;
+};
+
+}  // namespace oncelog::internal
