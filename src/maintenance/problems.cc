@@ -57,4 +57,10 @@ void Problems::add(ProblemKind kind, std::string where, std::string sentence, st
   report_->problems.push_back({kind, std::move(where), std::move(sentence), std::move(meaning), std::move(remedy)});
 }
 
+void Problems::add(const lmdb::Fault& fault) {
+  add(ProblemKind::page, page_name(fault.page), fault.what,
+      "what lies on or below the page may be missing from answers, and LMDB may crash whoever reads it",
+      kRestoreOrRepair);
+}
+
 }  // namespace oncelog::internal

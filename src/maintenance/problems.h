@@ -24,6 +24,9 @@ class Problems {
  public:
   Problems(VerifyReport& report, std::size_t most) : report_(&report), most_(most) {}
   void add(ProblemKind kind, std::string where, std::string sentence, std::string meaning, std::string remedy);
+  /// A fault in the structure of a store that is being verified.
+  void add(const lmdb::Fault& fault);
+  bool none() const { return report_->problem_count == 0; }
 
  private:
   VerifyReport* report_;

@@ -20,14 +20,6 @@ constexpr std::uint64_t kMaxValueBytes = std::uint64_t{1} << 30;
 
 const auto kIgnore = [](const lmdb::Fault&) {};
 
-template <typename T>
-std::optional<T> load(std::span<const std::byte> bytes) {
-  if (bytes.size() != sizeof(T)) return std::nullopt;
-  T value{};
-  std::memcpy(static_cast<void*>(&value), bytes.data(), sizeof value);
-  return value;
-}
-
 }  // namespace
 
 Salvage::Salvage(const lmdb::Pages& pages, Problems& problems) : pages_(pages), problems_(problems) {
@@ -37,8 +29,7 @@ Salvage::Salvage(const lmdb::Pages& pages, Problems& problems) : pages_(pages), 
       commits_.push_back(std::move(meta));
     } else {
       log_damaged_ = true;
-      problems_.add(ProblemKind::meta, fmt::format("page {} of data.mdb", which), meta.fault,
-                    "if it was the newer one, the last commit is lost",
+      problems_.add(ProblemKind::meta, page_name(which), meta.fault, "if it was the newer one, the last commit is lost",
                     "ids that were processed in the last second before the damage may be fresh");
     }
   }
@@ -46,7 +37,7 @@ Salvage::Salvage(const lmdb::Pages& pages, Problems& problems) : pages_(pages), 
 }
 
 void Salvage::report(const lmdb::Fault& fault, const char* lost) {
-  problems_.add(ProblemKind::page, fmt::format("page {} of data.mdb", fault.page), fault.what, lost,
+  problems_.add(ProblemKind::page, page_name(fault.page), fault.what, lost,
                 "what could be found elsewhere was saved; for the rest restore a backup");
 }
 
@@ -168,7 +159,7 @@ Salvage::Numbers Salvage::numbers() {
       pages_.each(
           *tree,
           [&](const lmdb::TreeEntry& entry) {
-            const auto number = load<std::uint64_t>(entry.value);
+            const auto number = stored_number(entry.value);
             for (const auto which : Settings::kNumbers) {
               if (number && entry.text() == Catalog::key_of(which)) numbers.settings.emplace(which, *number);
             }
@@ -179,12 +170,7 @@ Salvage::Numbers Salvage::numbers() {
             } else if (entry.text() == Catalog::kLiveDirKey && numbers.live_dir.empty()) {
               numbers.live_dir.assign(reinterpret_cast<const char*>(entry.value.data()), entry.value.size());
             } else if (entry.text() == kGapsKey && numbers.gaps.empty()) {
-              const auto bytes = value_of(pages_, entry, kMostMetaBytes, fault);
-              for (std::size_t at = 0; bytes && at + 16 <= bytes->size(); at += 16) {
-                const auto words = std::span(*bytes);
-                numbers.gaps.emplace_back(*load<std::uint64_t>(words.subspan(at, 8)),
-                                          *load<std::uint64_t>(words.subspan(at + 8, 8)));
-              }
+              numbers.gaps = stored_gaps(pages_, entry, fault);
             }
             return true;
           },
@@ -216,7 +202,7 @@ std::map<std::string, std::uint32_t> Salvage::scopes() {
             if (number && named && !taken.contains(*number) && scopes.emplace(entry.text(), *number).second) {
               taken.insert(*number);
             } else if (commit == 0) {
-              problems_.add(ProblemKind::scope, fmt::format("page {} of data.mdb", entry.page),
+              problems_.add(ProblemKind::scope, page_name(entry.page),
                             "a scope's name or number is damaged, or the number is another one's", "its name is lost",
                             "its ids are saved under the name lost-scope-N");
             }
@@ -256,45 +242,52 @@ void Salvage::user_entries(const std::function<void(std::string_view, std::span<
   }
 }
 
-void Salvage::log(std::uint64_t hash_seed, const std::function<void(Lsn, std::span<const std::byte>)>& visit) {
-  std::uint64_t next = 0;
+/// The block's bytes; nothing when they cannot be read.
+std::optional<std::vector<std::byte>> Salvage::read(const Block& block) {
   std::vector<std::byte> bytes;
-  for (const Block& block : blocks_) {
-    if (block.lsn + block.bytes <= next) continue;
-    bool read = false;
-    pages_.entry_at(block.page, block.index(), [&](const lmdb::TreeEntry& entry) {
-      bytes.resize(static_cast<std::size_t>(entry.bytes));
-      read = entry.bytes == block.bytes && pages_.read(entry, 0, bytes, [&](const lmdb::Fault& fault) {
-        if (block.rank() == 0) report(fault, "the records of a block are lost");
-      });
+  bool read = false;
+  pages_.entry_at(block.page, block.index(), [&](const lmdb::TreeEntry& entry) {
+    bytes.resize(static_cast<std::size_t>(entry.bytes));
+    read = entry.bytes == block.bytes && pages_.read(entry, 0, bytes, [&](const lmdb::Fault& fault) {
+      if (block.rank() == 0) report(fault, "the records of a block are lost");
     });
-    if (!read) {
+  });
+  return read ? std::optional(std::move(bytes)) : std::nullopt;
+}
+
+void Salvage::log(std::uint64_t hash_seed, const std::function<void(Lsn, std::span<const std::byte>)>& visit) {
+  Lsn done;  // What is below was handed out.
+  for (const Block& block : blocks_) {
+    if (block.lsn + block.bytes <= done.value) continue;
+    const auto bytes = read(block);
+    if (!bytes) {
       if (block.rank() == 0) log_damaged_ = true;
       continue;
     }
-    const Lsn lsn{block.lsn};
-    const std::span<const std::byte> all(bytes);
-    std::size_t at = next > block.lsn ? static_cast<std::size_t>(next - block.lsn) : 0;
-    while (at < all.size()) {
-      const std::size_t begin = next_intact(all, at, lsn, hash_seed);
-      if (begin != at && block.rank() == 0) {
-        log_damaged_ = true;
-        problems_.add(ProblemKind::record, fmt::format("LSN {}", block.lsn + at),
-                      fmt::format("the {} bytes from there on are no whole record", begin - at), "its id is fresh",
-                      "restore a backup, where that matters");
-      }
-      std::size_t end = begin;
-      while (end < all.size()) {
-        const auto found = intact_record(all.subspan(end), Lsn{block.lsn + end}, hash_seed);
-        if (!found) break;
-        end += found->first.header.bytes();
-      }
-      if (end != begin) {
-        visit(Lsn{block.lsn + begin}, all.subspan(begin, end - begin));
-        next = block.lsn + end;
-      }
-      at = end;
-    }
+    const Lsn from = std::max(done, Lsn{block.lsn});
+    const auto rest = std::span(*bytes).subspan(static_cast<std::size_t>(from.value - block.lsn));
+    std::size_t begin = 0;  // Of a run of whole records, in `rest`,
+    std::size_t end = 0;    // and where it ends so far.
+    const auto hand_out = [&] {
+      if (end == begin) return;
+      visit(Lsn{from.value + begin}, rest.subspan(begin, end - begin));
+      done = Lsn{from.value + end};
+    };
+    for_each_record(
+        rest, from, hash_seed, [&](const RecordView& record, const MessageHash&, Lsn) { end += record.header.bytes(); },
+        [&](Lsn at, std::span<const std::byte> damaged) {
+          hand_out();
+          const std::size_t bytes_lost = next_intact(damaged, kRecordUnit, at, hash_seed);
+          if (block.rank() == 0) {
+            log_damaged_ = true;
+            problems_.add(ProblemKind::record, lsn_name(at),
+                          fmt::format("the {} bytes from there on are no whole record", bytes_lost), "its id is fresh",
+                          "restore a backup, where that matters");
+          }
+          begin = end += bytes_lost;
+          return bytes_lost;
+        });
+    hand_out();
   }
 }
 

@@ -72,6 +72,7 @@ class Salvage {
   void add_orphans();
   void add_block(const lmdb::TreeEntry& entry, std::uint32_t rank);
   bool fits(const StoreIdentity& identity);
+  std::optional<std::vector<std::byte>> read(const Block& block);
   void report(const lmdb::Fault& fault, const char* lost);
 
   const lmdb::Pages& pages_;

@@ -5,11 +5,8 @@
 #include <algorithm>
 #include <cstring>
 
-#include "base/error.h"
 #include "log/intact_record.h"
 #include "log/log.h"
-#include "shared/leases.h"
-#include "shared/settings.h"
 #include "window/buckets.h"
 
 namespace oncelog::internal {
@@ -17,7 +14,6 @@ namespace {
 
 constexpr std::size_t kBytesPerSnapshot = std::size_t{16} << 20;
 constexpr std::size_t kMostRows = 4096;  // Of a sound store: some 15 live ones, and those of buckets not deleted yet.
-constexpr std::int64_t kClockSlackUs = 60'000'000;
 
 template <typename T>
 T load(std::span<const std::byte> bytes) {
@@ -35,12 +31,6 @@ StoreCheck::StoreCheck(VerifyReport& report, const VerifyOptions& options, const
       progress_(progress),
       clock_(std::move(now_us)),
       now_us_(clock_()) {}
-
-void StoreCheck::page_fault(const lmdb::Fault& fault) {
-  problems_.add(ProblemKind::page, page_name(fault.page), fault.what,
-                "what lies on or below the page may be missing from answers, and LMDB may crash whoever reads it",
-                kRestoreOrRepair);
-}
 
 bool StoreCheck::structure(const lmdb::Pages& pages, const lmdb::Meta& meta) {
   page_bytes_ = pages.page_bytes();
@@ -73,7 +63,7 @@ bool StoreCheck::structure(const lmdb::Pages& pages, const lmdb::Meta& meta) {
   };
   if (!meta.usable()) return false;
   const lmdb::PageCensus census = pages.census(
-      meta, [&](const lmdb::Fault& fault) { page_fault(fault); }, step);
+      meta, [&](const lmdb::Fault& fault) { problems_.add(fault); }, step);
   report_.pages = census.pages;
   report_.free_pages = census.free;
   sound = sound && census.faults == 0;
@@ -87,99 +77,7 @@ bool StoreCheck::structure(const lmdb::Pages& pages, const lmdb::Meta& meta) {
 }
 
 void StoreCheck::tables(const lmdb::Pages& pages, const lmdb::Meta& meta) {
-  const auto fault = [&](const lmdb::Fault& found) { page_fault(found); };
-  std::map<std::string, lmdb::TreeInfo, std::less<>> all;
-  pages.tables(
-      meta, [&](std::string_view name, const lmdb::TreeInfo& tree) { all.emplace(name, tree); }, fault);
-  if (report_.problem_count == 0 && !all.contains("meta") && !all.contains("log")) {
-    throw error_at(ErrorCode::not_a_store, pages.path(), "its LMDB file says nothing of an oncelog store");
-  }
-  for (const char* name : {"meta", "log", "buckets", "scopes"}) {
-    if (all.contains(name)) continue;
-    problems_.add(ProblemKind::page, "data.mdb", fmt::format("there is no table \"{}\"", name),
-                  "the store does not open", kRestoreOrRepair);
-  }
-
-  for (const auto& [name, tree] : all) {
-    const bool by_number = name == "log" || name == "buckets";
-    const bool ours = by_number || name == "meta" || name == "scopes" || name == "user";
-    if (!ours || tree.integer_key() == by_number) continue;
-    problems_.add(ProblemKind::page, "data.mdb", fmt::format("table \"{}\" has the flags {:#x}", name, tree.flags),
-                  "its entries are not found", kRestoreOrRepair);
-  }
-
-  if (const auto table = all.find("meta"); table != all.end()) {
-    const auto number = [&](const lmdb::TreeEntry& entry) -> std::optional<std::uint64_t> {
-      if (entry.value.size() == sizeof(std::uint64_t)) return load<std::uint64_t>(entry.value);
-      problems_.add(ProblemKind::number, page_name(entry.page),
-                    fmt::format("\"{}\" has {} bytes instead of 8", entry.text(), entry.bytes),
-                    "the store does not open, or takes no claims", kRestoreOrRepair);
-      return std::nullopt;
-    };
-    pages.each(
-        table->second,
-        [&](const lmdb::TreeEntry& entry) {
-          if (entry.text() == Catalog::kIdentityKey) {
-            identity_ = stored_identity(entry.value, pages.path());
-          } else if (entry.text() == Catalog::key_of(Catalog::Number::token_epoch)) {
-            if (const auto epoch = number(entry); epoch && *epoch >> (64 - LeaseTable::kEpochShift) != 0) {
-              problems_.add(ProblemKind::number, page_name(entry.page),
-                            fmt::format("the epoch of fencing tokens is {}, of 24 bits at most", *epoch),
-                            "tokens are not larger than earlier ones: what they fence may be written by an old owner",
-                            kRestoreOrRepair);
-            }
-          } else if (entry.text() == Catalog::key_of(Catalog::Number::known_since_us)) {
-            if (const auto since = number(entry)) {
-              known_since_us_ = static_cast<std::int64_t>(std::min<std::uint64_t>(*since, kMaxTimeUs));
-              if (known_since_us_ > now_us_ + kClockSlackUs) {
-                problems_.add(ProblemKind::number, page_name(entry.page),
-                              "known_since lies in the future; a clock was ahead, or the number is damaged",
-                              "until then unknown messages that say when they were sent are too_old instead of fresh",
-                              kRepair);
-              }
-            }
-          } else if (std::ranges::any_of(Settings::kNumbers,
-                                         [&](auto which) { return entry.text() == Catalog::key_of(which); })) {
-            number(entry);  // One that cannot be is read as the default.
-          } else if (entry.text() == kGapsKey) {
-            const auto bytes = value_of(pages, entry, kMostMetaBytes, fault);
-            for (std::size_t at = 0; bytes && at + 16 <= bytes->size(); at += 16) {
-              gaps_.emplace_back(load<std::uint64_t>(std::span(*bytes).subspan(at)),
-                                 load<std::uint64_t>(std::span(*bytes).subspan(at + 8)));
-            }
-          }
-          return true;
-        },
-        fault);
-    if (!meta_intact(pages, table->second)) {
-      problems_.add(ProblemKind::identity, "table meta", "the checksum over the store's identity and numbers is wrong",
-                    "the store does not open: with another retention, say, ids would be fresh too early",
-                    kRestoreOrRepair);
-    }
-  }
-  if (!identity_) {
-    problems_.add(ProblemKind::identity, "table meta", "the store's identity record is missing or damaged",
-                  "the store does not open, and no record's checksum can be compared", kRestoreOrRepair);
-  }
-
-  if (const auto table = all.find("scopes"); table != all.end()) {
-    scope_count_ = table->second.entries;
-    constexpr std::uint64_t kLeastEntryBytes = 8;
-    const std::uint64_t most = std::min(scope_count_, pages.file_bytes() / kLeastEntryBytes);
-    lmdb::PageSet numbers(most + 1);  // A set of small numbers, here.
-    pages.each(
-        table->second,
-        [&](const lmdb::TreeEntry& entry) {
-          const auto number = ScopeRow::number_in(entry.value, entry.text());
-          if (!number || !numbers.add(*number) || entry.key.size() > kMaxScopeBytes) {
-            problems_.add(ProblemKind::scope, page_name(entry.page),
-                          "a scope's name or number is damaged, or the number is another one's",
-                          "ids of that scope are fresh, or another scope's", kRestoreOrRepair);
-          }
-          return true;
-        },
-        fault);
-  }
+  TableCheck(pages, meta, now_us_, problems_, facts_).check();
 }
 
 void StoreCheck::rest(const lmdb::Pages& pages, const lmdb::Meta& meta) {
@@ -192,7 +90,7 @@ void StoreCheck::rest(const lmdb::Pages& pages, const lmdb::Meta& meta) {
 StoreCheck::Rows StoreCheck::rows(const lmdb::Pages& pages, const lmdb::Meta& meta, bool report) {
   Rows rows;
   const auto fault = [&](const lmdb::Fault& found) {
-    if (report) page_fault(found);
+    if (report) problems_.add(found);
   };
   const auto table = pages.table(meta, "buckets", fault);
   if (!table) return rows;
@@ -220,11 +118,8 @@ void StoreCheck::read_known_since(const lmdb::Pages& pages, const lmdb::Meta& me
   pages.each(
       *table,
       [&](const lmdb::TreeEntry& entry) {
-        if (entry.text() == Catalog::key_of(Catalog::Number::known_since_us) &&
-            entry.value.size() == sizeof(std::uint64_t)) {
-          known_since_us_ =
-              static_cast<std::int64_t>(std::min<std::uint64_t>(load<std::uint64_t>(entry.value), kMaxTimeUs));
-        }
+        const auto since = stored_number(entry.value);
+        if (since && entry.text() == Catalog::key_of(Catalog::Number::known_since_us)) facts_.set_known_since(*since);
         return true;
       },
       ignore);
@@ -232,7 +127,7 @@ void StoreCheck::read_known_since(const lmdb::Pages& pages, const lmdb::Meta& me
 
 bool StoreCheck::log(const lmdb::Pages& pages, const lmdb::Meta& meta, const RecordHook& record) {
   page_bytes_ = pages.page_bytes();
-  const auto fault = [&](const lmdb::Fault& found) { page_fault(found); };
+  const auto fault = [&](const lmdb::Fault& found) { problems_.add(found); };
   const auto table = pages.table(meta, "log", fault);
   if (!table) return false;
   rows_ = rows(pages, meta, false);
@@ -265,7 +160,7 @@ bool StoreCheck::log(const lmdb::Pages& pages, const lmdb::Meta& meta, const Rec
         if (any_block_ && lsn > at_) {
           // Blocks are trimmed from the front while this runs, and repair() leaves out what it could not save.
           const bool noted = std::ranges::any_of(
-              gaps_, [&](const auto& gap) { return gap.first <= at_.value && lsn.value <= gap.second; });
+              facts_.gaps, [&](const auto& gap) { return gap.first <= at_.value && lsn.value <= gap.second; });
           if (!first_of_snapshot && !noted) {
             problems_.add(ProblemKind::block, lsn_name(at_),
                           fmt::format("there is a gap in the log, up to LSN {}", lsn.value),
@@ -296,47 +191,48 @@ void StoreCheck::block(const lmdb::Pages& pages, const lmdb::TreeEntry& entry, L
     return;
   }
   buffer_.resize(static_cast<std::size_t>(entry.bytes));
-  if (!pages.read(entry, 0, buffer_, [&](const lmdb::Fault& found) { page_fault(found); })) return;
+  if (!pages.read(entry, 0, buffer_, [&](const lmdb::Fault& found) { problems_.add(found); })) return;
   ++report_.blocks;
   report_.log_bytes += entry.bytes;
   if (progress_ && report_.blocks % 64 == 0) {
     progress_({"records", report_.log_bytes, (report_.pages - report_.free_pages) * page_bytes_});
   }
-  if (identity_) records(buffer_, lsn, record);
+  if (facts_.identity) records(buffer_, lsn, record);
 }
 
 void StoreCheck::records(std::span<const std::byte> bytes, Lsn lsn, const RecordHook& hook) {
-  std::size_t at = 0;
-  while (at < bytes.size()) {
-    const Lsn here{lsn.value + at};
-    const auto found = intact_record(bytes.subspan(at), here, identity_->hash_seed);
-    if (!found) {
-      const std::size_t next = next_intact(bytes, at + kRecordUnit, lsn, identity_->hash_seed);
-      problems_.add(ProblemKind::record, lsn_name(here),
-                    fmt::format("the {} bytes from there on are no intact record", next - at),
-                    "looking up an id that was there throws corrupt, and the store may not open after a reboot",
-                    kRepair);
-      at = next;
-      continue;
-    }
-    const auto& [record, hash] = *found;
-    ++report_.records;
-    const std::uint32_t scope = record.header.scope;
-    if ((record.header.flags() & kUncommitted) != 0) {
-      problems_.add(ProblemKind::record, lsn_name(here), "a record of a transaction that did not commit is in the log",
-                    "its id is in_progress for ever", kRepair);
-    } else if ((record.header.flags() & kVoid) == 0 && (scope == 0 || scope > scope_count_)) {
-      // A scope that was added after the tables were read is in a later snapshot; its first record comes after it.
-      if (unknown_scopes_.size() < kMostRows) unknown_scopes_.emplace(scope, here);
-    }
-    count(record, here);
-    if (hook) hook(record, hash, here);
-    at += record.header.bytes();
+  const std::uint64_t hash_seed = facts_.identity->hash_seed;
+  for_each_record(
+      bytes, lsn, hash_seed,
+      [&](const RecordView& record, const MessageHash& hash, Lsn here) {
+        check_record(record, here);
+        if (hook) hook(record, hash, here);
+      },
+      [&](Lsn here, std::span<const std::byte> rest) {
+        const std::size_t damaged = next_intact(rest, kRecordUnit, here, hash_seed);
+        problems_.add(ProblemKind::record, lsn_name(here),
+                      fmt::format("the {} bytes from there on are no intact record", damaged),
+                      "looking up an id that was there throws corrupt, and the store may not open after a reboot",
+                      kRepair);
+        return damaged;
+      });
+}
+
+void StoreCheck::check_record(const RecordView& record, Lsn lsn) {
+  ++report_.records;
+  const std::uint32_t scope = record.header.scope;
+  if ((record.header.flags() & kUncommitted) != 0) {
+    problems_.add(ProblemKind::record, lsn_name(lsn), "a record of a transaction that did not commit is in the log",
+                  "its id is in_progress for ever", kRepair);
+  } else if ((record.header.flags() & kVoid) == 0 && (scope == 0 || scope > facts_.scope_count)) {
+    // A scope that was added after the tables were read is in a later snapshot; its first record comes after it.
+    if (unknown_scopes_.size() < kMostRows) unknown_scopes_.emplace(scope, lsn);
   }
+  count(record, lsn);
 }
 
 bool StoreCheck::is_live(std::int64_t time_us) const {
-  return identity_ && time_us + identity_->retention_us > now_us_ && time_us >= known_since_us_;
+  return facts_.identity && time_us + facts_.identity->retention_us > now_us_ && time_us >= facts_.known_since_us;
 }
 
 void StoreCheck::count(const RecordView& record, Lsn lsn) {
@@ -388,9 +284,9 @@ void StoreCheck::buckets(const lmdb::Pages& pages, const lmdb::Meta& meta) {
                   "after a reboot their ids are fresh", kRepair);
   }
   if (unknown_scopes_.empty()) return;
-  if (const auto table = pages.table(meta, "scopes", [](const lmdb::Fault&) {})) scope_count_ = table->entries;
+  if (const auto table = pages.table(meta, "scopes", [](const lmdb::Fault&) {})) facts_.scope_count = table->entries;
   for (const auto& [scope, lsn] : unknown_scopes_) {
-    if (scope != 0 && scope <= scope_count_) continue;
+    if (scope != 0 && scope <= facts_.scope_count) continue;
     problems_.add(ProblemKind::scope, lsn_name(lsn), fmt::format("a record is of scope {}, which has no name", scope),
                   "its id is not found under any scope", kRepair);
   }

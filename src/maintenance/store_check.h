@@ -15,7 +15,7 @@
 #include "log/record_codec.h"
 #include "maintenance/closed_store.h"
 #include "maintenance/problems.h"
-#include "maintenance/stored_values.h"
+#include "maintenance/table_check.h"
 
 namespace oncelog::internal {
 
@@ -35,7 +35,6 @@ class StoreCheck {
 
   /// The small tables but `buckets`. Throws Error::newer_format; not_a_store when there is no table of a store.
   void tables(const lmdb::Pages& pages, const lmdb::Meta& meta);
-  const std::optional<StoreIdentity>& identity() const { return identity_; }
 
   /// Some 16 MB of the log's blocks from where the last call ended. False when the snapshot's log has ended.
   bool log(const lmdb::Pages& pages, const lmdb::Meta& meta, const RecordHook& record = {});
@@ -61,8 +60,8 @@ class StoreCheck {
   Rows rows(const lmdb::Pages& pages, const lmdb::Meta& meta, bool report);
   void block(const lmdb::Pages& pages, const lmdb::TreeEntry& entry, Lsn lsn, const RecordHook& record);
   void records(std::span<const std::byte> bytes, Lsn lsn, const RecordHook& record);
+  void check_record(const RecordView& record, Lsn lsn);
   void count(const RecordView& record, Lsn lsn);
-  void page_fault(const lmdb::Fault& fault);
   void read_known_since(const lmdb::Pages& pages, const lmdb::Meta& meta);
   bool is_live(std::int64_t time_us) const;
 
@@ -72,10 +71,7 @@ class StoreCheck {
   const std::function<std::int64_t()> clock_;
   std::int64_t now_us_;  // When the newest snapshot was there: what it no longer has had expired by then.
   std::size_t page_bytes_ = 0;
-  std::optional<StoreIdentity> identity_;
-  std::int64_t known_since_us_ = 0;
-  std::uint64_t scope_count_ = 0;
-  Gaps gaps_;
+  StoreFacts facts_;
   Lsn at_;  // The log is checked below.
   std::optional<Lsn> limit_;
   bool any_block_ = false;

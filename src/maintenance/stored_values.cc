@@ -33,12 +33,27 @@ std::optional<StoreIdentity> stored_identity(std::span<const std::byte> bytes, c
   return identity;
 }
 
+std::optional<std::uint64_t> stored_number(std::span<const std::byte> bytes) {
+  return bytes.size() == sizeof(std::uint64_t) ? std::optional(load<std::uint64_t>(bytes)) : std::nullopt;
+}
+
 std::optional<std::vector<std::byte>> value_of(const lmdb::Pages& pages, const lmdb::TreeEntry& entry, std::size_t most,
                                                const lmdb::FaultVisitor& fault) {
   if (entry.bytes > most) return std::nullopt;
   std::vector<std::byte> value(static_cast<std::size_t>(entry.bytes));
   if (!pages.read(entry, 0, value, fault)) return std::nullopt;
   return value;
+}
+
+Gaps stored_gaps(const lmdb::Pages& pages, const lmdb::TreeEntry& entry, const lmdb::FaultVisitor& fault) {
+  constexpr std::size_t kGapBytes = 2 * sizeof(std::uint64_t);
+  Gaps gaps;
+  const auto bytes = value_of(pages, entry, kMostMetaBytes, fault);
+  for (std::size_t at = 0; bytes && at + kGapBytes <= bytes->size(); at += kGapBytes) {
+    const auto gap = std::span(*bytes).subspan(at);
+    gaps.emplace_back(load<std::uint64_t>(gap), load<std::uint64_t>(gap.subspan(sizeof(std::uint64_t))));
+  }
+  return gaps;
 }
 
 Lsn end_of_log(const lmdb::Pages& pages, const lmdb::Meta& meta, Lsn from) {
@@ -68,8 +83,8 @@ bool meta_intact(const lmdb::Pages& pages, const lmdb::TreeInfo& table) {
         const auto value = value_of(pages, entry, kMostMetaBytes, fault);
         if (!value) {
           intact = false;
-        } else if (entry.text() == MetaChecksum::kKey && value->size() == sizeof(std::uint64_t)) {
-          stored = load<std::uint64_t>(*value);
+        } else if (entry.text() == MetaChecksum::kKey && stored_number(*value)) {
+          stored = stored_number(*value);
         } else {
           if (entry.text() == Catalog::kIdentityKey && value->size() >= sizeof version)
             version = load<std::uint32_t>(*value);

@@ -19,6 +19,9 @@ namespace oncelog::internal {
 /// The identity as stored in `bytes`; nothing when that is damaged. Throws Error::newer_format.
 std::optional<StoreIdentity> stored_identity(std::span<const std::byte> bytes, const std::filesystem::path& path);
 
+/// A value that is a 64-bit number; nothing when it has another size.
+std::optional<std::uint64_t> stored_number(std::span<const std::byte> bytes);
+
 /// Whether the checksum over a table `meta` holds, or there is none because the store is of an earlier format.
 bool meta_intact(const lmdb::Pages& pages, const lmdb::TreeInfo& table);
 
@@ -33,5 +36,6 @@ Lsn end_of_log(const lmdb::Pages& pages, const lmdb::Meta& meta, Lsn from);
 inline constexpr std::string_view kGapsKey = "gaps";
 inline constexpr std::size_t kMostMetaBytes = std::size_t{64} << 20;  // Of one value there, such as the list of gaps.
 using Gaps = std::vector<std::pair<std::uint64_t, std::uint64_t>>;
+Gaps stored_gaps(const lmdb::Pages& pages, const lmdb::TreeEntry& entry, const lmdb::FaultVisitor& fault);
 
 }  // namespace oncelog::internal
