@@ -1,18 +1,14 @@
 #include <oncelog/repair.h>
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <map>
 #include <optional>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include <oncelog/backup.h>
-#include <oncelog/store.h>
 
 #include "base/error.h"
 #include "base/host.h"
@@ -195,47 +191,6 @@ RepairReport repair(const std::filesystem::path& directory, const std::filesyste
   report.problems = std::move(found.problems);
   report.problem_count = found.problem_count;
   return report;
-}
-
-void rebuild_hints(const std::filesystem::path& directory, const RepairOptions& options) {
-  using namespace internal;
-  Options opening;
-  opening.create = false;
-  opening.live_dir = options.live_dir;
-  opening.allow_foreign_owner = options.allow_foreign_owner;
-  opening.allow_network_filesystem = options.allow_network_filesystem;
-  if (options.map_bytes) opening.map_bytes = *options.map_bytes;
-  if (options.max_readers) opening.max_readers = *options.max_readers;
-  check_directory(directory, opening);
-  {
-    // Where one is missing, the next to open the store saves the ring and makes all of them again; also when this
-    // process dies now.
-    std::optional<OpenLock> lock;
-    lock_alone(lock, directory);
-    std::vector<fs::path> places{directory};
-    const DataFile file(directory / kData);
-    const lmdb::Pages pages(file.fd(), directory / kData);
-    VerifyReport ignored;
-    Problems problems(ignored, 0);
-    fs::path noted = Salvage(pages, problems).numbers().live_dir;
-    if (noted.empty() && lock) noted = lock->formerly_noted_live_dir();
-    if (noted.filename().string().starts_with("oncelog-")) {
-      places.push_back(noted);
-      if (opening.live_dir.empty()) opening.live_dir = noted.parent_path();
-    }
-    for (const fs::path& place : places) {
-      std::error_code failed;  // A directory that is not there has no hints either.
-      std::vector<fs::path> hints;
-      for (fs::directory_iterator at(place, failed), end; !failed && at != end; at.increment(failed)) {
-        const std::string name = at->path().filename().string();
-        if (name.starts_with("filter-") || name.starts_with("index-")) hints.push_back(at->path());
-      }
-      for (const fs::path& hint : hints) {
-        if (::unlink(hint.c_str()) != 0 && errno != ENOENT) throw system_error(errno, "unlink", hint);
-      }
-    }
-  }
-  Store::open(directory, opening);
 }
 
 }  // namespace oncelog
