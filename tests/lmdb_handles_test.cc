@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "lmdb/lmdb_error.h"
 #include "support.h"
 
 using namespace oncelog;

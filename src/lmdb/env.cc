@@ -7,108 +7,55 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <charconv>
-#include <cstring>
 #include <string_view>
 
 #include "base/error.h"
 #include "base/fork_generation.h"
-#include "base/shared_memory.h"
+#include "lmdb/data_file_mending.h"
 #include "lmdb/handles.h"
-#include "lmdb/pages.h"
+#include "lmdb/lmdb_error.h"
 
 namespace oncelog::internal::lmdb {
 namespace {
 
 using std::chrono::milliseconds;
 
-constexpr std::uint64_t kGranule = std::uint64_t{64} << 10;  // A multiple of every page size.
 /// How long a change waits for transactions of this process to end. Look-ups end within microseconds; what goes on for
 /// longer is a user's function, and then others must not stand still for it.
 constexpr milliseconds kPatience{1000};
-/// The same for more room that is not yet wanted badly.
-constexpr milliseconds kShortPatience{10};
-/// Look-ups wait meanwhile. So after a wait for more room in vain the next one comes when so many times as long has
-/// passed.
-constexpr int kGrowthPause = 10;
 /// How long after a change that could not be made it is tried again, so that not every call waits for it.
 constexpr milliseconds kRetryInterval{100};
 /// A parked transaction that ends while it is waited for wakes the waiter, except in the instant before it can see it.
 constexpr milliseconds kLookInterval{1};
 
-/// Bytes of lock.mdb that stand for something when they are locked: in use, and, by its number, a process that lives.
-constexpr off_t kInUseByte = 0;
-
-int set_lock(int file, int command, short type, off_t byte) {
-  struct flock lock {};
-  lock.l_type = type;
-  lock.l_whence = SEEK_SET;
-  lock.l_start = byte;
-  lock.l_len = 1;
-  while (::fcntl(file, command, &lock) != 0) {
-    if (errno != EINTR) return errno;
-  }
-  return 0;
-}
-
 }  // namespace
-
-Error make_error(int code, const char* call, const std::filesystem::path& path) {
-  const char* reason = mdb_strerror(code);
-  switch (code) {
-    case MDB_MAP_FULL:
-      return error_at(ErrorCode::full, path, "data.mdb has filled its map; open the store with a larger map_bytes");
-    case MDB_MAP_RESIZED:
-      return error_at(ErrorCode::full, path,
-                      "data.mdb has outgrown this process's map_bytes; open the store with the same as others");
-    case MDB_READERS_FULL:
-      return error_at(ErrorCode::too_many_readers, path,
-                      "more threads read at once than max_readers; open the store with more");
-    case MDB_INVALID:
-      return error_at(ErrorCode::not_a_store, path, "data.mdb is not an LMDB file of this format");
-    case MDB_VERSION_MISMATCH:
-      return error_at(ErrorCode::newer_format, path, "data.mdb has another LMDB version's format");
-    case MDB_CORRUPTED:
-    case MDB_PAGE_NOTFOUND:
-      return error_at(ErrorCode::corrupt, path, "data.mdb is damaged ({}: {})", call, reason);
-    case MDB_PANIC:
-      return error_at(ErrorCode::io, path,
-                      "LMDB refuses data.mdb after a write of it has failed ({}); nothing that was "
-                      "acknowledged is lost, and it is opened again at the next call",
-                      call);
-    default:
-      if (code > 0) return system_error(code, call, path);
-      return error_at(ErrorCode::io, path, "{} failed: {}", call, reason);
-  }
-}
 
 Env::Env(const std::filesystem::path& directory, unsigned flags, std::uint64_t map_bytes, unsigned max_readers,
          unsigned max_dbs, std::uint64_t first_reserve)
     : path_(directory),
       absolute_(std::filesystem::absolute(directory)),
       flags_(flags),
-      map_bytes_(map_bytes),
       max_readers_(max_readers),
       max_dbs_(max_dbs),
-      first_reserve_(first_reserve),
-      process_(fork_generation()) {
+      process_(fork_generation()),
+      space_(map_bytes, first_reserve) {
   if ((flags & MDB_NOSUBDIR) == 0) {
     directory_ = open_descriptor(directory, O_PATH | O_DIRECTORY);
     if (!directory_) throw system_error(errno, "opening it", directory);
   }
-  if ((flags & MDB_NOLOCK) == 0) open_lock_file();
+  if ((flags & MDB_NOLOCK) == 0) lock_file_.open(path_ / "lock.mdb");
   try {
     struct stat status {};
     const bool there = directory_ && ::fstatat(directory_.get(), "data.mdb", &status, 0) == 0;
-    reserve_ = reserve_for(there ? static_cast<std::uint64_t>(status.st_size) : 0);
-    env_ = open(reserve_);
+    space_.set(space_.wanted_for(there ? static_cast<std::uint64_t>(status.st_size) : 0));
+    env_ = open();
     mdb_filehandle_t file = -1;
     check(mdb_env_get_fd(env_, &file), "mdb_env_get_fd");
     if (::fstat(file, &status) != 0) throw system_error(errno, "fstat", path_);
     data_id_ = {status.st_dev, status.st_ino};
-    hold_lock_file();
+    if (lock_file_) lock_file_.hold();
   } catch (const Error&) {
     if (env_ != nullptr) mdb_env_close(env_);
     throw;
@@ -118,22 +65,19 @@ Env::Env(const std::filesystem::path& directory, unsigned flags, std::uint64_t m
 Env::~Env() {
   if (is_of_parent()) return;
   if (env_ != nullptr) mdb_env_close(env_);
-  // By name: a child that was made without fork()'s handlers shares the open file, and would keep the lock for as long
-  // as it lives. And after LMDB has closed it: any closing drops this process's locks. A failure leaves it to the
-  // close.
-  if (lock_file_) set_lock(lock_file_.get(), F_OFD_SETLK, F_UNLCK, kInUseByte);
+  if (lock_file_) lock_file_.release();
 }
 
 bool Env::is_of_parent() const {
   return process_ != fork_generation();
 }
 
-/// Opens LMDB, with that much address space. Nothing is left of what fails.
-MDB_env* Env::open(std::uint64_t reserve) const {
+/// Opens LMDB. Nothing is left of what fails.
+MDB_env* Env::open() const {
   MDB_env* env = nullptr;
   check(mdb_env_create(&env), "mdb_env_create");
   try {
-    check(mdb_env_set_mapsize(env, reserve), "mdb_env_set_mapsize");
+    check(mdb_env_set_mapsize(env, space_.bytes()), "mdb_env_set_mapsize");
     check(mdb_env_set_maxreaders(env, max_readers_), "mdb_env_set_maxreaders");
     check(mdb_env_set_maxdbs(env, max_dbs_), "mdb_env_set_maxdbs");
     const int code = [&] {
@@ -147,7 +91,7 @@ MDB_env* Env::open(std::uint64_t reserve) const {
       throw error_at(
           ErrorCode::unsupported, path_,
           "the system refuses {} bytes of address space for data.mdb; open the store with a smaller map_bytes",
-          reserve);
+          space_.bytes());
     }
     check(code, "mdb_env_open");
     MDB_stat stat{};
@@ -188,8 +132,8 @@ void Env::note_tables(std::vector<Table>& opened) const {
 }
 
 void Env::fail(int code, const char* call) const {
-  if (code == MDB_MAP_FULL && reserved_bytes() < map_bytes_) {
-    map_was_full_.store(true, std::memory_order_relaxed);
+  if (code == MDB_MAP_FULL && reserved_bytes() < space_.most()) {
+    space_.note_full();
     throw error_at(ErrorCode::full, path_,
                    "one transaction needs more than the address space that data.mdb has at present; try "
                    "again: the next one has more");
@@ -251,28 +195,13 @@ std::uint64_t Env::used_locked() const {
 
 std::uint64_t Env::reserved_bytes() const {
   const Lock lock(mutex_);
-  return reserve_;
+  return space_.bytes();
 }
 
 bool Env::complete_file() const {
-  // By LMDB's own descriptor: closing any other one would drop this process's locks.
   mdb_filehandle_t file = -1;
   check(mdb_env_get_fd(env_, &file), "mdb_env_get_fd");
-  struct stat status {};
-  if (::fstat(file, &status) != 0) throw system_error(errno, "fstat", path_);
-  const std::uint64_t used = used_bytes();
-  const auto size = static_cast<std::uint64_t>(status.st_size);
-  if (size >= used) return false;
-  const Pages pages(file, path_);
-  const auto meta = pages.newest();
-  if (!meta || !pages.lacks_only_free_pages(*meta)) {
-    throw error_at(ErrorCode::corrupt, path_,
-                   "data.mdb is cut short: {} of {} bytes are there, and what is missing is in use; restore "
-                   "it from a backup",
-                   size, used);
-  }
-  if (::ftruncate(file, static_cast<off_t>(used)) != 0) throw system_error(errno, "extending data.mdb", path_);
-  return true;
+  return lmdb::complete_file(file, used_bytes(), path_);
 }
 
 // --- Pins
@@ -353,9 +282,9 @@ void Env::recover(int code, std::uint64_t life, const char* call) const {
     return;
   }
   const std::uint64_t used = used_locked();
-  if (used > map_bytes_) throw make_error(code, call, path_);
-  if (used <= reserve_) return;
-  if (!quiesce(lock, kPatience, [&] { map(reserve_for(used)); })) {
+  if (used > space_.most()) throw make_error(code, call, path_);
+  if (used <= space_.bytes()) return;
+  if (!quiesce(lock, kPatience, [&] { map(space_.wanted_for(used)); })) {
     throw error_at(ErrorCode::io, path_,
                    "another process has made data.mdb larger than it is mapped here, and it cannot be "
                    "mapped again while a transaction or a scan of this process goes on; end that first");
@@ -400,7 +329,7 @@ void Env::open_again() const {
   if (down_ && Clock::now() < next_try_) throw Error(*down_);
   try {
     check_same_files();
-    env_ = open(reserve_);
+    env_ = open();
     down_.reset();
   } catch (const Error& error) {
     down_.emplace(
@@ -426,97 +355,44 @@ void Env::check_same_files() const {
   };
   check_file((flags_ & MDB_NOSUBDIR) != 0 ? absolute_ : absolute_ / "data.mdb", data_id_);
   if (!lock_file_) return;
-  struct stat lock_status {};
-  if (::fstat(lock_file_.get(), &lock_status) != 0) throw system_error(errno, "fstat", path_ / "lock.mdb");
-  check_file(absolute_ / "lock.mdb", {lock_status.st_dev, lock_status.st_ino});
+  check_file(absolute_ / "lock.mdb", lock_file_.id());
 }
 
-/// The write of a meta page has failed: the page cache may hold the old one or the new one, and the disk either. LMDB
-/// goes on from the commit before, over pages of the one that failed; should the new meta page be on disk, a power
-/// failure in the midst of that would leave a file that is damaged. So the old one is written and synced before
-/// anything else.
 void Env::mend_meta(const WriteTxn& txn) const {
   if (!meta_suspect_.load(std::memory_order_relaxed)) [[likely]]
     return;
-  // A meta page: a header of 16 bytes, what never changes, and from the map's size on what a commit writes: that, two
-  // trees, the last page, and the transaction.
-  constexpr std::size_t kCommitBegin = Pages::kHeaderBytes + 16;
-  constexpr std::size_t kTransaction = kCommitBegin + 8 + 2 * sizeof(TreeInfo) + 8;
-  constexpr std::size_t kCommitEnd = kTransaction + 8;
-  const std::uint64_t committed = mdb_txn_id(txn.get()) - 1;
   mdb_filehandle_t file = -1;
   check(mdb_env_get_fd(env_, &file), "mdb_env_get_fd");
-  const auto at = static_cast<off_t>(((committed + 1) & 1) * page_bytes_);
-  std::array<std::byte, kCommitEnd> page;
-  if (::pread(file, page.data(), page.size(), at) != static_cast<ssize_t>(page.size())) {
-    throw system_error(EIO, "reading a meta page of data.mdb", path_);
-  }
-  std::uint64_t transaction = 0;
-  std::memcpy(&transaction, page.data() + kTransaction, sizeof transaction);
-  if (transaction > committed) {
-    transaction = committed == 0 ? 0 : committed - 1;
-    std::memcpy(page.data() + kTransaction, &transaction, sizeof transaction);
-  }
-  const std::size_t bytes = kCommitEnd - kCommitBegin;
-  const ssize_t written = ::pwrite(file, page.data() + kCommitBegin, bytes, at + static_cast<off_t>(kCommitBegin));
-  if (written != static_cast<ssize_t>(bytes) || ::fdatasync(file) != 0) {
-    throw system_error(written >= 0 && written != static_cast<ssize_t>(bytes) ? ENOSPC : errno,
-                       "mending data.mdb after a write that failed", path_);
-  }
+  put_back_meta(file, mdb_txn_id(txn.get()) - 1, page_bytes_, path_);
   meta_suspect_.store(false, std::memory_order_relaxed);
 }
 
 // --- Room
 
-std::uint64_t Env::rounded(std::uint64_t bytes) const {
-  return (bytes + kGranule - 1) / kGranule * kGranule;
-}
-
-std::uint64_t Env::reserve_for(std::uint64_t used) const {
-  return std::min(map_bytes_, std::max(first_reserve_, rounded(4 * used)));
-}
-
-/// Before a write transaction begins: it has room for half a reserve, or for all that map_bytes leaves.
 void Env::prepare_to_write() const {
   Lock lock(mutex_);
   await_open(lock);
-  if (reserve_ >= map_bytes_) return;
-  const std::uint64_t used = used_locked();
-  const bool was_full = map_was_full_.load(std::memory_order_relaxed);
-  if (!was_full && used <= reserve_ / 2) return;
-  const bool urgent = was_full || used > reserve_ - reserve_ / 8;
-  const auto now = Clock::now();
-  milliseconds patience{0};
-  if (urgent && now >= next_urgent_growth_) {
-    patience = kPatience;
-  } else if (now >= next_growth_) {
-    patience = kShortPatience;
-  } else if (!urgent) {
-    return;
-  }
-  const std::uint64_t wanted = std::min(map_bytes_, std::max(2 * reserve_, reserve_for(used)));
+  if (!space_.can_grow()) return;
+  const auto growth = space_.growth(used_locked(), Clock::now());
+  if (!growth) return;
   // Where it cannot be had now there may be room enough; if not, the transaction says so.
   bool mapped = false;
-  quiesce(lock, patience, [&] { mapped = map(wanted); });
-  if (mapped) {
-    map_was_full_.store(false, std::memory_order_relaxed);
-  } else if (patience.count() != 0) {
-    (patience == kPatience ? next_urgent_growth_ : next_growth_) = Clock::now() + kGrowthPause * patience;
-  }
+  quiesce(lock, growth->patience, [&] { mapped = map(growth->bytes); });
+  mapped ? space_.grown() : space_.not_grown(*growth, Clock::now());
 }
 
 /// Maps data.mdb at another size; without a pin. Parked transactions stay: they look for the map when they are renewed.
 /// False when the system has not that much address space.
 bool Env::map(std::uint64_t reserve) const {
   // LMDB unmaps the file first, and where it cannot be mapped again it is at an end.
-  if (reserve > reserve_) {
-    void* const room =
-        ::mmap(nullptr, reserve - reserve_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (reserve > space_.bytes()) {
+    const std::uint64_t more = reserve - space_.bytes();
+    void* const room = ::mmap(nullptr, more, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (room == MAP_FAILED) return false;
-    ::munmap(room, reserve - reserve_);
+    ::munmap(room, more);
   }
   if (mdb_env_set_mapsize(env_, reserve) == MDB_SUCCESS) {
-    reserve_ = reserve;
+    space_.set(reserve);
     return true;
   }
   // It has no map now, at which a parked transaction would have to look. Closing frees their slots.
@@ -524,28 +400,6 @@ bool Env::map(std::uint64_t reserve) const {
   close();
   open_again();
   return false;
-}
-
-// --- Files
-
-/// Before LMDB opens it, and closed after it: whatever closes a descriptor of it drops this process's locks.
-void Env::open_lock_file() {
-  const auto path = path_ / "lock.mdb";
-  if (!lock_file_.open(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0660)) throw system_error(errno, "opening it", path);
-}
-
-void Env::hold_lock_file() const {
-  if (!lock_file_) return;
-  // LMDB has the same byte for this process, shared: so it can be had.
-  const int error_number = set_lock(lock_file_.get(), F_OFD_SETLK, F_RDLCK, kInUseByte);
-  if (error_number != 0) throw system_error(error_number, "locking it", path_ / "lock.mdb");
-}
-
-/// Locks the byte by which other processes see that this one lives, and keep its reader slots. LMDB has locked it, and
-/// it is the process's: to lock it again changes nothing, or mends what a close has dropped. A failure is no worse than
-/// that: a reader that loses its slot finds out, and takes another.
-void Env::assert_alive() const {
-  if (lock_file_) set_lock(lock_file_.get(), F_SETLK, F_WRLCK, static_cast<off_t>(::getpid()));
 }
 
 }  // namespace oncelog::internal::lmdb

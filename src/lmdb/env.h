@@ -2,8 +2,6 @@
 
 #include <lmdb.h>
 
-#include <sys/types.h>
-
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -14,20 +12,18 @@
 #include <optional>
 #include <string>
 #include <thread>
-#include <utility>
 #include <vector>
 
 #include <oncelog/error.h>
 
 #include "base/descriptors.h"
+#include "lmdb/address_space.h"
+#include "lmdb/lock_file.h"
 
 namespace oncelog::internal::lmdb {
 
 class ReadTxn;
 class WriteTxn;
-
-/// MAP_FULL and ENOSPC become ErrorCode::full, READERS_FULL too_many_readers, damage corrupt, the rest io.
-Error make_error(int code, const char* call, const std::filesystem::path& path);
 
 /// LMDB's environment, which may be closed and opened again, or mapped at another size, while its users go on.
 ///
@@ -38,11 +34,6 @@ Error make_error(int code, const char* call, const std::filesystem::path& path);
 /// and the change is made when none is left. A thread that holds a pin gets further ones at once, so nobody waits for
 /// itself. ReadTxns find by the environment's life number that their transaction is of an earlier life, and begin it
 /// again; tables keep their handles.
-///
-/// Also takes care of lock.mdb. LMDB's locks on it belong to the process: anything in it that closes a descriptor of
-/// that file drops them, and then another process takes the reader table for abandoned and makes it again. Here the
-/// byte that stands for "in use" is locked by an open file description as well, which nothing else can drop, and the
-/// one that stands for this process's life is locked again after each commit.
 ///
 /// Thread safety: all of it. Cost: a pin of a transaction is a mutex, one of a parked ReadTxn two stores to a cache
 /// line of its own and a load of one that is never written.
@@ -82,10 +73,8 @@ class Env {
   /// Bytes of address space that data.mdb has now.
   std::uint64_t reserved_bytes() const;
 
-  /// Extends a data.mdb that ends before its last used page, with zeros, so that reading there is no SIGBUS; returns
-  /// whether it did. The caller holds the write lock. LMDB never writes pages that one transaction takes and gives
-  /// back, so a sound file may lack any number there, each of them in the free list; a file that lacks another page is
-  /// Error::corrupt. Reads the free list, by descriptor, only when the file is short.
+  /// Extends a data.mdb that ends before its last used page, so that reading there is no SIGBUS; returns whether it
+  /// did. The caller holds the write lock. Error::corrupt when a page that is missing is in use.
   bool complete_file() const;
 
   /// Whether data.mdb is still in its directory, and not deleted or replaced since it was opened. Two system calls.
@@ -111,7 +100,6 @@ class Env {
     unsigned flags;
     MDB_dbi dbi;
   };
-  using FileId = std::pair<dev_t, ino_t>;
 
   [[noreturn]] void fail(int code, const char* call) const;
 
@@ -136,35 +124,32 @@ class Env {
   void reopen(Lock& lock) const;
   void open_again() const;
   void close() const;
-  MDB_env* open(std::uint64_t reserve) const;
+  MDB_env* open() const;
   void open_tables(MDB_env* env) const;
   void check_same_files() const;
   void note_tables(std::vector<Table>& opened) const;
 
   // --- Room
-  std::uint64_t rounded(std::uint64_t bytes) const;
-  std::uint64_t reserve_for(std::uint64_t used) const;
   std::uint64_t used_locked() const;
   void prepare_to_write() const;
   bool map(std::uint64_t reserve) const;
 
   // --- Files
-  void open_lock_file();
-  void hold_lock_file() const;
-  void assert_alive() const;
+  /// After LMDB may have lost this process's locks on lock.mdb.
+  void assert_alive() const {
+    if (lock_file_) lock_file_.assert_alive();
+  }
   void mend_meta(const WriteTxn& txn) const;
 
   const std::filesystem::path path_;
   const std::filesystem::path absolute_;  // The process may go elsewhere before it is opened again.
   const unsigned flags_;
-  const std::uint64_t map_bytes_;
   const unsigned max_readers_;
   const unsigned max_dbs_;
-  const std::uint64_t first_reserve_;
   const std::uint64_t process_;  // The process's fork generation.
   mutable std::size_t page_bytes_ = 0;
-  Descriptor directory_;         // Empty with MDB_NOSUBDIR. Its path may be relative.
-  ParentsDescriptor lock_file_;  // Empty with MDB_NOLOCK.
+  Descriptor directory_;  // Empty with MDB_NOSUBDIR. Its path may be relative.
+  LockFile lock_file_;    // Not opened with MDB_NOLOCK.
   FileId data_id_{};
 
   // Read by every look-up that reads the log, written when the environment changes.
@@ -178,13 +163,10 @@ class Env {
   mutable std::vector<std::thread::id> pins_;  // The threads of all transactions but ReadTxns.
   mutable std::vector<ReadTxn*> readers_;
   mutable std::vector<Table> tables_;
-  mutable std::uint64_t reserve_ = 0;
-  mutable Clock::time_point next_growth_{};         // When more room is next waited for,
-  mutable Clock::time_point next_urgent_growth_{};  // and when for long.
-  mutable std::optional<Error> down_;               // Why it could not be opened, or made quiet for that.
+  mutable AddressSpace space_;
+  mutable std::optional<Error> down_;  // Why it could not be opened, or made quiet for that.
   mutable Clock::time_point next_try_{};
 
-  mutable std::atomic<bool> map_was_full_{false};  // Hints, relaxed.
   mutable std::atomic<bool> meta_suspect_{false};  // Written and acted on by holders of LMDB's write lock. Relaxed.
 };
 

@@ -13,8 +13,6 @@
 #include <utility>
 
 #include "base/error.h"
-#include "base/shared_memory.h"
-#include "lmdb/pages.h"
 
 namespace oncelog::internal::lmdb {
 
