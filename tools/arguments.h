@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -13,6 +14,7 @@
 #include <oncelog/error.h>
 #include <oncelog/record.h>
 
+#include "commands.h"
 #include "duration.h"
 #include "id_batches.h"
 #include "store_arguments.h"
@@ -69,6 +71,13 @@ void add_null(CLI::App& command, char& line_end, const std::string& help);
 
 /// The positional ids, and --null.
 void add_ids(CLI::App& command, IdArguments& ids);
+
+/// Lets `chosen` run the command with its options when the arguments choose it.
+template <typename Options>
+void run_when_chosen(CLI::App& command, Run& chosen, const std::shared_ptr<Options>& options,
+                     int (*run)(const Options&)) {
+  command.callback([&chosen, options, run] { chosen = [options, run] { return run(*options); }; });
+}
 
 /// The error's sentence, with the options that it advises by the names that they have on the command line: --map-bytes
 /// for map_bytes.

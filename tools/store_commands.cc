@@ -1,0 +1,198 @@
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+
+#include <oncelog/error.h>
+
+#include "arguments.h"
+#include "backup.h"
+#include "claims.h"
+#include "commands.h"
+#include "dump.h"
+#include "lock.h"
+#include "printable.h"
+#include "repair.h"
+#include "restore.h"
+#include "stat.h"
+#include "topics.h"
+#include "verify.h"
+
+/// The commands that take no ids.
+namespace oncelog::tool {
+
+void add_stat(CLI::App& app, Run& chosen) {
+  const auto options = std::make_shared<StatOptions>();
+  CLI::App& command = *app.add_subcommand("stat", "what the store holds and has done");
+  add_store(command, options->store);
+  CLI::Option* const json = command.add_flag_callback(
+      "--json", [options] { options->form = StatOptions::Form::json; }, "every metric, as one JSON object");
+  command
+      .add_flag_callback(
+          "--prometheus", [options] { options->form = StatOptions::Form::prometheus; },
+          "every metric, in Prometheus' text format")
+      ->excludes(json);
+  command.footer(
+      "Counters are those of all processes since the shared memory was made, at the latest after a reboot. A process\n"
+      "adds what it has counted every flush interval and when it closes the store; one that is killed takes at most\n"
+      "the last interval's counts along.");
+  run_when_chosen(command, chosen, options, run_stat);
+}
+
+void add_dump(CLI::App& app, Run& chosen) {
+  const auto options = std::make_shared<DumpOptions>();
+  CLI::App& command = *app.add_subcommand("dump", "the records in order, one JSON object a line");
+  add_store(command, options->store);
+  command.add_option("--scope", options->scope, "only this scope's");
+  command.add_option("--correlation", options->correlation, "only those that were marked with it")->type_name("ID");
+  add_time(command, "--since", options->since,
+           "processed at or after: RFC 3339, @SECONDS since 1970, or 1h for an hour ago");
+  add_time(command, "--until", options->until, "processed before");
+  run_when_chosen(command, chosen, options, run_dump);
+}
+
+void add_claims(CLI::App& app, Run& chosen) {
+  const auto options = std::make_shared<ClaimsOptions>();
+  CLI::App& command = *app.add_subcommand("claims", "what is claimed and locked now, oldest first");
+  add_store(command, options->store);
+  command.add_flag("--json", options->json, "one JSON object a line");
+  command.footer(
+      "A line is TOKEN PID alive|dead DEADLINE free_at_once|free_after_lease|keep SCOPE ID: the fencing token, the "
+      "owner, when\n"
+      "its lease is over, and what its death does to it. A lock's scope is \"-\". Ids are cut after 64 bytes.");
+  run_when_chosen(command, chosen, options, run_claims);
+}
+
+void add_lock(CLI::App& app, Run& chosen, std::vector<std::string> to_run) {
+  const auto options = std::make_shared<LockOptions>();
+  options->command = std::move(to_run);
+  CLI::App& command = *app.add_subcommand("lock", "run a command, after --, while holding a named lock of the store");
+  add_store(command, options->store, "it is refused as well");
+  add_making(command, options->store);
+  add_duration(command, "--lease", options->lease,
+               "how long the lock outlives a host process that is stopped, not dead; renewed until the command ends; "
+               "30s");
+  add_duration(command, "--wait", options->wait, "how long to wait for it; 0s");
+  command.add_option("name", options->name, "of the lock")->required();
+  command.footer(
+      "The exit code is the command's: 128 + N when signal N ended it, 126 or 127 when it could not be run. It is 75\n"
+      "when the lock was not to be had, or was lost, and 2 on error. The command finds the fencing token, which grows\n"
+      "with each taking, in ONCELOG_TOKEN. Signals are passed on to it; while there is no command yet, and once it "
+      "has\n"
+      "ended, the first one ends oncelog at once. The command gets SIGTERM when the lock is lost, because oncelog was\n"
+      "stopped for longer than the lease, and when oncelog is killed, unless it is a set-user-ID program such as\n"
+      "sudo. Only the command itself gets these signals, not what it has started: that goes on without the lock\n"
+      "unless the command ends it.");
+  command.allow_extras();
+  command.callback([&command, &chosen, options] {
+    constexpr const char* kUsage = "write oncelog lock --store DIR NAME -- COMMAND...";
+    if (const std::vector<std::string> extras = command.remaining(); !extras.empty()) {
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("lock: '{}' is neither an option nor the lock's name, and stands before --; {}",
+                              printable(extras.front()), kUsage));
+    }
+    if (options->command.empty()) {
+      throw Error(ErrorCode::invalid_argument, fmt::format("lock: no command; {}", kUsage));
+    }
+    chosen = [options] { return run_lock(*options); };
+  });
+}
+
+void add_topics(CLI::App& app, Run& chosen) {
+  const auto options = std::make_shared<TopicsLintOptions>();
+  CLI::App& topics = *app.add_subcommand("topics", "what AMQP topic patterns do to a consumer");
+  topics.require_subcommand(1);
+  CLI::App& command = *topics.add_subcommand("lint",
+                                             "say which subscriptions of a service get the same message twice; exit 0 "
+                                             "when none do, 1 when some do, 2 on error");
+  command
+      .add_option("file", options->file,
+                  "a subscription a line, SERVICE PATTERN or {\"service\":\"...\",\"pattern\":\"...\"}; lines that "
+                  "begin with // are comments; - is standard input")
+      ->required()
+      ->type_name("FILE");
+  command.add_flag("--json", options->json, "one JSON object a line");
+  command.footer(
+      "Each subscription is taken to have a queue of its own: one queue gets a message once, however many of its\n"
+      "bindings match. A repeat of a subscription is compared with the first of its kind only.");
+  run_when_chosen(command, chosen, options, run_topics_lint);
+}
+
+void add_verify(CLI::App& app, Run& chosen) {
+  const auto options = std::make_shared<VerifyArguments>();
+  CLI::App& command = *app.add_subcommand("verify",
+                                          "say whether what the store holds is sound, while it is used; exit 0 when it "
+                                          "is, 1 when not, 2 when that cannot be found out");
+  add_store(command, options->store);
+  command.add_flag("--deep", options->deep, "also look every live record up in filter and index");
+  command.add_flag("--json", options->json, "one JSON object");
+  command.footer(
+      "Reads only; --deep opens the store as check does. Takes 2 bits of memory for each page of data.mdb and some "
+      "MB,\n"
+      "whatever the store's size, and looks at what was there when it began. Values of\n"
+      "user tables bear no checksum; only the structure around them is checked.");
+  run_when_chosen(command, chosen, options, run_verify);
+}
+
+void add_repair(CLI::App& app, Run& chosen) {
+  const auto options = std::make_shared<RepairArguments>();
+  CLI::App& command = *app.add_subcommand("repair",
+                                          "save all that is whole in a damaged store into a new one; exit 0 when "
+                                          "nothing was lost, 1 when something was, 2 on error");
+  add_store(command, options->store, "--hints goes on as that user, --into is refused as well");
+  CLI::Option* const into =
+      command.add_option("--into", options->into, "a new or empty directory for the new store")->type_name("DIR");
+  CLI::Option* const hints =
+      command.add_flag("--hints", options->hints, "have filter and index of this store made again, and nothing else")
+          ->excludes(into);
+  add_duration(command, "--retention", options->store.retention,
+               "of the new store, where the damaged one's is lost; 24h");
+  command.add_option("--buckets", options->store.buckets, "the same for its time slices; 8");
+  command.add_flag("--json", options->json, "one JSON object")->excludes(hints);
+  command.footer(
+      "No process may have the store open. The damaged store is only read. Where records are lost their ids are fresh\n"
+      "again, or too_old for messages that say when they were sent. Afterwards put the new directory in the place of\n"
+      "the old one; do not use both.");
+  run_when_chosen(command, chosen, options, run_repair);
+}
+
+void add_backup(CLI::App& app, Run& chosen) {
+  const auto options = std::make_shared<BackupArguments>();
+  CLI::App& command = *app.add_subcommand("backup", "copy the store, while it is used, into a new or empty directory");
+  add_store(command, options->store, "it is refused as well");
+  command.add_option("directory", options->into, "for the copy")->required()->type_name("DIR");
+  command.add_flag("--json", options->json, "one JSON object");
+  command.footer(
+      "Everything marked before is in it. It is complete and on disk when its name appears; what an interrupted one "
+      "has\n"
+      "left beside it, .DIR.unfinished-..., is removed by the next one to the same DIR. To go on with a backup, "
+      "restore\n"
+      "it; opened as it is, it gives the fencing tokens since then again and calls what was processed since then "
+      "fresh.");
+  run_when_chosen(command, chosen, options, run_backup);
+}
+
+void add_restore(CLI::App& app, Run& chosen) {
+  const auto options = std::make_shared<RestoreArguments>();
+  CLI::App& command = *app.add_subcommand("restore", "make a store of a backup in a new or empty directory");
+  command.add_option("backup", options->backup, "the backup")->required()->type_name("BACKUP");
+  command.add_option("directory", options->into, "for the store")->required()->type_name("DIR");
+  command.add_flag("--json", options->json, "one JSON object");
+  command.add_flag("--allow-foreign-owner", options->allow_foreign_owner, "restore a backup of another user");
+  command.footer(
+      "The backup is checked, every record of it, and left as it is. What was processed after it is forgotten: such "
+      "ids\n"
+      "are fresh, or too_old for messages that say when they were sent.\n"
+      "\n"
+      "Fencing tokens go on above those given since the backup, unless the store was booted 4096 times since, and "
+      "above\n"
+      "those of a store that was restored from the same backup a minute or more ago, unless that one was booted once "
+      "a\n"
+      "minute or more often since.");
+  run_when_chosen(command, chosen, options, run_restore);
+}
+
+}  // namespace oncelog::tool
