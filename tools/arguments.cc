@@ -93,7 +93,7 @@ void add_ids(CLI::App& command, IdArguments& ids) {
 }
 
 std::string in_flags(const Error& error) {
-  // The names of Options that are no words of the language.
+  // The names in Options that are not plain words.
   constexpr std::array<std::string_view, 10> kOptions{"allow_foreign_owner",
                                                       "allow_network_filesystem",
                                                       "expected_ids",

@@ -54,7 +54,7 @@ void add_choice(CLI::App& command, const std::string& name, Target& target,
 void add_time(CLI::App& command, const std::string& name, std::optional<Time>& target, const std::string& help);
 
 /// --store, and what Options says of opening one that is there. `by_root`: what root's command does with a store of
-/// another user unless told to open it.
+/// another user without --allow-foreign-owner.
 void add_store(CLI::App& command, StoreArguments& store, std::string_view by_root = "the command goes on as that user");
 
 /// --scope.

@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::size_t kBytesPerWrite = std::size_t{64} << 10;
 
-/// A scope that nobody has used is a slip of the pen, and silence would be the wrong answer to it.
+/// A scope that was never used is a slip of the pen, and silence would be the wrong answer to it.
 void check_scope(const Store& store, const DumpOptions& options) {
   if (!options.scope) return;
   const std::vector<std::string> scopes = store.scopes();
@@ -30,7 +30,8 @@ void check_scope(const Store& store, const DumpOptions& options) {
   }
   throw Error(ErrorCode::not_found,
               fmt::format("{}: no scope '{}' was ever used in this store; it has {}", options.store.directory.string(),
-                          *options.scope, known.empty() ? "none" : known));
+                          *options.scope, known.empty() ? "none" : known),
+              options.store.directory);
 }
 
 }  // namespace

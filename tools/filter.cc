@@ -28,19 +28,19 @@ namespace {
 
 using std::chrono::milliseconds;
 
-/// How many ids are claimed at once: what a death repeats, and what another filter waits for. From some hundred on
-/// more of them are not faster.
+/// How many ids are claimed at once: what a death repeats, and what another filter waits for. More than some hundred
+/// are not faster.
 constexpr std::size_t kMostClaims = 1024;
-/// And at first, and again after an id that another filter has: the two are at the same place then, and what the one
-/// claims ahead keeps the other waiting.
+/// How many at first, and again after an id that another filter holds: the two are at the same place then, and what the
+/// one claims ahead keeps the other waiting.
 constexpr std::size_t kFirstClaims = 64;
 
-/// Never over: a filter may wait for its reader for as long as it likes, and its death frees its claims.
+/// Never expires: a filter may wait for its reader for as long as it likes, and its death frees its claims.
 constexpr milliseconds kLease = std::chrono::hours{24 * 365 * 100};
 
 /// How long the stop signal may go unnoticed while another process is waited for.
 constexpr milliseconds kPatience{100};
-/// After which time a person should know what is waited for.
+/// How long a wait is before a person should know what is waited for.
 constexpr std::chrono::seconds kQuietWait{5};
 
 /// The lines of one read, and the ids of those that have one, both in input order.
@@ -69,7 +69,7 @@ std::unique_ptr<Output> open_duplicates(const FilterOptions& options, const Outp
   };
   if (options.duplicates == "-")
     refuse("would mix them with what is passed on; name a file, or ./- for one of that name");
-  std::error_code no_path;  // What is a pipe by way of /dev/fd has none, and is in no directory.
+  std::error_code no_path;  // A pipe that is named by /dev/fd has none, and is in no directory.
   const fs::path file = fs::weakly_canonical(fs::absolute(options.duplicates), no_path);
   const fs::path store = fs::weakly_canonical(fs::absolute(options.store.directory) / ".");
   if (!no_path && std::ranges::mismatch(store, file).in1 == store.end()) {
@@ -110,7 +110,7 @@ class Filter {
         report_.progress(counts_);
       }
       stop_.end_at_once();
-      store_.sync();  // Closing the store writes as well, but could not tell of an error.
+      store_.sync();  // Closing the store writes as well, but could not report an error.
     } catch (...) {
       report_.summary(counts_);
       throw;
@@ -139,13 +139,13 @@ class Filter {
   }
 
   /// Claims some of the batch's next ids, writes their lines, and marks them: in this order, so that there is no moment
-  /// at which a death could lose a line. Where another process has the next id, waits until it is free; returns false
+  /// at which a death could lose a line. Where another process holds the next id, waits until it is free; returns false
   /// when the stop comes first.
   bool pass_some() {
     std::optional<ClaimBatch> claims = claim_some();
     if (!claims) return false;
-    // What comes after an id that another one has is given back before anything else: two filters that held some and
-    // waited for more would wait forever.
+    // What comes after an id that another filter holds is released before anything else: two filters that held some ids
+    // and waited for more would wait forever.
     const auto asked = claims->verdicts();
     const auto mine = static_cast<std::size_t>(std::ranges::find(asked, Verdict::in_progress) - asked.begin());
     const bool all_mine = mine == asked.size();
@@ -167,7 +167,7 @@ class Filter {
     return all_mine || wait_for_next_id();
   }
 
-  /// Claims of the batch's next ids, as many as are to be had; nothing when there are none until the stop.
+  /// Claims of the batch's next ids, as many as can be had; nothing when there are none until the stop.
   std::optional<ClaimBatch> claim_some() {
     const auto left = std::span(std::as_const(batch_.ids)).subspan(batch_.next_id);
     std::size_t count = std::min(left.size(), most_claims_);
@@ -182,7 +182,7 @@ class Filter {
         count /= 2;
         continue;
       }
-      // Others hold all claims that the store has room for, and nothing tells when they are done with one.
+      // Others hold all claims that the store has room for, and nothing signals when one becomes free.
       pollfd stopped = {stop_.descriptor(), POLLIN, 0};
       ::poll(&stopped, 1, static_cast<int>(kPatience.count()));
       if (stop_.received() != 0) return std::nullopt;

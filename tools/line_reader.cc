@@ -61,7 +61,7 @@ void LineReader::make_room() {
     end_ -= begin_;
     begin_ = 0;
   }
-  // One byte is kept for the end that a last line may lack.
+  // One byte is kept for the end of a last line without one.
   if (capacity_ - end_ > 1) return;
   auto larger = std::make_unique_for_overwrite<char[]>(2 * capacity_ + kPadding);
   std::memcpy(larger.get(), buffer_.get(), end_);

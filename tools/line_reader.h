@@ -26,7 +26,7 @@ struct LineFormat {
 class LineReader {
  public:
   static constexpr std::size_t kReadBytes = std::size_t{256} << 10;
-  /// Bytes after the last line that may be read (not used) by whoever parses it.
+  /// Bytes after the last line that may be read (not used) by its parser.
   static constexpr std::size_t kPadding = 64;
 
   /// `name` is what errors call the input. `stop` must outlive the reader.

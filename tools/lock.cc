@@ -31,7 +31,7 @@ constexpr int kNotGot = 75;  // EX_TEMPFAIL: try again later.
 constexpr int kCannotRun = 126;
 constexpr int kNoSuchCommand = 127;
 
-/// The longest wait, which the clock can still tell the end of.
+/// The longest wait whose end the clock can still represent.
 constexpr std::chrono::hours kForEver{24 * 365 * 100};
 /// How long a signal may go unnoticed while the lock is waited for.
 constexpr milliseconds kPatience{100};
@@ -44,7 +44,7 @@ class Signals {
   Signals() {
     ::sigemptyset(&all_);
     for (const int signal : {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGCHLD}) ::sigaddset(&all_, signal);
-    std::signal(SIGCHLD, SIG_DFL);  // Whoever ignores it has no children to wait for.
+    std::signal(SIGCHLD, SIG_DFL);  // A process that ignores it has no children to wait for.
     ::pthread_sigmask(SIG_BLOCK, &all_, &before_);
   }
   Signals(const Signals&) = delete;
@@ -72,7 +72,7 @@ class Signals {
   sigset_t before_;
 };
 
-/// Tells in the child's own words: it may call nothing that needs memory.
+/// Ends the child with a message. It may call nothing that needs memory.
 [[noreturn]] void give_up(std::string_view what, int code) {
   [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, what.data(), what.size());
   ::_exit(code);
@@ -90,7 +90,7 @@ pid_t start(const LockOptions& options, const Signals& signals) {
   if (child < 0) throw Error(ErrorCode::io, std::string("cannot start a process: ") + std::strerror(errno));
   if (child > 0) return child;
   ::prctl(PR_SET_PDEATHSIG, SIGTERM);
-  if (::getppid() != parent) ::_exit(kNotGot);  // It died before it could be told, and the lock is free.
+  if (::getppid() != parent) ::_exit(kNotGot);  // The parent died before the line above, and the lock is free.
   signals.restore();
   ::execvp(arguments.front(), arguments.data());
   if (errno == ENOENT) give_up(unknown, kNoSuchCommand);
@@ -117,7 +117,7 @@ int watch(pid_t child, Lock& lock, const LockOptions& options, const Signals& si
     renew_at = Clock::now() + renew_every;
     if (held && !lock.renew(options.lease)) {
       held = false;
-      fmt::print(stderr, "oncelog: the lock '{}' has gone to another process meanwhile; ending the command\n",
+      fmt::print(stderr, "oncelog: another process has taken the lock '{}' meanwhile; ending the command\n",
                  printable(options.name));
       ::kill(child, SIGTERM);
     }

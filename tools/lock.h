@@ -21,7 +21,8 @@ struct LockOptions {
 /// lock is free and the command gets SIGTERM. Once the command has ended a signal ends this process.
 ///
 /// Returns the exit code: the command's, 128 + N when signal N ended it, 126 or 127 when it could not be run, 75 when
-/// the lock was not got within `wait` or was lost meanwhile (then the command gets SIGTERM). Errors: oncelog::Error.
+/// the lock could not be taken within `wait` or was lost meanwhile (then the command gets SIGTERM). Errors:
+/// oncelog::Error.
 int run_lock(const LockOptions& options);
 
 }  // namespace oncelog::tool

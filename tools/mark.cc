@@ -37,7 +37,7 @@ int run_mark(const MarkOptions& options) {
     output.write(answers);
   });
   stop.end_at_once();
-  store.sync();  // Closing the store writes as well, but could not tell of an error.
+  store.sync();  // Closing the store writes as well, but could not report an error.
   if (stop.received() != 0) return 128 + stop.received();
   return all_fresh || !options.exit_code ? 0 : 1;
 }

@@ -26,8 +26,8 @@ void wait_until_writable(int descriptor) {
   ::poll(&event, 1, -1);
 }
 
-/// One writer of a file at a time, among those who ask. A process's own locks do not exclude each other, and those of a
-/// process that dies are free. Where the file system has no locks, everybody writes.
+/// One writer of a file at a time, among the processes that ask. A process's own locks do not exclude each other, and
+/// those of a process that dies are free. Where the file system has no locks, all of them write.
 class RecordLock {
  public:
   explicit RecordLock(int descriptor) : descriptor_(descriptor) { set(F_WRLCK); }
@@ -126,7 +126,7 @@ off_t Output::position() const {
   return ::fstat(descriptor_, &status) == 0 ? status.st_size : 0;
 }
 
-/// Whether the byte before this position ends a line; true when nobody can tell.
+/// Whether the byte before this position ends a line; true when that cannot be found out.
 bool Output::ends_in_a_line(off_t end) const {
   char last = line_end_;
   return ::pread(reader_, &last, 1, end - 1) != 1 || last == line_end_;

@@ -11,17 +11,18 @@
 
 namespace oncelog::tool {
 
-/// Thrown when whoever read an output has closed it (EPIPE): no error to report, but the end of the work.
+/// Thrown when the reader of an output has closed it (EPIPE): not an error to report, but the end of the work.
 struct ClosedOutput {};
 
 /// Writes lines to a descriptor, without copying what is spread over memory: add() notes views, merging neighbours (a
 /// run of passed lines of one input buffer is one write), flush() hands them to the kernel. The bytes must stay where
 /// they are until flush(). One thread. Errors: ClosedOutput; Error with code full or io.
 ///
-/// In a regular file, lines are whole: what is written between two flushes is whole lines, a line of someone else's
-/// that lacks its end is given it first, and a flush that fails (a full disk) takes back what it has written. That may
-/// not be possible when someone who heeds no record locks appends meanwhile, or when the file may not be read. Those
-/// who use this class take turns, also as processes, by a record lock on the file: 5 system calls for each flush.
+/// In a regular file, lines are whole: what is written between two flushes is whole lines, a line that another program
+/// has left without its end is given it first, and a flush that fails (a full disk) takes back what it has written.
+/// That may not be possible when a program that ignores record locks appends meanwhile, or when the file may not be
+/// read. Users of this class take turns, also as processes, by a record lock on the file: 5 system calls for each
+/// flush.
 class Output {
  public:
   /// Writes to an open descriptor, which it does not close; `name` is what errors call it.
@@ -34,7 +35,7 @@ class Output {
 
   void add(std::string_view bytes);
   void flush();
-  /// Has a file's bytes on disk; nothing to do for a pipe, a terminal and the like.
+  /// Syncs a file's bytes to disk; does nothing for a pipe, a terminal and the like.
   void sync();
 
   void write(std::string_view bytes) {

@@ -4,7 +4,7 @@
 
 namespace oncelog::tool {
 
-/// Frees claimed ids, whoever has them, and prints "released ID" or "unclaimed ID" for each; see act_on_ids.
+/// Frees claimed ids, whoever holds them, and prints "released ID" or "unclaimed ID" for each; see act_on_ids.
 int run_release(const IdsOptions& options);
 
 }  // namespace oncelog::tool

@@ -11,8 +11,8 @@ struct RepairArguments {
   bool json = false;
 };
 
-/// Saves what is whole into a new store, or has the hints made again. Returns 0 when nothing was lost and 1 when
-/// something was. Errors: oncelog::Error, ClosedOutput.
+/// Saves what is whole into a new store, or has the hints rebuilt. Returns 0 when nothing was lost and 1 when something
+/// was. Errors: oncelog::Error, ClosedOutput.
 int run_repair(const RepairArguments& arguments);
 
 }  // namespace oncelog::tool

@@ -5,11 +5,11 @@
 namespace oncelog::tool {
 
 /// Turns SIGINT, SIGTERM and SIGHUP into something a loop can wait for: descriptor() becomes readable with the first of
-/// them, so that poll() on it beside the input has no gap in which a signal could be missed, whatever the input is.
-/// A second signal of the same kind ends the process at once, for whoever cannot wait. Signals that the parent chose to
-/// ignore (nohup, background jobs) stay ignored. One object in a process, in the main thread. When it is destroyed the
-/// signals have their own effect again: destroyed before the store, it leaves the store's closing to be ended by the
-/// first one.
+/// them, so that poll() on it beside the input has no gap in which a signal could be missed, whatever the input is. A
+/// second signal of the same kind ends the process at once, for a user who cannot wait. Signals that the parent chose
+/// to ignore (nohup, background jobs) stay ignored. One object in a process, in the main thread. When it is destroyed
+/// the signals have their own effect again: destroyed before the store, it leaves the store's closing to be ended by
+/// the first one.
 class StopSignal {
  public:
   StopSignal();

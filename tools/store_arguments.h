@@ -32,13 +32,13 @@ struct StoreArguments {
   bool allow_network_filesystem = false;
 };
 
-/// Goes on as the store's owner, for good, in user and groups, when this is root, the store is another user's, and
-/// allow_foreign_owner is not given. A store can crash whoever reads it, and what root makes in it its owner may not
-/// write to: without root's rights a command is as safe as it is for the owner. What has to be opened with those rights
-/// (outputs) is opened before. Error: no_permission.
+/// Continues as the store's owner, for good, in user and groups, when this is root, the store is another user's, and
+/// allow_foreign_owner is not given. A store can crash a process that reads it, and its owner may not be able to write
+/// to what root makes in it: without root's rights a command is as safe as it is for the owner. What has to be opened
+/// with those rights (outputs) is opened before. Error: no_permission.
 void act_as_owner(const StoreArguments& arguments);
 
-// Each of these acts as the owner, but for those for commands that need their own rights for more than the store.
+// Each of these acts as the owner, except those for commands that need their own rights for more than the store.
 
 /// Opens the store, creating it where there is none. Errors: those of Store::open.
 Store open_for_marks(const StoreArguments& arguments);

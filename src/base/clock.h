@@ -12,7 +12,7 @@ namespace oncelog::internal {
 /// written under the store's mutex. Relaxed throughout: an old offset makes a store remember longer, never shorter.
 struct ClockAnchor {
   std::atomic<std::int64_t> offset_us;       // Wall clock minus boot clock, as far as it is believed.
-  std::atomic<std::int64_t> apart_since_us;  // Boot clock: since when the wall clock has been off to one side; 0: not.
+  std::atomic<std::int64_t> apart_since_us;  // Boot clock: since when the wall clock is off to one side; 0: it is not.
   std::atomic<std::int64_t> least_apart_us;  // By how much at least since then; negative when it is behind.
 
   /// All within the times that records can have, so that sums of them are numbers; anything else is damage.

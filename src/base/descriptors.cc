@@ -36,7 +36,7 @@ struct DescriptorTable {
       each->previous_ = nullptr;
       each = std::exchange(each->next_, nullptr);
     }
-    // Those who took them are the parent's threads.
+    // The threads that took them are the parent's.
     takers = 0;
     release_placeholders();
   }

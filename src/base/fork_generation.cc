@@ -16,7 +16,7 @@ constinit std::atomic<std::uint64_t> fork_count{0};
 }  // namespace
 
 std::uint64_t fork_generation() {
-  return fork_count.load(std::memory_order_relaxed);  // Relaxed: written before the child's first thread goes on.
+  return fork_count.load(std::memory_order_relaxed);  // Relaxed: written before the child's first thread continues.
 }
 
 }  // namespace oncelog::internal

@@ -4,8 +4,8 @@
 
 namespace oncelog::internal {
 
-/// Moves in the child at each fork(), so that what belongs to a process knows when it has been carried into another
-/// one. One relaxed load.
+/// Changes in the child at each fork(), so that what belongs to a process can see that it is in another one now. One
+/// relaxed load.
 std::uint64_t fork_generation();
 
 }  // namespace oncelog::internal

@@ -10,7 +10,7 @@
 #include <fstream>
 #include <string>
 
-#include <oncelog/error.h>
+#include "base/error.h"
 
 namespace oncelog::internal {
 namespace {
@@ -28,7 +28,7 @@ class SystemHost final : public Host {
   Uuid boot_id() const override {
     std::string text;
     if (!std::getline(std::ifstream(kBootIdPath), text)) {
-      throw Error(ErrorCode::io, std::string("cannot read the kernel's boot id from ") + kBootIdPath, kBootIdPath);
+      throw error_at(ErrorCode::io, kBootIdPath, "the kernel's boot id cannot be read from it");
     }
     Uuid id{};
     std::size_t nibble = 0;
@@ -40,7 +40,7 @@ class SystemHost final : public Host {
       ++nibble;
     }
     if (nibble != 2 * id.size()) {
-      throw Error(ErrorCode::io, std::string(kBootIdPath) + " does not hold a boot id: " + text, kBootIdPath);
+      throw error_at(ErrorCode::io, kBootIdPath, "does not hold a boot id but '{}'", text);
     }
     return id;
   }
@@ -52,7 +52,7 @@ class SystemHost final : public Host {
 }  // namespace
 
 const Host& Host::system() {
-  static const Host& host = *new SystemHost;  // Never destroyed: stores may be open longer than static objects live.
+  static const Host& host = *new SystemHost;  // Never destroyed: stores may outlive static objects.
   return host;
 }
 

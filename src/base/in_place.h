@@ -15,8 +15,7 @@ enum class WritesInPlace {
   not_now,  // Only when it is empty.
 };
 
-/// What the file, which is open at `fd`, does; asks for it where it must be asked for, and looks whether it was
-/// granted.
+/// What the file, which is open at `fd`, does; asks for it where it must be asked for, and checks that it was granted.
 WritesInPlace request_in_place(int fd, const std::filesystem::path& path);
 
 /// The same for a new, empty file of shared memory: Error::unsupported, which names the way out, unless it does.

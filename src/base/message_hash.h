@@ -7,13 +7,13 @@
 
 namespace oncelog::internal {
 
-/// The hash of one id in one scope: 128 bits of XXH3 under a secret seed, so that whoever chooses ids cannot aim at
-/// collisions. This is the only place that cuts the bits up: the low word serves the window filter, the high word the
-/// index, so that an id which passes the one by accident is no likelier to pass the other. A value, 16 bytes, free to
-/// copy.
+/// The hash of one id in one scope: 128 bits of XXH3 under a secret seed, so that a sender that chooses ids cannot aim
+/// at collisions. This is the only place that cuts the bits up: the low word serves the window filter, the high word
+/// the index, so that an id which passes the one by accident is no likelier to pass the other. A value, 16 bytes, free
+/// to copy.
 ///
 ///   low:  | 63 .. 32 filter line | 31 .. 20 unused | 19 .. 0 four filter rows of 5 bits |
-///   high: | 63 .. 24 index home  | 23 .. 1 index tag | 0 unused: in a tag it says of what the hash is |
+///   high: | 63 .. 24 index home  | 23 .. 1 index tag | 0 unused: in a tag it says what was hashed     |
 class MessageHash {
  public:
   /// Messages and correlations share filter and index; their tags never meet, so that neither's entries are ever taken

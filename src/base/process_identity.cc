@@ -13,9 +13,8 @@
 #include <string>
 #include <string_view>
 
-#include <oncelog/error.h>
-
 #include "base/descriptors.h"
+#include "base/error.h"
 
 namespace oncelog::internal {
 namespace {
@@ -61,7 +60,7 @@ std::optional<Status> read_status(std::int32_t pid) {
   return status;
 }
 
-/// Whether there is no process of that number; also tells where /proc is hidden.
+/// Whether there is no process of that number; works where /proc is hidden, too.
 bool nobody(std::int32_t pid) {
   return ::kill(pid, 0) != 0 && errno == ESRCH;
 }
@@ -71,8 +70,7 @@ bool nobody(std::int32_t pid) {
 ProcessIdentity ProcessIdentity::self() {
   const std::int32_t pid = ::getpid();
   const auto status = read_status(pid);
-  if (!status)
-    throw Error(ErrorCode::io, "cannot read this process's start time from /proc/self/stat", "/proc/self/stat");
+  if (!status) throw error_at(ErrorCode::io, "/proc/self/stat", "this process's start time cannot be read from it");
   return {pid, status->start_ticks};
 }
 
@@ -81,7 +79,7 @@ bool ProcessIdentity::alive() const {
   const auto status = read_status(pid);
   if (!status) return !nobody(pid);  // It has ended since, or /proc does not show it to everyone.
   if (status->start_ticks != start_ticks) return false;
-  // A process that nobody has waited for yet. Its first thread alone may also have ended before the others.
+  // A zombie, which has ended and was not waited for yet. Its first thread alone may also have ended before the others.
   const bool ended = status->state == 'Z' || status->state == 'X';
   return !(ended && status->threads <= 1);
 }

@@ -4,8 +4,8 @@
 
 namespace oncelog::internal {
 
-/// One process of this host and boot: its number, which the kernel gives again, and when it began, which tells the two
-/// apart. All users of a store are in one pid namespace. A value.
+/// One process of this host and boot: its number, which the kernel reuses, and its start time, which distinguishes two
+/// processes of one number. All users of a store are in one pid namespace. A value.
 struct ProcessIdentity {
   std::int32_t pid = 0;
   std::uint64_t start_ticks = 0;  // Clock ticks from boot to the process's start.
@@ -13,7 +13,7 @@ struct ProcessIdentity {
   /// This process's. Throws Error::io without /proc.
   static ProcessIdentity self();
 
-  /// Whether it may still do anything. When that cannot be told it counts as alive. Some system calls.
+  /// Whether it may still run. It counts as alive where that cannot be found out. Some system calls.
   bool alive() const;
 
   friend bool operator==(const ProcessIdentity&, const ProcessIdentity&) = default;

@@ -25,8 +25,7 @@ std::thread start_quiet_thread(const char* work, std::function<void()> run) {
   try {
     return std::thread(std::move(run));
   } catch (const std::system_error& error) {
-    throw Error(ErrorCode::io, fmt::format("the system has no thread to give to {} ({}); raise the limit on threads or "
-                                           "end some",
+    throw Error(ErrorCode::io, fmt::format("cannot start a thread for {} ({}); raise the limit on threads or end some",
                                            work, error.code().message()));
   }
 }

@@ -6,7 +6,7 @@
 namespace oncelog::internal {
 
 /// Starts a thread of the library's own, which gets none of the application's signals. Throws Error::io when the system
-/// has no thread to give; `work` names what it was for. What it runs must not throw.
+/// cannot start one; `work` names what it is for. What it runs must not throw.
 std::thread start_quiet_thread(const char* work, std::function<void()> run);
 
 }  // namespace oncelog::internal

@@ -23,8 +23,8 @@ namespace {
 
 // How long a thread sleeps for a mutex before it looks again. A robust mutex can lose a wake-up: an unlock wakes one
 // waiter, a thread that comes by takes the free mutex without knowing of any waiter, and the woken one is killed before
-// it could say that there are more; those then sleep although the mutex is free. Nothing in user space can tell, so
-// that they have to look.
+// it could note that there are more; those then sleep although the mutex is free. Nothing in user space can see that,
+// so every waiter has to look.
 constexpr long kMaxSleepNs = 10'000'000;
 
 std::byte* map_shared(int fd, std::size_t size, const std::filesystem::path& path) {
@@ -114,7 +114,7 @@ bool RobustMutex::lock() {
         throw LockTimeout("another thread or process holds the store's lock", {});
       }
 #ifdef __SANITIZE_THREAD__
-      // It knows no lock with a limit that finds its owner dead.
+      // ThreadSanitizer does not know a timed lock that finds its owner dead.
       sched_yield();
       error_number = pthread_mutex_trylock(&mutex_);
 #else
@@ -148,7 +148,7 @@ bool RobustMutex::mend() {
   RobustMutex fresh{};
   fresh.initialise();
   const auto& ours = mutex_.__data;
-  // The kernel marks the lock of every owner that dies; without that mark it is free, and nobody's.
+  // The kernel marks a lock whose owner died. Without that mark a sound one is free and has no owner.
   const bool abandoned = (static_cast<std::uint32_t>(ours.__lock) & FUTEX_OWNER_DIED) != 0;
   const bool free = ours.__lock == 0 && ours.__owner == 0;
   if (ours.__kind == fresh.mutex_.__data.__kind && (abandoned || free)) return false;
@@ -156,7 +156,7 @@ bool RobustMutex::mend() {
   initialise();
   return true;
 #else
-  return false;  // Nothing is known of how a mutex looks.
+  return false;  // How a mutex is laid out is not known here.
 #endif
 }
 

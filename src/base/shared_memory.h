@@ -30,7 +30,7 @@ static_assert(std::atomic<std::uint32_t>::is_always_lock_free && sizeof(std::ato
 void give_to_owner_of_directory(int fd, const std::filesystem::path& path);
 
 /// A file mapped shared, readable and writable. Its blocks are allocated before anyone stores into it, so that a full
-/// disk is an Error at creation and never a SIGBUS later. Movable; unmaps when it goes.
+/// disk is an Error at creation and never a SIGBUS later. Movable; the destructor unmaps.
 class MappedFile {
  public:
   /// Makes a new file of `size` zero bytes, in place of any of that name (which stays mapped where it is). Error: full,
@@ -48,7 +48,7 @@ class MappedFile {
   std::size_t size() const { return size_; }
 
   /// Gives the space of whole pages from `from` on back to the file system; they read as zeros. Nobody may touch them
-  /// after: there may be no space for them then. Without effect on a file system that knows no holes.
+  /// after: there may be no space for them then. Has no effect on a file system without holes.
   void give_back(std::size_t from) noexcept;
 
  private:
@@ -58,7 +58,7 @@ class MappedFile {
   std::size_t size_;
 };
 
-/// A lock of a store was not to be had within the thread's LockLimit. Nothing was changed.
+/// A lock of a store could not be taken within the thread's LockLimit. Nothing was changed.
 class LockTimeout : public Error {
  public:
   LockTimeout(std::string_view sentence, std::filesystem::path path)
@@ -86,7 +86,8 @@ class LockLimit {
   const std::chrono::microseconds outer_;
 };
 
-/// A mutex in shared memory that survives the death of its owner: the next one to lock it learns of it and goes on.
+/// A mutex in shared memory that survives the death of its owner: the next one to lock it learns of the death and
+/// continues.
 class RobustMutex {
  public:
   /// Called once on zeroed shared memory, before any other process can see it.
@@ -99,8 +100,8 @@ class RobustMutex {
   bool lock();
   void unlock() noexcept;
 
-  /// For the only process that has the memory mapped, before it locks: makes a free mutex of one that nobody can ever
-  /// have again, because its memory is damaged. Returns whether it was; a dead owner's is left to lock().
+  /// For the only process that has the memory mapped, before it locks: frees a mutex that nobody can ever lock again,
+  /// because its memory is damaged. Returns whether it was damaged; one whose owner died is left to lock().
   bool mend();
 
  private:

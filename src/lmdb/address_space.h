@@ -41,11 +41,11 @@ class AddressSpace {
   /// there is room enough, or more was waited for in vain not long ago.
   std::optional<Growth> growth(std::uint64_t used, Clock::time_point now) const;
 
-  /// It was had, or could not be had.
+  /// After a try: there is more room now, or there is not.
   void grown() { was_full_.store(false, std::memory_order_relaxed); }
   void not_grown(const Growth& growth, Clock::time_point now);
 
-  /// A transaction had too little. Any thread: a hint, relaxed.
+  /// A transaction ran out of room. Any thread: a hint, relaxed.
   void note_full() { was_full_.store(true, std::memory_order_relaxed); }
 
  private:

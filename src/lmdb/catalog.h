@@ -15,8 +15,8 @@
 
 namespace oncelog::internal {
 
-/// The small tables of LMDB beside the log: who this store is (`meta`), which time buckets it has (`buckets`), and the
-/// numbers of its scopes (`scopes`). Values are fixed little-endian structs, checked for their size when read.
+/// The small tables of LMDB beside the log: the store's identity and numbers (`meta`), its time buckets (`buckets`),
+/// and the numbers of its scopes (`scopes`). Values are fixed little-endian structs, checked for their size when read.
 
 inline constexpr std::uint32_t kFormatVersion = 3;
 
@@ -25,12 +25,12 @@ struct StoreIdentity {
   std::uint32_t format_version = kFormatVersion;
   std::uint32_t buckets = 0;
   Uuid store_id{};
-  std::uint64_t hash_seed = 0;  // Secret: whoever knows it can make ids collide.
+  std::uint64_t hash_seed = 0;  // Secret: it is enough to make ids collide.
   std::int64_t retention_us = 0;
 };
 static_assert(sizeof(StoreIdentity) == 40);
 
-/// One time bucket as of the last flush that had records of it.
+/// One time bucket as of the last flush that wrote records of it.
 struct BucketRow {
   std::uint64_t first_lsn = 0;
   std::int64_t slice_begin_us = 0;
@@ -39,8 +39,8 @@ struct BucketRow {
 };
 static_assert(sizeof(BucketRow) == 32);
 
-/// A scope's number, with a checksum over it and the scope's name: under a name with a changed byte nobody would find
-/// the ids of the right one, and all of them would be fresh. Formats 1 and 2 had the number alone.
+/// A scope's number, with a checksum over it and the scope's name: if a byte of the name changed, no id of the scope
+/// would be found, and all of them would be fresh. Formats 1 and 2 store the number alone.
 struct ScopeRow {
   std::uint32_t number = 0;
   std::uint32_t checksum = 0;
@@ -52,7 +52,7 @@ struct ScopeRow {
 static_assert(sizeof(ScopeRow) == 8);
 
 /// Over all entries of `meta` in their order, the entry with the checksum itself left out: a changed retention would
-/// make ids fresh too early, a changed name would hide a number. Formats 1 and 2 had none.
+/// make ids fresh too early, a changed name would hide a number. Formats 1 and 2 have none.
 class MetaChecksum {
  public:
   static constexpr std::string_view kKey = "checksum";
@@ -71,7 +71,7 @@ class Catalog {
   /// newer_format.
   Catalog(lmdb::Txn& txn, unsigned flags);
 
-  // Keys of the table `meta`, for those who read it page by page; for those of numbers see key_of.
+  // Keys of the table `meta`, for code that reads it page by page; for the keys of numbers see key_of.
   static constexpr std::string_view kIdentityKey = "identity";
   static constexpr std::string_view kLiveDirKey = "live_dir";
 
@@ -79,8 +79,9 @@ class Catalog {
   std::optional<StoreIdentity> identity(const lmdb::Txn& txn) const;
   void put_identity(lmdb::WriteTxn& txn, const StoreIdentity& identity) const;
 
-  /// Numbers, 0 at first: how often the fencing tokens began again, the time (microseconds since 1970) from which on a
-  /// size cap has left everything remembered, and what the store is set to, see settings.h.
+  /// Numbers, 0 at first: how often the fencing tokens began again; the time (microseconds since 1970) since which
+  /// everything is remembered, because a size cap makes the store forget what is older; and what the store is set to,
+  /// see settings.h.
   enum class Number { token_epoch, known_since_us, max_bytes, expected_ids, ring_bytes, max_claims };
   static std::string_view key_of(Number which);
   std::uint64_t number(const lmdb::Txn& txn, Number which) const;
@@ -106,7 +107,7 @@ class Catalog {
   std::optional<std::uint32_t> scope(const lmdb::Txn& txn, std::string_view name) const;
   /// Requires seal_scopes() to have succeeded once since the store was opened.
   std::uint32_t add_scope(lmdb::WriteTxn& txn, std::string_view name) const;
-  /// Gives a checksum to the rows that lack one, which an earlier format left. Reads all rows and throws Error::corrupt
+  /// Gives a checksum to the rows without one, which an earlier format wrote. Reads all rows and throws Error::corrupt
   /// when one is damaged; costs some 50 ns for each.
   void seal_scopes(lmdb::WriteTxn& txn) const;
   /// Throws Error::corrupt when a row is damaged, or when there are more or fewer than LMDB has counted.

@@ -22,8 +22,8 @@ namespace {
 
 using std::chrono::milliseconds;
 
-/// How long a change waits for transactions of this process to end. Look-ups end within microseconds; what goes on for
-/// longer is a user's function, and then others must not stand still for it.
+/// How long a change waits for transactions of this process to end. Look-ups end within microseconds; what takes longer
+/// is a user's function, and others must not stand still for it.
 constexpr milliseconds kPatience{1000};
 /// How long after a change that could not be made it is tried again, so that not every call waits for it.
 constexpr milliseconds kRetryInterval{100};
@@ -149,7 +149,7 @@ bool Env::has_its_file() const {
   if (::fstat(file, &opened) != 0) throw system_error(errno, "fstat", path_);
   if (opened.st_nlink == 0) return false;
   struct stat named {};
-  if (::fstatat(directory_.get(), "data.mdb", &named, 0) != 0) return errno != ENOENT;  // Else nobody knows.
+  if (::fstatat(directory_.get(), "data.mdb", &named, 0) != 0) return errno != ENOENT;  // Another error says nothing.
   return named.st_dev == opened.st_dev && named.st_ino == opened.st_ino;
 }
 
@@ -223,7 +223,7 @@ bool Env::holds_pin() const {
 }
 
 void Env::await_open(Lock& lock) const {
-  // One that holds a pin is waited for itself.
+  // A thread that holds a pin is itself waited for.
   if (!holds_pin()) changed_.wait(lock, [&] { return !quiescing_.load(std::memory_order_relaxed); });
   if (env_ == nullptr) open_again();
 }
@@ -256,7 +256,7 @@ bool Env::quiesce(Lock& lock, milliseconds patience, const std::function<void()>
   struct End {
     const Env& env;
     ~End() {
-      env.quiescing_.store(false, std::memory_order_seq_cst);  // What was changed is visible to who sees it.
+      env.quiescing_.store(false, std::memory_order_seq_cst);  // A thread that sees this sees the change.
       env.changed_.notify_all();
     }
   };
@@ -276,7 +276,7 @@ void Env::recover(int code, std::uint64_t life, const char* call) const {
   if (code != MDB_PANIC && code != MDB_MAP_RESIZED) fail(code, call);
   Lock lock(mutex_);
   await_open(lock);
-  if (life != this->life()) return;  // Somebody else has done it.
+  if (life != this->life()) return;  // Another thread has done it.
   if (code == MDB_PANIC) {
     reopen(lock);
     return;
@@ -287,7 +287,7 @@ void Env::recover(int code, std::uint64_t life, const char* call) const {
   if (!quiesce(lock, kPatience, [&] { map(space_.wanted_for(used)); })) {
     throw error_at(ErrorCode::io, path_,
                    "another process has made data.mdb larger than it is mapped here, and it cannot be "
-                   "mapped again while a transaction or a scan of this process goes on; end that first");
+                   "mapped again while a transaction or a scan of this process is running; end that first");
   }
 }
 
@@ -300,14 +300,11 @@ void Env::reopen(Lock& lock) const {
     open_again();
   });
   if (done) return;
-  const Error waits(
-      ErrorCode::io,
-      fmt::format("{}: a write of data.mdb has failed, and it has to be opened again, which it cannot while "
-                  "a transaction or a scan of this process goes on; it is tried again at the next call. "
-                  "Nothing that was acknowledged is lost",
-                  path_.string()),
-      path_);
-  // What stands in this thread's own way does not stand in others'.
+  const Error waits = error_at(
+      ErrorCode::io, path_,
+      "a write of data.mdb failed, and it cannot be opened again while a transaction or a scan of this process is "
+      "running; the next call tries again, and nothing that was acknowledged is lost");
+  // A pin of this thread is in no other thread's way.
   if (!holds_pin()) {
     down_.emplace(waits);
     next_try_ = Clock::now() + kRetryInterval;
@@ -320,7 +317,7 @@ void Env::close() const {
   mdb_env_close(env_);
   env_ = nullptr;
   life_.fetch_add(1, std::memory_order_relaxed);
-  // A meta page of which nobody knows what is on disk; see mend_meta.
+  // Nobody knows what of the last meta page is on disk; see put_back_meta.
   meta_suspect_.store(true, std::memory_order_relaxed);
 }
 
@@ -334,8 +331,8 @@ void Env::open_again() const {
   } catch (const Error& error) {
     down_.emplace(
         error.code(),
-        fmt::format("{} (a write of data.mdb had failed, and it could not be opened again; it is tried again at "
-                    "the next call, and nothing that was acknowledged is lost)",
+        fmt::format("{} (a write of data.mdb failed, and it could not be opened again; the next call tries again, "
+                    "and nothing that was acknowledged is lost)",
                     error.what()),
         error.path());
     next_try_ = Clock::now() + kRetryInterval;
@@ -343,7 +340,7 @@ void Env::open_again() const {
   }
 }
 
-/// LMDB would make new files where the old ones were removed, and other processes go on with those.
+/// LMDB would create new files where the old ones were removed, while other processes still use the old ones.
 void Env::check_same_files() const {
   const auto check_file = [&](const std::filesystem::path& file, FileId id) {
     struct stat status {};
@@ -375,7 +372,7 @@ void Env::prepare_to_write() const {
   if (!space_.can_grow()) return;
   const auto growth = space_.growth(used_locked(), Clock::now());
   if (!growth) return;
-  // Where it cannot be had now there may be room enough; if not, the transaction says so.
+  // Without it there may be room enough; if there is not, the transaction says so.
   bool mapped = false;
   quiesce(lock, growth->patience, [&] { mapped = map(growth->bytes); });
   mapped ? space_.grown() : space_.not_grown(*growth, Clock::now());
@@ -384,7 +381,7 @@ void Env::prepare_to_write() const {
 /// Maps data.mdb at another size; without a pin. Parked transactions stay: they look for the map when they are renewed.
 /// False when the system has not that much address space.
 bool Env::map(std::uint64_t reserve) const {
-  // LMDB unmaps the file first, and where it cannot be mapped again it is at an end.
+  // LMDB unmaps the file first. If it cannot map it again then, the environment is of no more use.
   if (reserve > space_.bytes()) {
     const std::uint64_t more = reserve - space_.bytes();
     void* const room = ::mmap(nullptr, more, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -395,7 +392,7 @@ bool Env::map(std::uint64_t reserve) const {
     space_.set(reserve);
     return true;
   }
-  // It has no map now, at which a parked transaction would have to look. Closing frees their slots.
+  // The environment has no map now, which parked transactions would have to look at. Closing it frees their slots.
   for (ReadTxn* reader : readers_) reader->forsake();
   close();
   open_again();

@@ -30,10 +30,10 @@ class WriteTxn;
 /// LMDB gives an environment up for good after one failed write of its meta page (MDB_PANIC), wants it mapped again
 /// when another process has made the file larger than the map (MDB_MAP_RESIZED), and must never be open twice in one
 /// process. So everything that uses it pins it: a transaction from its beginning to its end, a parked ReadTxn while it
-/// is active. Who has to change it quiesces it: new pins wait, pins that are there are waited for, for a bounded time,
-/// and the change is made when none is left. A thread that holds a pin gets further ones at once, so nobody waits for
-/// itself. ReadTxns find by the environment's life number that their transaction is of an earlier life, and begin it
-/// again; tables keep their handles.
+/// is active. A thread that has to change it quiesces it: new pins wait, pins that are held are waited for, for a
+/// bounded time, and the change is made when none is left. A thread that holds a pin gets further ones at once, so no
+/// thread waits for itself. ReadTxns find by the environment's life number that their transaction is of an earlier
+/// life, and begin it again; tables keep their handles.
 ///
 /// Thread safety: all of it. Cost: a pin of a transaction is a mutex, one of a parked ReadTxn two stores to a cache
 /// line of its own and a load of one that is never written.
@@ -111,14 +111,14 @@ class Env {
   void await_open(Lock& lock) const;
   bool holds_pin() const;
   bool is_quiet() const;
-  /// Runs `change` when there are no pins; false when that could not be waited for.
+  /// Runs `change` when there are no pins; false when `patience` ran out before.
   bool quiesce(Lock& lock, std::chrono::milliseconds patience, const std::function<void()>& change) const;
   /// A parked transaction's pin, after it was set.
   bool may_read() const { return !quiescing_.load(std::memory_order_seq_cst); }
   void await_reading() const;
   void wake_quiescer() const;
 
-  // --- What is done when LMDB says that it cannot go on as it is
+  // --- What is done when LMDB says that it cannot continue as it is
   /// Mends what made a beginning fail, in the life it failed in; throws what cannot be mended.
   void recover(int code, std::uint64_t life, const char* call) const;
   void reopen(Lock& lock) const;
@@ -142,7 +142,7 @@ class Env {
   void mend_meta(const WriteTxn& txn) const;
 
   const std::filesystem::path path_;
-  const std::filesystem::path absolute_;  // The process may go elsewhere before it is opened again.
+  const std::filesystem::path absolute_;  // The process may change its directory before it is opened again.
   const unsigned flags_;
   const unsigned max_readers_;
   const unsigned max_dbs_;
@@ -164,7 +164,7 @@ class Env {
   mutable std::vector<ReadTxn*> readers_;
   mutable std::vector<Table> tables_;
   mutable AddressSpace space_;
-  mutable std::optional<Error> down_;  // Why it could not be opened, or made quiet for that.
+  mutable std::optional<Error> down_;  // Why it could not be opened, or not be quiesced for that.
   mutable Clock::time_point next_try_{};
 
   mutable std::atomic<bool> meta_suspect_{false};  // Written and acted on by holders of LMDB's write lock. Relaxed.

@@ -18,9 +18,9 @@ namespace oncelog::internal::lmdb {
 
 namespace {
 
-constexpr unsigned kMostAttempts = 4;  // Of a beginning whose failures are mended.
+constexpr unsigned kMostAttempts = 4;  // At beginning a transaction, when what made it fail was mended.
 
-/// Keeps a transaction, a few hundred bytes, for ever: LMDB would free its reader slot with it.
+/// Keeps a transaction, a few hundred bytes, forever: LMDB would free its reader slot with it.
 void keep_abandoned(MDB_txn* txn) {
   struct Abandoned {
     std::mutex mutex;
@@ -34,9 +34,9 @@ void keep_abandoned(MDB_txn* txn) {
 /// Free bytes of a file system that is as good as full.
 constexpr std::uint64_t kLittleRoom = std::uint64_t{1} << 20;
 
-/// LMDB calls it EIO when a full disk cuts a write short (only a write of nothing is ENOSPC). Whether there is no room
-/// for one more page at the end of data.mdb, or next to none on the file system, tells that from a broken disk: ext4
-/// may cut a write of many pages short and have room for one right after.
+/// LMDB reports EIO when a full disk cuts a write short, and ENOSPC only when nothing was written. A full disk, unlike
+/// a broken one, has no room for one more page at the end of data.mdb, or next to none on the file system: ext4 may cut
+/// a write of many pages short and have room for one right after.
 bool no_room(const Env& env) {
   mdb_filehandle_t file = -1;
   struct stat status {};
@@ -235,7 +235,8 @@ void ReadTxn::make() {
   MDB_cursor* cursor = nullptr;
   env_.check(mdb_cursor_open(fresh.get(), dbi_, &cursor), "mdb_cursor_open");
   mdb_txn_reset(fresh.get());
-  // Under the mutex, and before the pin is let go of: who quiesces finds the transaction of the environment's life.
+  // Under the mutex, and before the pin is released: a thread that quiesces finds a transaction of the environment's
+  // present life.
   const Env::Lock lock(env_.mutex_);
   txn_ = fresh.release();
   cursor_ = cursor;

@@ -55,7 +55,8 @@ class Txn {
   /// Of a table: branches, leaves, and those of large values.
   std::uint64_t pages(MDB_dbi dbi) const;
 
-  /// Ends a transaction that only reads; the tables that it has opened stay open, which else are closed with it.
+  /// Ends a transaction that only reads, and keeps open the tables that it has opened. Otherwise they are closed with
+  /// it.
   void keep_tables();
 
  protected:
@@ -76,19 +77,19 @@ class WriteTxn : public Txn {
  public:
   /// Waits for LMDB's one write lock.
   explicit WriteTxn(const Env& env);
-  /// Leaks it: in a child of the process that began it nothing may be ended.
+  /// Leaks it: a child of the process that began it must not end it.
   void abandon() { txn_ = nullptr; }
-  /// Error::io, and nothing is written, when data.mdb was deleted or replaced: nobody could ever read it. Error::full
-  /// also when LMDB reports a short write as EIO and the disk turns out to have no room. After an error the environment
-  /// is ready for the next transaction, where that is possible.
+  /// Error::io, and nothing is written, when data.mdb was deleted or replaced: nobody could ever read what was written.
+  /// Error::full also when LMDB reports a short write as EIO and the disk turns out to have no room. After an error the
+  /// environment is ready for the next transaction, where that is possible.
   void commit();
 };
 
 /// A read transaction and a cursor in it. Parked (reset) it pins no page and keeps its reader slot, so that renewing it
 /// takes no lock and 20 ns. Making one takes LMDB's reader lock, which cannot be waited for with a time limit and so
 /// could lose a wake-up for good when a waiter is killed (see RobustMutex::lock): once for each thread, not for each
-/// use. Parked it does not pin the environment either: when that was opened again, or the reader slot was lost, the
-/// transaction is made again when it is next used.
+/// use. Parked it does not pin the environment either: when that was opened again, or the reader slot was lost, a new
+/// transaction is begun at the next use.
 class ReadTxn : public Txn {
  public:
   ReadTxn(const Env& env, MDB_dbi dbi);
@@ -96,8 +97,8 @@ class ReadTxn : public Txn {
 
   MDB_cursor* cursor() const { return cursor_; }
 
-  /// While one of these lives the transaction sees the newest commit, and pins its pages and the environment. No other
-  /// transaction is begun meanwhile by the same thread.
+  /// While one of these lives the transaction sees the newest commit, and pins its pages and the environment. The same
+  /// thread begins no other transaction meanwhile.
   class Active {
    public:
     explicit Active(ReadTxn& txn) : txn_(txn) { txn.renew(); }
@@ -130,8 +131,8 @@ class ReadTxn : public Txn {
   alignas(64) std::atomic<bool> active_{false};
 };
 
-/// LMDB's own list of free pages. Reading it takes a reader slot, which is kept, and a page for each five hundred of
-/// them.
+/// LMDB's own list of free pages. Reading it occupies a reader slot, which is kept, and reads a page for every five
+/// hundred free ones.
 class FreeList {
  public:
   explicit FreeList(const Env& env) : txn_(env, kTable) {}
@@ -150,7 +151,7 @@ class FreeList {
   ReadTxn txn_;
 };
 
-/// A cursor in a write transaction; must go before it.
+/// A cursor in a write transaction, and destroyed before it.
 class Cursor {
  public:
   Cursor(const Txn& txn, MDB_dbi dbi);

@@ -40,7 +40,7 @@ FileId LockFile::id() const {
 }
 
 void LockFile::hold() const {
-  // LMDB has the same byte for this process, shared: so it can be had.
+  // LMDB has locked the same byte for this process, shared: so this lock is granted.
   const int error_number = set_lock(file_.get(), F_OFD_SETLK, F_RDLCK, kInUseByte);
   if (error_number != 0) throw system_error(error_number, "locking it", path_);
 }

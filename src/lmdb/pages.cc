@@ -39,7 +39,7 @@ Pages::Pages(int file, std::filesystem::path path) : file_(file), path_(std::mov
   find_page_size();
 }
 
-/// Any of the two meta pages tells it; where the first one is damaged, the second one is at its place for one size
+/// Either of the two meta pages states it. Where the first one is damaged, the second one is at its place for one size
 /// only.
 void Pages::find_page_size() {
   const auto size_at = [&](std::uint64_t offset) -> std::size_t {

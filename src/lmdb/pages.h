@@ -93,7 +93,7 @@ struct TreeEntry {
   PageNumber page = 0;               // Where the entry is,
   std::size_t index = 0;             // and which it is there.
 
-  /// The key as a 64-bit number; nothing when it is none.
+  /// The key as a 64-bit number; nothing when it has another size.
   std::optional<std::uint64_t> number() const {
     std::uint64_t value_of = 0;
     if (key.size() != sizeof value_of) return std::nullopt;
@@ -105,7 +105,7 @@ struct TreeEntry {
 
 /// What a walk over all pages that belong to a commit has found.
 struct PageCensus {
-  std::uint64_t pages = 0;      // From the first to the last used one, those that the file lacks included.
+  std::uint64_t pages = 0;      // From the first to the last used one, those beyond the end of the file included.
   std::uint64_t used = 0;       // Reached from the meta page, once.
   std::uint64_t free = 0;       // In the free list.
   std::uint64_t lost = 0;       // Neither: space that is never used again.
@@ -126,7 +126,7 @@ class Pages {
   // A sound file ends at most so many pages before its last used one: a transaction cannot have freed more again.
   static constexpr std::uint64_t kMostMissing = std::uint64_t{1} << 24;
 
-  /// `file` stays the caller's, and open. Throws Error::io when its size cannot be had.
+  /// `file` stays the caller's, and open. Throws Error::io when its size cannot be read.
   Pages(int file, std::filesystem::path path);
 
   const std::filesystem::path& path() const { return path_; }
@@ -158,8 +158,8 @@ class Pages {
   void tables(const Meta& meta, const std::function<void(std::string_view, const TreeInfo&)>& visit,
               const FaultVisitor& fault) const;
 
-  /// Visits the entries of a tree in order, until the visitor returns false. Goes on after what is damaged, which it
-  /// reports; an entry of a page that is damaged elsewhere is visited as well. `from`: keys below it, as a number, are
+  /// Visits the entries of a tree in order, until the visitor returns false. Reports what is damaged and continues
+  /// after it; an entry of a page that is damaged elsewhere is visited as well. `from`: keys below it, as a number, are
   /// left out, with the pages that hold only such.
   void each(const TreeInfo& tree, const std::function<bool(const TreeEntry&)>& visit, const FaultVisitor& fault,
             std::optional<std::uint64_t> from = std::nullopt) const;

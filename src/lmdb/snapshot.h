@@ -13,10 +13,11 @@
 namespace oncelog::internal::lmdb {
 
 /// Joins lmdb::Pages with an open environment: a commit's pages stay as they are for as long as a read transaction sees
-/// it. LMDB itself looks at no page for that, but the meta pages. Any thread.
+/// it. LMDB itself looks at no other pages for that than the meta pages. Any thread.
 
 /// The meta page of the commit that the read transaction sees; nothing when it has been written over since: then two
-/// commits came in between, and the transaction is to be begun again. It is read twice, because it may just be written.
+/// commits came in between, and the transaction has to be begun again. It is read twice, because it may just be
+/// written.
 inline std::optional<Meta> meta_of(const Pages& pages, std::uint64_t transaction) {
   const auto which = static_cast<unsigned>(transaction % 2);
   const Meta meta = pages.meta(which);

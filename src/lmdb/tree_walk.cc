@@ -102,7 +102,7 @@ bool TreeWalk::visit_leaf(const TreePage& page, PageNumber number) {
 
 bool TreeWalk::check_run(const TreeEntry& entry) {
   ++overflow_runs;
-  if (!check_overflows) return true;  // Checked by who reads it.
+  if (!check_overflows) return true;  // Checked when it is read.
   const std::uint64_t needed = overflow_pages(entry.bytes, pages.page_bytes());
   std::array<std::byte, Pages::kHeaderBytes> bytes;
   std::uint64_t count = needed;

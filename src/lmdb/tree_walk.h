@@ -11,8 +11,8 @@
 
 namespace oncelog::internal::lmdb {
 
-/// A walk over one tree, depth first and in the order of its keys. Reports what contradicts the format and goes on
-/// after it. One walk an object.
+/// A walk over one tree, depth first and in the order of its keys. Reports what contradicts the format and continues
+/// after it. An object is for one walk.
 class TreeWalk {
  public:
   using Key = std::optional<std::span<const std::byte>>;
@@ -20,7 +20,7 @@ class TreeWalk {
   const Pages& pages;
   const TreeInfo& tree;
   const FaultVisitor& fault;
-  /// Returns false when one of the pages was visited before, or is not in the file. So no walk goes round in circles.
+  /// Returns false when one of the pages was visited before, or is not in the file. So no walk runs in circles.
   std::function<bool(PageNumber, std::uint64_t)> claim;
   std::function<bool(const TreeEntry&)> visit;  // False ends the walk.
   std::optional<std::uint64_t> from = std::nullopt;

@@ -10,8 +10,8 @@
 namespace oncelog::internal {
 
 /// The user's tables: ordered maps from bytes to bytes, all in one LMDB table under keys that begin with their table's
-/// name. So they come to be without anyone opening a database, which LMDB allows one transaction at a time only.
-/// Thread-safe, as far as the transaction given is the caller's.
+/// name. So a new one needs no database to be opened, which LMDB allows only one transaction at a time to do.
+/// Thread-safe, as long as the transaction is the calling thread's.
 ///
 ///   key: table's name, NUL, the user's key
 class UserTables {

@@ -11,7 +11,7 @@
 namespace oncelog::internal {
 
 /// The log's table in LMDB: LSN of a block's first byte -> block, a run of whole records. Blocks are appended and
-/// deleted from the front, never changed; the last one is never deleted, so that LSNs go on after everything has
+/// deleted from the front, never changed; the last one is never deleted, so that LSNs continue after everything has
 /// expired.
 class Log {
  public:
@@ -41,7 +41,7 @@ class Log {
   std::size_t trim(lmdb::WriteTxn& txn, Lsn limit, std::size_t most) const {
     return trim(txn, limit, most, [] { return false; });
   }
-  /// The same, until enough() says so.
+  /// The same, but stops when enough() returns true.
   std::size_t trim(lmdb::WriteTxn& txn, Lsn limit, std::size_t most, const std::function<bool()>& enough) const;
 
   std::uint64_t blocks(const lmdb::Txn& txn) const { return txn.stat(dbi_).ms_entries; }
@@ -54,8 +54,8 @@ class Log {
     Lsn end() const { return {lsn.value + bytes.size()}; }
   };
 
-  /// The bytes from `lsn` to the end of its block, valid until the transaction is parked; nothing when no block has it.
-  /// One descent of a B-tree of two or three levels.
+  /// The bytes from `lsn` to the end of its block, valid until the transaction is parked; nothing when no block holds
+  /// it. One descent of a B-tree of two or three levels.
   static std::optional<lmdb::Bytes> find(const lmdb::ReadTxn& txn, Lsn lsn);
 
   /// The block that holds `lsn`, or else the first one after it.

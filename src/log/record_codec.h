@@ -23,7 +23,7 @@ namespace oncelog::internal {
 ///   16  u32  scope
 ///   20       id, then zeros up to the next multiple of 8
 ///
-/// and with attributes, which most records have none of:
+/// and with attributes, which most records do not have:
 ///
 ///            StoredAttributes, 48 bytes
 ///            correlation, source, result, then zeros up to the next multiple of 8
@@ -44,11 +44,11 @@ constexpr std::size_t round_to_unit(std::size_t bytes) {
 /// What a record's flags say.
 enum RecordFlags : std::uint32_t {
   kHasAttributes = 1,
-  /// The id was made fresh again: no message, but the newest word on its id.
+  /// The id was made fresh again: not a message, but the newest record of its id.
   kForgotten = 2,
-  /// Of a transaction that has not committed: only in the ring, and does not exist yet.
+  /// Belongs to a transaction that has not committed: it is only in the ring, and does not exist yet.
   kUncommitted = 4,
-  /// Of a transaction that never committed: only its length counts.
+  /// Belongs to a transaction that never committed: only its length counts.
   kVoid = 8,
 };
 inline constexpr std::uint32_t kKnownFlags = kHasAttributes | kForgotten | kUncommitted | kVoid;
@@ -71,7 +71,7 @@ struct StoredAttributes {
     return !attributes.correlation.empty() || attributes.fingerprint != 0 || !attributes.result.empty() ||
            !attributes.source.name.empty();
   }
-  /// Of what a caller gave, all but `previous`.
+  /// From what a caller gave: all but `previous`.
   static StoredAttributes of(const Attributes& attributes);
 
   std::size_t text_bytes() const { return std::size_t{correlation_bytes} + source_bytes + result_bytes; }
@@ -89,11 +89,11 @@ struct StoredAttributes {
 static_assert(sizeof(StoredAttributes) == 48 && std::is_trivially_copyable_v<StoredAttributes> &&
               std::has_unique_object_representations_v<StoredAttributes>);
 
-/// Of a record without attributes.
+/// The size of a record without attributes.
 constexpr std::size_t record_bytes(std::size_t id_bytes) {
   return round_to_unit(kRecordHeaderBytes + id_bytes);
 }
-/// Of any.
+/// The size of any record.
 inline std::size_t record_bytes(std::size_t id_bytes, const StoredAttributes* attributes) {
   const std::size_t plain = record_bytes(id_bytes);
   return attributes == nullptr ? plain : plain + sizeof *attributes + round_to_unit(attributes->text_bytes());
@@ -157,12 +157,12 @@ static_assert(std::endian::native == std::endian::little);
 /// Room for the largest record without its result, in the words in which the ring takes it.
 using RecordBuffer = std::array<std::uint64_t, kMaxRecordPrefixBytes / kRecordUnit>;
 
-/// What a record will say, but for when and where: those are known only once it is accepted.
+/// What a record will say, except its time and its LSN, which are known only once it is accepted.
 struct RecordDraft {
   std::uint32_t scope = 0;
   std::string_view id;
   std::uint64_t digest = 0;           // MessageHash's.
-  std::uint32_t flags = 0;            // But for kHasAttributes.
+  std::uint32_t flags = 0;            // Without kHasAttributes.
   const Attributes* texts = nullptr;  // With `attributes`, or null.
   StoredAttributes attributes = {};
 
@@ -230,7 +230,7 @@ struct RecordView {
   /// The checksum is the one of these fields at this LSN with an id of this digest. Does not look at the texts.
   bool intact(Lsn lsn, std::uint64_t digest) const { return header.checksum == checksum(lsn, digest); }
   std::uint32_t checksum(Lsn lsn, std::uint64_t digest) const { return checksum(header.units_flags, lsn, digest); }
-  /// As it would be with these flags.
+  /// The one that it would have with these flags.
   std::uint32_t checksum(std::uint32_t units_flags, Lsn lsn, std::uint64_t digest) const;
 
   /// The correlation and the source, or the result, are those that the attributes' checksums are of.
@@ -248,11 +248,12 @@ enum class RecordPart {
   whole,
 };
 
-/// The record at the beginning of `bytes`; nothing when there is no well-formed one that is there to that part.
+/// The record at the beginning of `bytes`; nothing when there is no well-formed one, or less of it than `part` asks
+/// for.
 std::optional<RecordView> decode_record(std::span<const std::byte> bytes, RecordPart part = RecordPart::whole);
 
-/// A record without attributes. So small that the hot path, whose records mostly are such, keeps it in registers: a
-/// RecordView there made a comparison of ids 20 ns slower.
+/// A record without attributes, as most are: so small that the hot path keeps it in registers. A RecordView there made
+/// a comparison of ids 20 ns slower.
 struct PlainRecord {
   RecordHeader header;
   std::string_view id;

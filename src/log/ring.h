@@ -30,7 +30,7 @@ struct Watermarks {
   /// Everything below is on disk, in LMDB.
   alignas(64) std::atomic<std::uint64_t> flushed;
   /// The same, stored after it: where they agree and the log ends below, the log was replaced by an older one; where
-  /// they do not, `flushed` may be damaged. Relaxed, as only Recovery reads it, when nobody else has the memory.
+  /// they do not, `flushed` may be damaged. Relaxed, as only Recovery reads it, when no other process uses the memory.
   std::atomic<std::uint64_t> flushed_twin;
 };
 static_assert(sizeof(Watermarks) == 128);
@@ -65,13 +65,13 @@ class Ring {
   static constexpr std::uint64_t kReserveShare = 8;
 
   /// What may be accepted and not flushed: all that is lent for a transaction's records, and all but the reserve for
-  /// others. Of one reading of the cap, which another process may change at any time.
+  /// others. Reads the cap once, which another process may change at any time.
   std::uint64_t room_bytes(bool reserved) const {
     const std::uint64_t lent = lent_bytes();
     return reserved ? lent : lent - reserve_of(lent);
   }
 
-  /// How much has to wait for a flush to begin at once.
+  /// How many bytes must be waiting for a flush to begin at once.
   std::uint64_t bell_bytes() const { return lent_bytes() / 4; }
 
   /// Writes a record at `at` (== head). The caller has made sure that at + size <= flushed + bytes().
@@ -79,13 +79,13 @@ class Ring {
     const std::uint64_t end = at.value + record.size() * kRecordUnit;
     // Never lowered: a producer that died may have scribbled further than this one will.
     if (marks_->writing.load(std::memory_order_relaxed) < end) {
-      // Release: pairs with the acquire in holds. Who finds the ring gone past a record also sees the commit that let
-      // it.
+      // Release: pairs with the acquire in holds. A reader that finds the ring past a record also sees the commit that
+      // allowed that.
       marks_->writing.store(end, std::memory_order_release);
     }
     std::uint64_t word = at.value / kRecordUnit;
     for (const std::uint64_t value : record) {
-      // Release: who reads this word (the acquire in read) also sees the `writing` stored above.
+      // Release: a reader of this word (the acquire in read) also sees the `writing` stored above.
       words_[word++ & mask_].store(value, std::memory_order_release);
     }
   }

@@ -15,8 +15,8 @@ namespace oncelog::internal {
 bool is_mounted_read_only(const std::filesystem::path& directory);
 
 /// Locks a store, and returns whether nobody has it open; then nobody opens it while the lock is held. On a file system
-/// that is mounted read-only there is no lock, and whoever has it open by another mount makes this throw Error::in_use.
-/// Nor is there one of a store without a lock.mdb, a backup, that this user may only read.
+/// that is mounted read-only there is no lock, and a process that has it open by another mount makes this throw
+/// Error::in_use. Nor is there one of a store without a lock.mdb, a backup, that this user may only read.
 bool lock_if_closed(std::optional<OpenLock>& lock, const std::filesystem::path& directory);
 
 /// Locks a store that nobody may have open while the lock is held. None is needed where there is no lock.mdb: nobody
@@ -26,7 +26,7 @@ void lock_alone(std::optional<OpenLock>& lock, const std::filesystem::path& dire
 /// A descriptor of data.mdb of its own. LMDB's locks lie on lock.mdb, so that closing this one drops none.
 class DataFile {
  public:
-  /// Throws Error::io or no_permission; not_a_store when it is no file.
+  /// Throws Error::io or no_permission; not_a_store when it is not a regular file.
   explicit DataFile(const std::filesystem::path& path);
   int fd() const { return file_.get(); }
 

@@ -9,11 +9,11 @@ void HintCheck::look(const RecordView& record, const MessageHash& hash, Lsn lsn)
   if ((record.header.flags() & kVoid) != 0 || !is_live_(record.header.time_us())) return;
   if (!view_ || looked_up_ % kRecordsPerView == 0) view_ = views_.newest();
   ++looked_up_;
-  const auto note = [&](Lack lack, std::uint64_t bucket, bool of_correlation) {
-    if (lack == Lack::nothing) return;
+  const auto note = [&](Miss miss, std::uint64_t bucket, bool of_correlation) {
+    if (miss == Miss::none) return;
     Missing& missing = missing_[bucket];
     if (missing.by_filter + missing.by_index == 0) missing.first = lsn;
-    ++(lack == Lack::filter ? missing.by_filter : missing.by_index);
+    ++(miss == Miss::by_filter ? missing.by_filter : missing.by_index);
     missing.of_correlations += of_correlation;
   };
   std::uint64_t bucket = 0;
@@ -24,22 +24,21 @@ void HintCheck::look(const RecordView& record, const MessageHash& hash, Lsn lsn)
   }
 }
 
-HintCheck::Lack HintCheck::look_again(const MessageHash& hash, MessageHash::Of of, Lsn lsn, std::uint64_t& bucket) {
-  const Lack lack = lacks(*view_, hash, of, lsn, bucket);
-  if (lack == Lack::nothing) return lack;
+HintCheck::Miss HintCheck::look_again(const MessageHash& hash, MessageHash::Of of, Lsn lsn, std::uint64_t& bucket) {
+  if (miss(*view_, hash, of, lsn, bucket) == Miss::none) return Miss::none;
   view_ = views_.newest();
-  return lacks(*view_, hash, of, lsn, bucket);
+  return miss(*view_, hash, of, lsn, bucket);
 }
 
-HintCheck::Lack HintCheck::lacks(const View& view, const MessageHash& hash, MessageHash::Of of, Lsn lsn,
-                                 std::uint64_t& bucket) const {
+HintCheck::Miss HintCheck::miss(const View& view, const MessageHash& hash, MessageHash::Of of, Lsn lsn,
+                                std::uint64_t& bucket) const {
   const View::Bucket* home = nullptr;
   for (const View::Bucket& candidate : view.buckets) {
     if (candidate.info.first_lsn <= lsn) home = &candidate;
   }
-  if (home == nullptr) return Lack::nothing;  // Dropped.
+  if (home == nullptr) return Miss::none;  // Dropped.
   bucket = home->info.number;
-  if ((view.candidates(hash) >> home->info.lane & 1) == 0) return Lack::filter;
+  if ((view.candidates(hash) >> home->info.lane & 1) == 0) return Miss::by_filter;
   const std::uint64_t wanted = (lsn.value - home->info.first_lsn.value) / kRecordUnit;
   bool found = false;
   for (const auto& table : home->tables) {
@@ -48,11 +47,11 @@ HintCheck::Lack HintCheck::lacks(const View& view, const MessageHash& hash, Mess
       found = found || (of == MessageHash::Of::message ? offset == wanted : offset >= wanted);
     });
   }
-  return found ? Lack::nothing : Lack::index;
+  return found ? Miss::none : Miss::by_index;
 }
 
 void HintCheck::report(Problems& problems) {
-  constexpr const char* kMeaning = "the ids of those records are told fresh although they were processed";
+  constexpr const char* kMeaning = "the ids of those records are reported fresh although they were processed";
   constexpr const char* kRemedy = "close the store in every process, then: oncelog repair --hints --store STORE";
   for (const auto& [bucket, missing] : missing_) {
     problems.add(ProblemKind::hint, fmt::format("bucket {}", bucket),
@@ -65,7 +64,7 @@ void HintCheck::report(Problems& problems) {
   for (const View::Bucket& bucket : view_->buckets) {
     for (std::size_t i = 0; i < bucket.tables.size(); ++i) {
       const std::uint64_t occupied = bucket.tables[i]->occupied();
-      // Read after: entries are counted before they are there.
+      // Read afterwards: entries are counted before they are there.
       const std::uint64_t count = bucket.tables[i]->count();
       if (count >= occupied && count <= bucket.tables[i]->slots()) continue;
       problems.add(ProblemKind::hint, index_name(bucket.info.number, i),

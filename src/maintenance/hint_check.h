@@ -26,11 +26,11 @@ class HintCheck {
   void look(const RecordView& record, const MessageHash& hash, Lsn lsn);
   std::uint64_t looked_up() const { return looked_up_; }
 
-  /// What was missing, and tables that hold more than they count.
+  /// Adds what was missing, and the tables that hold more than they count.
   void report(Problems& problems);
 
  private:
-  enum class Lack { nothing, filter, index };
+  enum class Miss { none, by_filter, by_index };
   struct Missing {
     std::uint64_t by_filter = 0;
     std::uint64_t by_index = 0;
@@ -38,8 +38,8 @@ class HintCheck {
     Lsn first;
   };
 
-  Lack lacks(const View& view, const MessageHash& hash, MessageHash::Of of, Lsn lsn, std::uint64_t& bucket) const;
-  Lack look_again(const MessageHash& hash, MessageHash::Of of, Lsn lsn, std::uint64_t& bucket);
+  Miss miss(const View& view, const MessageHash& hash, MessageHash::Of of, Lsn lsn, std::uint64_t& bucket) const;
+  Miss look_again(const MessageHash& hash, MessageHash::Of of, Lsn lsn, std::uint64_t& bucket);
 
   ViewCache& views_;
   const std::uint64_t correlation_seed_;

@@ -59,7 +59,7 @@ void Problems::add(ProblemKind kind, std::string where, std::string sentence, st
 
 void Problems::add(const lmdb::Fault& fault) {
   add(ProblemKind::page, page_name(fault.page), fault.what,
-      "what lies on or below the page may be missing from answers, and LMDB may crash whoever reads it",
+      "what lies on or below the page may be missing from answers, and LMDB may crash a process that reads it",
       kRestoreOrRepair);
 }
 

@@ -19,7 +19,7 @@ inline constexpr const char* kRestoreOrRepair =
 std::string page_name(lmdb::PageNumber page);
 std::string lsn_name(Lsn lsn);
 
-/// Collects problems, up to a number, and counts the rest. What is found again on another way to it is one problem.
+/// Collects problems, up to a number, and counts the rest. What is found twice, on two ways to it, is one problem.
 class Problems {
  public:
   Problems(VerifyReport& report, std::size_t most) : report_(&report), most_(most) {}

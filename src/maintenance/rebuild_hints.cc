@@ -39,8 +39,8 @@ void rebuild_hints(const std::filesystem::path& directory, const RepairOptions& 
   if (options.max_readers) opening.max_readers = *options.max_readers;
   check_directory(directory, opening);
   {
-    // Where one is missing, the next to open the store saves the ring and makes all of them again; also when this
-    // process dies now.
+    // Where one is missing, the next process that opens the store saves the ring and rebuilds all of them, even when
+    // this process dies now.
     std::optional<OpenLock> lock;
     lock_alone(lock, directory);
     std::vector<fs::path> places{directory};

@@ -90,7 +90,7 @@ class Repair {
     identity_known_ = identity.has_value();
     if (!identity_known_) {
       problems_.add(ProblemKind::identity, data_.string(), "the key of the records' checksums is lost from every page",
-                    "no record can be told from a damaged one: every id is fresh, or too_old",
+                    "an intact record cannot be distinguished from a damaged one: every id is fresh, or too_old",
                     "restore a backup; user tables and scopes are saved");
     }
     identity_ = identity_known_ ? *identity : new_identity(options_);
@@ -157,7 +157,7 @@ class Repair {
     fs::path live_file = live_dir / kLive;
     std::error_code absent;
     if (fs::exists(live_file, absent) && is_mounted_read_only(live_dir)) {
-      // It is mapped to be written, though nothing here does.
+      // It is mapped writable, although nothing here writes to it.
       std::error_code failed;
       fs::copy_file(live_file, staged / kLive, failed);
       if (failed) throw system_error(failed.value(), "copying it", live_file);

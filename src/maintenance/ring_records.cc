@@ -8,11 +8,11 @@
 namespace oncelog::internal {
 
 Lsn RingRecords::each(Lsn from, const std::function<void(Lsn, std::span<const std::byte>)>& visit) const {
-  // Acquire: pair with the releases of producers and flushers, all dead or gone by now.
+  // Acquire: pair with the releases of producers and flushers, which have all ended.
   const std::uint64_t head = header_.marks.head.load(std::memory_order_acquire);
   const std::uint64_t writing = header_.marks.writing.load(std::memory_order_acquire);
   const std::uint64_t lowest = writing > ring_.bytes() ? writing - ring_.bytes() : 0;
-  // Relaxed: nobody else has it.
+  // Relaxed: no other process uses it.
   std::uint64_t at = std::max({from.value, lowest, header_.believed_from.load(std::memory_order_relaxed)});
   std::vector<std::uint64_t> words;
   while (at + kRecordHeaderBytes <= head) {
@@ -20,7 +20,7 @@ Lsn RingRecords::each(Lsn from, const std::function<void(Lsn, std::span<const st
       visit(Lsn{at}, std::as_bytes(std::span(words)));
       at += bytes;
     } else {
-      at += kRecordUnit;  // The records' ends are known from one of them on.
+      at += kRecordUnit;  // From the next whole record on the ends are known again.
     }
   }
   return Lsn{head};
@@ -37,7 +37,7 @@ std::size_t RingRecords::copy(std::uint64_t at, std::uint64_t head, std::vector<
   if (!found) return 0;
   const auto& [record, hash] = *found;
   if ((header.flags() & kUncommitted) != 0) {
-    // Flushed and not settled: committed. Not flushed: of a transaction that never did.
+    // Flushed and not settled: its transaction committed. Not flushed: it never did.
     const bool committed = at < header_.marks.flushed.load(std::memory_order_acquire);
     const std::uint32_t flags = (header.flags() & ~kUncommitted) | (committed ? 0U : static_cast<std::uint32_t>(kVoid));
     const std::uint32_t units_flags = (header.units_flags & ((1U << kUnitBits) - 1)) | flags << kUnitBits;

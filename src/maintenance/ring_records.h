@@ -14,7 +14,7 @@
 namespace oncelog::internal {
 
 /// The records of the ring that the log does not have: accepted in this boot and not flushed, or lost from the log's
-/// end. Only read; the settling of a dead transaction's records happens in the copy.
+/// end. The ring is only read: a dead transaction's records are settled in the copy.
 class RingRecords {
  public:
   RingRecords(const SharedState& live, std::uint64_t hash_seed)

@@ -89,7 +89,7 @@ void Salvage::add_orphans() {
   }
 }
 
-/// Whether a record proves the key of the checksums right; or there is none at all that could.
+/// Whether a record proves the key of the checksums right, or there is no record that could.
 bool Salvage::fits(const StoreIdentity& identity) {
   constexpr std::size_t kMostTries = 256;
   std::size_t tries = 0;
@@ -130,7 +130,7 @@ std::optional<StoreIdentity> Salvage::identity() {
     if (identity && fits(*identity)) found = identity;
     return true;
   };
-  // An intact one of the commit before rather than a damaged one of the last.
+  // An intact one of the commit before is taken rather than a damaged one of the last.
   for (const bool damaged : {false, true}) {
     for (std::size_t commit = 0; commit < commits_.size(); ++commit) {
       const auto tree = table(commit, "meta", kIgnore);
@@ -138,7 +138,7 @@ std::optional<StoreIdentity> Salvage::identity() {
     }
   }
   if (found) return found;
-  // It is copied with each change of its table, and a key that fits the records proves itself wherever it lies.
+  // Each change of its table leaves a copy, and a key that fits the records proves itself wherever it lies.
   for (lmdb::PageNumber page = 2; !found && page < pages_.pages(); ++page) pages_.each_on_page(page, consider);
   return found;
 }

@@ -16,7 +16,7 @@
 
 namespace oncelog::internal {
 
-/// Reads what is whole in a damaged data.mdb that nobody writes. Looks into three places, in this order: the newest
+/// Reads what is whole in a damaged data.mdb that nobody writes. It looks into three places, in this order: the newest
 /// commit that can be used; the one before it, whose pages LMDB has not yet given away; and, for the log alone, leaves
 /// that nothing leads to any more and that are not free. The third place is safe for the log because each record bears
 /// a checksum keyed by the store's secret and covering its LSN. Free pages are left out, although such records may lie

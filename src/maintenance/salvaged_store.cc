@@ -57,7 +57,7 @@ void SalvagedStore::finish(std::uint64_t token_epoch, std::uint64_t known_since_
   catalog_->put_number(*txn_, Catalog::Number::known_since_us, known_since_us);
   Gaps gaps;
   for (const Gap& gap : older_gaps) {
-    // Those that lie within a gap of now are part of it.
+    // One that lies within a new gap is part of it.
     const bool covered = std::ranges::any_of(
         gaps_, [&](const auto& wider) { return wider.first <= gap.first && gap.second <= wider.second; });
     if (!covered) gaps.push_back(gap);
@@ -89,7 +89,7 @@ void SalvagedStore::make_room(std::size_t bytes) {
   written_ = 0;
 }
 
-/// Rows are made again from the records: a bucket for each slice of time.
+/// A bucket for each slice of time.
 void SalvagedStore::count(const RecordView& record, Lsn lsn) {
   const std::int64_t time_us = record.header.time_us();
   if (number_ == 0 || time_us >= row_.slice_begin_us + rules_.slice_us) {

@@ -18,12 +18,13 @@
 
 namespace oncelog::internal {
 
-/// Writes the new store, a commit at a time.
+/// The new store that repair() writes, a commit at a time. Its bucket rows are rebuilt from the records. Used by one
+/// thread.
 class SalvagedStore {
  public:
   SalvagedStore(const std::filesystem::path& directory, std::uint64_t map_bytes, const StoreIdentity& identity);
 
-  /// A run of whole records.
+  /// Adds a run of whole records, above all before it. What is left out in between is noted as a gap.
   void append(Lsn lsn, std::span<const std::byte> bytes);
 
   /// False when there is one of that key already and `spare` says to leave it.
@@ -33,6 +34,7 @@ class SalvagedStore {
 
   void put_number(Catalog::Number which, std::uint64_t value) { catalog_->put_number(*txn_, which, value); }
 
+  /// Writes what is known only at the end, and the last commit. `older_gaps`: those of the damaged store.
   void finish(std::uint64_t token_epoch, std::uint64_t known_since_us, const Gaps& older_gaps);
 
   Lsn end() const { return end_; }

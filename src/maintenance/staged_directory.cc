@@ -54,7 +54,7 @@ StagedDirectory::StagedDirectory(const fs::path& target, const fs::path& source)
   if (status.type() != fs::file_type::not_found) {
     const bool empty = status.type() == fs::file_type::directory && fs::is_empty(target_, failed);
     if (failed) throw system_error(failed.value(), "reading it", target_);
-    if (!empty) throw refusal(target_, "is there already, and is never overwritten; name a new or an empty directory");
+    if (!empty) throw refusal(target_, "exists already, and is never overwritten; name a new or an empty directory");
     struct stat own {};
     struct stat parent {};
     if (::stat(target_.c_str(), &own) != 0) throw system_error(errno, "stat", target_);
@@ -79,7 +79,7 @@ StagedDirectory::StagedDirectory(const fs::path& target, const fs::path& source)
   }
 }
 
-/// Makes the directory and locks it. False when someone who removes abandoned ones took it for one.
+/// Makes the directory and locks it. False when another process has taken it for an abandoned one and removed it.
 bool StagedDirectory::make() {
   std::uint64_t serial = 0;
   fill_random(&serial, sizeof serial);
@@ -122,7 +122,7 @@ void StagedDirectory::publish() {
   // Replaces an empty directory; what came to be there meanwhile makes it fail.
   if (::rename(path_.c_str(), target_.c_str()) != 0) {
     if (errno == ENOTEMPTY || errno == EEXIST || errno == ENOTDIR) {
-      throw refusal(target_, "something has come to be there meanwhile; it is left alone");
+      throw refusal(target_, "something else has appeared there meanwhile; it is left alone");
     }
     if (errno == EBUSY) throw refusal(target_, kMountPoint);
     throw system_error(errno, "renaming the finished directory to it", target_);

@@ -7,8 +7,8 @@
 namespace oncelog::internal {
 
 /// A directory that is made under another name beside its place and renamed there when everything in it is on disk: an
-/// error in between leaves no half-made backup or store. What a death leaves, the next one with the same target
-/// removes: the maker of a directory holds its lock (flock). Used by one thread.
+/// error in between leaves no half-made backup or store. What a process that died has left is removed by the next one
+/// with the same target: the maker of a directory holds its lock (flock). Used by one thread.
 class StagedDirectory {
  public:
   /// Makes it, and the parents of `target` where there are none. What is in `target`'s place is an empty directory or
@@ -26,7 +26,7 @@ class StagedDirectory {
   /// are the caller's to sync.
   void publish();
 
-  /// Root must not lock the owner of what it copies out: gives everything in here to the owner of `original`. Does
+  /// Root must not lock out the owner of what it copies: gives everything in here to the owner of `original`. Does
   /// nothing for other users.
   void give_to_owner_of(const std::filesystem::path& original) const;
 
@@ -41,7 +41,7 @@ class StagedDirectory {
   bool published_ = false;
 };
 
-/// Has a directory's entries, or a file's contents, on disk.
+/// Syncs a directory's entries, or a file's contents, to disk.
 void sync_path(const std::filesystem::path& path);
 
 }  // namespace oncelog::internal

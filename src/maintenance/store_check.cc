@@ -110,7 +110,7 @@ StoreCheck::Rows StoreCheck::rows(const lmdb::Pages& pages, const lmdb::Meta& me
   return rows;
 }
 
-/// What a size cap makes the store forget is noted in the commit from which on its bucket's row is gone.
+/// What a size cap makes the store forget is noted in the commit that deletes its bucket's row.
 void StoreCheck::read_known_since(const lmdb::Pages& pages, const lmdb::Meta& meta) {
   const auto ignore = [](const lmdb::Fault&) {};  // Reported by tables().
   const auto table = pages.table(meta, "meta", ignore);
@@ -223,7 +223,7 @@ void StoreCheck::check_record(const RecordView& record, Lsn lsn) {
   const std::uint32_t scope = record.header.scope;
   if ((record.header.flags() & kUncommitted) != 0) {
     problems_.add(ProblemKind::record, lsn_name(lsn), "a record of a transaction that did not commit is in the log",
-                  "its id is in_progress for ever", kRepair);
+                  "its id is in_progress forever", kRepair);
   } else if ((record.header.flags() & kVoid) == 0 && (scope == 0 || scope > facts_.scope_count)) {
     // A scope that was added after the tables were read is in a later snapshot; its first record comes after it.
     if (unknown_scopes_.size() < kMostRows) unknown_scopes_.emplace(scope, lsn);
@@ -270,7 +270,7 @@ void StoreCheck::buckets(const lmdb::Pages& pages, const lmdb::Meta& meta) {
       problems_.add(
           ProblemKind::bucket, where,
           fmt::format("its row says that its newest record is {} us older than it is", seen.newest_us - row.newest_us),
-          "after a reboot its ids are fresh so much too early", kRepair);
+          "after a reboot its ids are fresh too early by that much", kRepair);
     }
     if (row.entries < seen.entries) {
       problems_.add(ProblemKind::bucket, where,

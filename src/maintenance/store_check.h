@@ -40,7 +40,7 @@ class StoreCheck {
   bool log(const lmdb::Pages& pages, const lmdb::Meta& meta, const RecordHook& record = {});
   Lsn position() const { return at_; }
 
-  /// Lets log() end with the block that reaches this LSN: those who write faster than it reads would keep it for ever.
+  /// Lets log() end with the block that reaches this LSN: writers that are faster than it would keep it busy forever.
   void end_at(Lsn end) { limit_ = end; }
 
   /// All but structure(), of a commit that stays as it is.
@@ -69,7 +69,7 @@ class StoreCheck {
   Problems problems_;
   const VerifyProgressHook progress_;
   const std::function<std::int64_t()> clock_;
-  std::int64_t now_us_;  // When the newest snapshot was there: what it no longer has had expired by then.
+  std::int64_t now_us_;  // When the newest snapshot was read: what is no longer in it has expired by then.
   std::size_t page_bytes_ = 0;
   StoreFacts facts_;
   Lsn at_;  // The log is checked below.
@@ -77,7 +77,7 @@ class StoreCheck {
   bool any_block_ = false;
   Rows rows_;                           // Of the newest snapshot.
   std::map<std::uint64_t, Seen> seen_;  // By the bucket's number.
-  std::uint64_t homeless_ = 0;          // Live records that belong to no row.
+  std::uint64_t homeless_ = 0;          // Live records that belong to no row, and the first of them.
   Lsn first_homeless_;
   std::map<std::uint32_t, Lsn> unknown_scopes_;  // Where each was found first.
   std::vector<std::byte> buffer_;

@@ -17,7 +17,7 @@ void push_spare_generation(Layout& layout, Lsn head, LaneMask lanes) {
   layout.spare_generation_lines = 0;
 }
 
-/// Generations that no live lane was written to serve nobody; the newest stays, to be written to.
+/// Drops generations that no live lane was written to. The newest stays: it is written to.
 void bury_generations(Layout& layout) {
   const LaneMask used = layout.live_lanes();
   unsigned kept = 0;

@@ -8,10 +8,10 @@
 namespace oncelog::internal {
 
 /// The rules of time buckets: when one opens, how large its index and filter are planned, when it is dropped. Pure
-/// functions on a Layout value; who calls them holds the store's mutex and publishes the result.
+/// functions on a Layout value; the caller holds the store's mutex and publishes the result.
 ///
 /// Invariants: buckets are contiguous ranges of LSNs and their newest records are in the same order, so the oldest
-/// bucket is always the first to go. A lane is live, sweeping or free, never two of these.
+/// bucket is always the first to be dropped. A lane is live, sweeping or free, never two of these.
 struct BucketRules {
   std::int64_t retention_us;
   std::int64_t slice_us;      // What a bucket covers: retention / buckets, at least kMinSliceUs.
@@ -47,11 +47,11 @@ struct BucketRules {
 /// The lowest lane that is neither live nor being swept.
 std::optional<unsigned> free_lane(const Layout& layout);
 
-/// Whether a bucket can be opened as things are: a table and a clean lane are there.
+/// Whether a bucket can be opened now: there are a spare table and a clean lane.
 bool can_open_bucket(const Layout& layout);
 
 /// The slots of the table after these `tables` of a chain, the last of which has `last_slots`: twice as many at first,
-/// so that a bucket takes little more than it needs, and four times as many later, so that a bucket whose plan came of
+/// so that a bucket takes little more than it needs, and four times as many later, so that a bucket that was planned in
 /// a quiet time can still hold whatever comes. At most kMaxSlots.
 std::uint64_t next_table_slots(unsigned tables, std::uint64_t last_slots);
 
@@ -59,8 +59,8 @@ std::uint64_t next_table_slots(unsigned tables, std::uint64_t last_slots);
 std::uint64_t next_generation_lines(unsigned generations, std::uint64_t last_lines);
 
 /// Opens the bucket of `time_us` at `head`, with the spare table and, where a smaller one waits, the spare filter
-/// generation. `last_time_us` is the newest record's time so far, `now_us` what
-/// the clock says. Requires can_open_bucket.
+/// generation. `last_time_us` is the newest record's time so far, `now_us` what the clock says. Requires
+/// can_open_bucket.
 void open_bucket(Layout& layout, const BucketRules& rules, Lsn head, std::int64_t time_us, std::int64_t last_time_us,
                  std::int64_t now_us);
 
@@ -71,8 +71,8 @@ void grow_index(Layout& layout, Lsn head);
 /// Makes the spare generation, a larger one, the one written to from `head` on.
 void grow_filter(Layout& layout, Lsn head);
 
-/// Removes the oldest bucket: its lane leaves the live ones and waits to be swept, generations only it had written to
-/// die.
+/// Removes the oldest bucket: its lane leaves the live ones and waits to be swept; generations that only it has written
+/// to are dropped.
 void drop_oldest(Layout& layout);
 
 /// After the lanes' bits are cleared in every generation.

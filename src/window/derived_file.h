@@ -24,12 +24,12 @@ struct FileStamp {
   FileKind kind{};
   Uuid boot_id{};
   Uuid store_file_id{};      // Of the data.mdb beside which it was made: a copy of a store has another.
-  Uuid incarnation{};        // Made anew with `live`: hints of one life must not meet records of another.
+  Uuid incarnation{};        // New with each `live`: hints of one life must not meet records of another.
   std::uint64_t number = 0;  // Of the filter generation, or of the bucket.
   std::uint64_t part = 0;    // The index table's place in its bucket's chain.
   std::uint64_t extent = 0;  // Filter lines, index slots, ring bytes.
   std::uint64_t file_bytes = 0;
-  std::uint64_t shape = 0;  // Of the structs in it, so that another build's are told apart.
+  std::uint64_t shape = 0;  // Of the structs in it, so that another build's file does not match.
   std::uint64_t checksum = 0;
 
   std::uint64_t expected_checksum() const { return XXH3_64bits(this, offsetof(FileStamp, checksum)); }

@@ -29,14 +29,15 @@ static_assert(sizeof(Slot) == 8);
 
 /// One table of a bucket's index: open addressing with linear probing in a mapped file, at most 75% full. A message's
 /// entries are added and never changed or removed; a correlation's may move on to a newer record of its chain. The
-/// table dies whole with its bucket. An entry is a hint: it may name a record that was never accepted, never is one
+/// table dies whole with its bucket. An entry is a hint: it may name a record that was never accepted, but none is ever
 /// missing for a record that was.
 ///
 /// Thread safety: insert by one thread at a time (under the store's mutex); any number of readers meanwhile, without a
 /// lock. Cost: one cache miss, at 75% a second one in half of the cases.
 class IndexTable {
  public:
-  /// Slots for so many planned ids: 70% full then, which leaves time to make a second table before it is 75% full.
+  /// Slots for so many planned ids. They make it 70% full, which leaves time to make a second table before it is 75%
+  /// full.
   static constexpr std::uint64_t slots_for(std::uint64_t ids) { return ids * 10 / 7 + 8; }
   static constexpr std::uint64_t planned_of(std::uint64_t slots) { return slots * 7 / 10; }
   static constexpr std::uint64_t capacity_of(std::uint64_t slots) { return slots / 4 * 3; }
@@ -64,20 +65,20 @@ class IndexTable {
     }
     return taken;
   }
-  /// Whether there is no room for the entries of so many records, two for each. Whatever the count is: the file may be
+  /// Whether there is no room for the entries of so many records, two for each. Right for any count: the file may be
   /// damaged.
   bool full(std::uint64_t records = 1) const {
     const std::uint64_t capacity = capacity_of(slots_);
     return count() > capacity || 2 * records > capacity - count();
   }
 
-  /// Records that have their entries here, for people. Under the store's mutex, as insert.
+  /// Records whose entries are here, for people to read. Under the store's mutex, as insert.
   std::uint64_t records() const { return records_->load(std::memory_order_relaxed); }
   void count_record() { records_->store(records() + 1, std::memory_order_relaxed); }
 
-  /// Every record of this table that ends at or below is in it. Noted when the record is accepted, under the store's
-  /// mutex and on the line that insert writes; read by whoever opens the store alone, to find out whether this file is
-  /// older than `live`. Relaxed: that one has seen the others' end.
+  /// Every record of this table that ends at or below this LSN is in it. Noted when the record is accepted, under the
+  /// store's mutex and on the line that insert writes; read by a process that opens the store alone, to find out
+  /// whether this file is older than `live`. Relaxed: that process has seen the others end.
   Lsn reached() const { return {reached_->load(std::memory_order_relaxed)}; }
   void reach(Lsn end) { reached_->store(end.value, std::memory_order_relaxed); }
 
@@ -119,7 +120,7 @@ class IndexTable {
     return false;
   }
 
-  /// Has the entry of this hash at `from` name `to` instead; false when there is none.
+  /// Makes the entry of this hash at `from` name `to` instead; false when there is none.
   bool move(const MessageHash& hash, MessageHash::Of of, std::uint64_t from, std::uint64_t to) {
     std::uint64_t at = hash.home(slots_);
     for (std::uint64_t step = 0; step < slots_; ++step) {

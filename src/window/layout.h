@@ -35,7 +35,7 @@ struct GenerationInfo {
   std::uint64_t number = 0;
   std::uint64_t lines = 0;
   Lsn first_lsn;       // Records from here on are in it, up to the next one's.
-  LaneMask lanes = 0;  // That were ever written here and not swept since.
+  LaneMask lanes = 0;  // Lanes that were written here and not swept since.
   std::uint32_t reserved = 0;
 };
 
@@ -48,7 +48,7 @@ struct Layout {
   std::array<GenerationInfo, kMaxGenerations> generations{};
   LaneMask sweeping = 0;  // Lanes of dropped buckets whose bits are being cleared.
   std::uint32_t reserved = 0;
-  std::uint64_t drops = 0;  // Buckets dropped so far: tells one sweep of a lane from the next.
+  std::uint64_t drops = 0;  // Buckets dropped so far: distinguishes one sweep of a lane from the next.
   std::uint64_t next_bucket = 1;
   std::uint64_t next_generation = 1;
   // Files that are made and wait to be used; 0 when there is none.
@@ -71,11 +71,11 @@ struct Layout {
 
   std::uint64_t expected_checksum(std::uint64_t epoch) const;
 
-  /// It is as it was published, under that epoch. Asked by who opens the store: a bucket that seemed to begin later
-  /// than it does would have the log below it deleted.
+  /// Whether it is as it was published, under that epoch. Asked when the store is opened: if a bucket seemed to begin
+  /// later than it does, the log below it would be deleted.
   bool intact(std::uint64_t epoch) const { return checksum == expected_checksum(epoch); }
 
-  /// What is read from shared memory may be used as counts and indexes.
+  /// Whether what was read from shared memory may be used as counts and indexes.
   bool well_formed() const {
     if (bucket_count > kMaxLiveBuckets || generation_count > kMaxGenerations || generation_count == 0) return false;
     LaneMask taken = sweeping;
@@ -109,7 +109,8 @@ inline std::uint64_t Layout::expected_checksum(std::uint64_t epoch) const {
 /// Thread safety: publish under the store's mutex; epoch and read at any time, without a lock.
 class LayoutCell {
  public:
-  /// Acquire: pairs with the release in publish. Who sees an epoch sees the files and the layout that belong to it.
+  /// Acquire: pairs with the release in publish. A reader that sees an epoch sees the files and the layout that belong
+  /// to it.
   std::uint64_t epoch() const { return epoch_.load(std::memory_order_acquire); }
 
   /// The layout in force, and its epoch.

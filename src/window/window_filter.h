@@ -32,7 +32,7 @@ class FilterGeneration {
   static constexpr unsigned kWordsPerLine = kLineBytes / 8;
   static constexpr unsigned kRowsPerWord = 64 / kLanes;
   static constexpr std::uint64_t kIdsPerLine = 2;
-  static constexpr std::uint64_t kMaxLines = std::uint64_t{1} << 32;  // As many as MessageHash::line tells apart.
+  static constexpr std::uint64_t kMaxLines = std::uint64_t{1} << 32;  // As many as MessageHash::line can name.
   static_assert(kRows * kLanes == kLineBytes * 8 && kRowsPerWord * kWordsPerLine == kRows);
 
   static constexpr std::uint64_t lines_for(std::uint64_t ids) {
@@ -62,8 +62,8 @@ class FilterGeneration {
 
   void prefetch(const MessageHash& hash) const { __builtin_prefetch(line_of(hash)); }
 
-  /// The lanes that may hold the id. Relaxed loads: whoever has to see an id was told so by an acquire of `head` or of
-  /// whatever else came after its mark.
+  /// The lanes that may hold the id. Relaxed loads: a reader that has to see an id has learnt of it by an acquire of
+  /// `head`, or of something else that came after its mark.
   LaneMask candidates(const MessageHash& hash) const {
     const std::atomic<std::uint64_t>* line = line_of(hash);
     std::uint64_t lanes = ~std::uint64_t{0};
@@ -87,7 +87,7 @@ class FilterGeneration {
     }
   }
 
-  /// Clears these lanes in up to `most` lines from `from`; returns the line to go on from, lines() at the end.
+  /// Clears these lanes in up to `most` lines from `from`; returns the line to continue from, lines() at the end.
   std::uint64_t sweep(LaneMask lanes, std::uint64_t from, std::uint64_t most) {
     const std::uint64_t row_bits = lanes & kAllLanes;
     const std::uint64_t bits = row_bits | row_bits << 16 | row_bits << 32 | row_bits << 48;
