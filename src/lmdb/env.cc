@@ -51,9 +51,7 @@ Env::Env(const std::filesystem::path& directory, unsigned flags, std::uint64_t m
     const bool there = directory_ && ::fstatat(directory_.get(), "data.mdb", &status, 0) == 0;
     space_.set(space_.wanted_for(there ? static_cast<std::uint64_t>(status.st_size) : 0));
     env_ = open();
-    mdb_filehandle_t file = -1;
-    check(mdb_env_get_fd(env_, &file), "mdb_env_get_fd");
-    if (::fstat(file, &status) != 0) throw system_error(errno, "fstat", path_);
+    if (::fstat(data_file(), &status) != 0) throw system_error(errno, "fstat", path_);
     data_id_ = {status.st_dev, status.st_ino};
     if (lock_file_) lock_file_.hold();
   } catch (const Error&) {
@@ -141,12 +139,16 @@ void Env::fail(int code, const char* call) const {
   throw make_error(code, call, path_);
 }
 
+int Env::data_file() const {
+  mdb_filehandle_t file = -1;
+  check(mdb_env_get_fd(env_, &file), "mdb_env_get_fd");
+  return file;
+}
+
 bool Env::has_its_file() const {
   if (!directory_) return true;
-  mdb_filehandle_t file = -1;
   struct stat opened {};
-  check(mdb_env_get_fd(env_, &file), "mdb_env_get_fd");
-  if (::fstat(file, &opened) != 0) throw system_error(errno, "fstat", path_);
+  if (::fstat(data_file(), &opened) != 0) throw system_error(errno, "fstat", path_);
   if (opened.st_nlink == 0) return false;
   struct stat named {};
   if (::fstatat(directory_.get(), "data.mdb", &named, 0) != 0) return errno != ENOENT;  // Another error says nothing.
@@ -199,9 +201,7 @@ std::uint64_t Env::reserved_bytes() const {
 }
 
 bool Env::complete_file() const {
-  mdb_filehandle_t file = -1;
-  check(mdb_env_get_fd(env_, &file), "mdb_env_get_fd");
-  return lmdb::complete_file(file, used_bytes(), path_);
+  return lmdb::complete_file(data_file(), used_bytes(), path_);
 }
 
 // --- Pins
@@ -358,9 +358,7 @@ void Env::check_same_files() const {
 void Env::mend_meta(const WriteTxn& txn) const {
   if (!meta_suspect_.load(std::memory_order_relaxed)) [[likely]]
     return;
-  mdb_filehandle_t file = -1;
-  check(mdb_env_get_fd(env_, &file), "mdb_env_get_fd");
-  put_back_meta(file, mdb_txn_id(txn.get()) - 1, page_bytes_, path_);
+  put_back_meta(data_file(), mdb_txn_id(txn.get()) - 1, page_bytes_, path_);
   meta_suspect_.store(false, std::memory_order_relaxed);
 }
 

@@ -135,6 +135,8 @@ class Env {
   bool map(std::uint64_t reserve) const;
 
   // --- Files
+  /// LMDB's own descriptor of data.mdb: closing any other one would drop this process's locks.
+  int data_file() const;
   /// After LMDB may have lost this process's locks on lock.mdb.
   void assert_alive() const {
     if (lock_file_) lock_file_.assert_alive();
