@@ -76,7 +76,7 @@ std::unique_ptr<Output> open_duplicates(const FilterOptions& options, const Outp
     refuse(fmt::format("is inside of the store '{}'; name a file elsewhere", options.store.directory.string()));
   }
   auto output = std::make_unique<Output>(options.duplicates, options.lines.end);
-  if (output->is_same_as(passed)) refuse("is standard output, where what is passed on goes; name another file");
+  if (output->is_same_as(passed)) refuse("is standard output, to which lines are passed on; name another file");
   if (output->is_read_by(STDIN_FILENO)) refuse("is the file that is read, which would never end; name another file");
   return output;
 }

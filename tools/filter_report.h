@@ -20,7 +20,7 @@ struct FilterCounts {
   }
 };
 
-/// Tells a filter run's counts on standard error: a line that is rewritten a few times a second where someone is
+/// Shows a filter run's counts on standard error: a line that is rewritten a few times a second where someone is
 /// watching (standard error is a terminal and standard output is not), and a summary at the end. One thread.
 class FilterReport {
  public:

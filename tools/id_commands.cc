@@ -86,7 +86,7 @@ constexpr const char* kFilterFooter =
     "\n"
     "A line of progress is shown when standard error is a terminal and standard output is not.";
 
-/// Of commands that do something to ids.
+/// The footer of commands that do something to ids.
 std::string ids_footer(std::string_view done, std::string_view more) {
   return fmt::format(
       "For an id that is longer than 1024 bytes its length and 128-bit hash stand in, as in filter. An empty id\n"

@@ -44,8 +44,8 @@ using IdSource = std::variant<WholeLine, Fields, JsonPointers>;
 /// has twice the last one counts.
 ///
 /// One value is the id by itself. Several are joined as netstrings: each one's length in bytes, in decimals, a colon,
-/// its bytes, a comma: "8:order-17,1:2,". Whoever wants to ask for such an id builds the same. Values have 1 to
-/// kMaxIdBytes bytes, and so has what they are joined to; where one is missing there is no id.
+/// its bytes, a comma: "8:order-17,1:2,". To ask for such an id, build the same. Values have 1 to kMaxIdBytes bytes,
+/// and so has what they are joined to; where one is missing there is no id.
 class IdExtractor {
  public:
   /// Error: invalid_argument, for a field number 0 or a pointer that is none.

@@ -97,7 +97,7 @@ pid_t start(const LockOptions& options, const Signals& signals) {
   give_up(refused, kCannotRun);
 }
 
-/// Until the command has ended.
+/// Passes on signals and renews the lock until the command has ended. Returns the exit code.
 int watch(pid_t child, Lock& lock, const LockOptions& options, const Signals& signals) {
   const milliseconds renew_every = std::max(options.lease / 3, milliseconds{1});
   Clock::time_point renew_at = Clock::now() + renew_every;

@@ -114,7 +114,7 @@ std::string time(double seconds) {
   return seconds >= 1e-6 ? fmt::format("{:.1f} us", seconds * 1e6) : fmt::format("{:.0f} ns", seconds * 1e9);
 }
 
-/// Below which half and nearly all of the values are, as far as the buckets tell.
+/// The values below which half and nearly all lie, as far as the buckets show.
 std::string quantiles(const HistogramMetrics& histogram) {
   if (histogram.count == 0) return "none yet";
   const auto below = [&](double share) {

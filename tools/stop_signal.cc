@@ -49,7 +49,7 @@ void catch_once(int signal) {
 }  // namespace
 
 StopSignal::StopSignal() {
-  ::sigemptyset(&let_go_);
+  ::sigemptyset(&released_);
   const int descriptor = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (descriptor < 0) throw Error(ErrorCode::io, std::string("cannot prepare for signals: ") + std::strerror(errno));
   wake_descriptor.store(descriptor, std::memory_order_relaxed);
@@ -62,15 +62,15 @@ void StopSignal::end_at_once() noexcept {
   for (const int signal : kSignals) {
     if (effect_of(signal) != note_signal) continue;  // Ignored, or received before.
     std::signal(signal, SIG_DFL);
-    ::sigaddset(&let_go_, signal);
+    ::sigaddset(&released_, signal);
   }
 }
 
 void StopSignal::end_in_order() noexcept {
   for (const int signal : kSignals) {
-    if (::sigismember(&let_go_, signal) == 1) catch_once(signal);
+    if (::sigismember(&released_, signal) == 1) catch_once(signal);
   }
-  ::sigemptyset(&let_go_);
+  ::sigemptyset(&released_);
 }
 
 int StopSignal::descriptor() const noexcept {

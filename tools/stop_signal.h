@@ -30,7 +30,7 @@ class StopSignal {
   static int received() noexcept;
 
  private:
-  sigset_t let_go_;  // The signals that end_at_once has given their own effect.
+  sigset_t released_;  // The signals that end_at_once has given their own effect.
 };
 
 /// Ends this process by the signal's default action, so that a shell sees what it sees of any other filter. Returns the

@@ -53,8 +53,7 @@ Store open_existing(const StoreArguments& arguments);
 /// The same as this user. Errors: those of Store::open.
 Store open_existing_as_this_user(const StoreArguments& arguments);
 
-/// Opens the store to look at it: whatever others do with it goes on, and nothing is ever created. Errors: those of
-/// Store::open.
+/// Opens the store to look at it: others may keep using it, and nothing is ever created. Errors: those of Store::open.
 Store open_for_reading(const StoreArguments& arguments);
 
 }  // namespace oncelog::tool

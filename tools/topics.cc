@@ -100,7 +100,7 @@ std::optional<Subscription> parse(std::string_view line) {
   return subscription;
 }
 
-/// In file order.
+/// The subscriptions, in file order.
 std::vector<Subscription> read_all(const Input& input, const std::string& name, const StopSignal& stop) {
   LineReader reader(input.descriptor, name, stop);
   std::vector<Subscription> subscriptions;

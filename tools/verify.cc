@@ -19,7 +19,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-/// With the store's name in the commands to give.
+/// What to do, with the store's name in the commands.
 std::string remedy_of(const Problem& problem, const std::filesystem::path& directory) {
   constexpr std::string_view kPlaceholder = "--store STORE";
   std::string remedy = problem.remedy;

@@ -243,7 +243,7 @@ void Env::wake_quiescer() const {
 
 bool Env::is_quiet() const {
   // Sequentially consistent, as the flag before it and the pair in ReadTxn::renew: either the reader sees the flag, or
-  // its pin is seen here. What it did before it let go of the pin is visible.
+  // its pin is seen here. What it did before it released the pin is visible.
   return pins_.empty() && std::ranges::none_of(readers_, [](const ReadTxn* reader) {
            return reader->active_.load(std::memory_order_seq_cst);
          });
@@ -291,7 +291,7 @@ void Env::recover(int code, std::uint64_t life, const char* call) const {
   }
 }
 
-/// Closes the environment and opens it again. LMDB's own lock on lock.mdb is let go of in between, ours is not: so no
+/// Closes the environment and opens it again. LMDB's own lock on lock.mdb is released in between, ours is not: so no
 /// other process can take the reader table for abandoned.
 void Env::reopen(Lock& lock) const {
   if (down_ && Clock::now() < next_try_) throw Error(*down_);

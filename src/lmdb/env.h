@@ -25,7 +25,7 @@ namespace oncelog::internal::lmdb {
 class ReadTxn;
 class WriteTxn;
 
-/// LMDB's environment, which may be closed and opened again, or mapped at another size, while its users go on.
+/// LMDB's environment, which may be closed and opened again, or mapped at another size, while its users keep working.
 ///
 /// LMDB gives an environment up for good after one failed write of its meta page (MDB_PANIC), wants it mapped again
 /// when another process has made the file larger than the map (MDB_MAP_RESIZED), and must never be open twice in one

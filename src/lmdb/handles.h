@@ -52,7 +52,7 @@ class Txn {
   /// The handle is for the life of the environment once the transaction, a WriteTxn, is committed.
   MDB_dbi open_table(const char* name, unsigned flags);
   MDB_stat stat(MDB_dbi dbi) const;
-  /// Of a table: branches, leaves, and those of large values.
+  /// The pages of a table: branches, leaves, and those of large values.
   std::uint64_t pages(MDB_dbi dbi) const;
 
   /// Ends a transaction that only reads, and keeps open the tables that it has opened. Otherwise they are closed with

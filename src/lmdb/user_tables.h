@@ -25,7 +25,7 @@ class UserTables {
   bool erase(lmdb::WriteTxn& txn, std::string_view table, std::string_view key) const;
   void scan(const lmdb::Txn& txn, std::string_view table, std::string_view from, const EntryVisitor& visitor) const;
 
-  /// Of data.mdb, the tree's own included.
+  /// How many pages of data.mdb they take, the tree's own included.
   std::uint64_t pages(const lmdb::Txn& txn) const { return txn.pages(dbi_); }
 
  private:

@@ -39,7 +39,8 @@ inline std::size_t next_intact(std::span<const std::byte> bytes, std::size_t off
   return bytes.size();
 }
 
-/// What for_each_record calls for each intact record. Returns whether to go on; one that returns nothing never stops.
+/// What for_each_record calls for each intact record. Returns whether to continue; one that returns nothing never
+/// stops.
 template <class Visit>
 concept RecordVisitor = std::invocable<Visit&, const RecordView&, const MessageHash&, Lsn>;
 

@@ -45,7 +45,7 @@ class Log {
   std::size_t trim(lmdb::WriteTxn& txn, Lsn limit, std::size_t most, const std::function<bool()>& enough) const;
 
   std::uint64_t blocks(const lmdb::Txn& txn) const { return txn.stat(dbi_).ms_entries; }
-  /// Of data.mdb, the tree's own included.
+  /// How many pages of data.mdb they take, the tree's own included.
   std::uint64_t pages(const lmdb::Txn& txn) const { return txn.pages(dbi_); }
 
   struct Block {

@@ -191,12 +191,12 @@ class Repair {
     });
   }
 
-  /// The epoch from which the new store's fencing tokens go on: above all that were given.
+  /// The epoch from which the new store's fencing tokens continue, above all that were given.
   std::uint64_t token_epoch() {
     const std::uint64_t epoch = std::max(numbers_.token_epoch.value_or(0), live_epoch_.value_or(0));
     if ((!numbers_.token_epoch && !live_epoch_) || epoch > kMaxEpoch) {
       problems_.add(ProblemKind::number, "table meta", "the epoch of fencing tokens is lost",
-                    "none; tokens go on from one that no host has reached", "nothing needs to be done");
+                    "none; tokens continue from one that no host has reached", "nothing needs to be done");
       return kEpochOfLost;
     }
     return numbers_.doubtful ? std::min(epoch + kRestoreEpochs, kMaxEpoch) : epoch;

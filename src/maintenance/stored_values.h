@@ -29,7 +29,7 @@ bool meta_intact(const lmdb::Pages& pages, const lmdb::TreeInfo& table);
 std::optional<std::vector<std::byte>> value_of(const lmdb::Pages& pages, const lmdb::TreeEntry& entry, std::size_t most,
                                                const lmdb::FaultVisitor& fault);
 
-/// Where the log ends, when it does not end before `from`. Of a structure that was found sound.
+/// Where the log ends, when it does not end before `from`. The structure must have been found sound.
 Lsn end_of_log(const lmdb::Pages& pages, const lmdb::Meta& meta, Lsn from);
 
 /// The ranges of LSNs that repair() has left out of a log, as it has noted in table `meta`: (begin, end), ascending.

@@ -106,7 +106,7 @@ class IndexTable {
   /// Adds an entry; false when the table is full.
   bool insert(const MessageHash& hash, MessageHash::Of of, std::uint64_t offset) {
     if (count() >= capacity_of(slots_)) return false;
-    // Counted first, so that a death in between can't let the table fill up unnoticed.
+    // Counted first, so that a death in between cannot let the table fill up unnoticed.
     count_->store(count() + 1, std::memory_order_relaxed);
     std::uint64_t at = hash.home(slots_);
     for (std::uint64_t step = 0; step < slots_; ++step) {

@@ -56,7 +56,7 @@ class FilterGeneration {
   /// Ids added in this lane. Relaxed: it only plans growth.
   std::uint64_t count(unsigned lane) const { return counts_[lane].ids.load(std::memory_order_relaxed); }
 
-  /// As IndexTable::reached, of the records of this lane's bucket that are in this generation.
+  /// The same as IndexTable::reached, for the records of this lane's bucket that are in this generation.
   Lsn reached(unsigned lane) const { return {counts_[lane].reached.load(std::memory_order_relaxed)}; }
   void reach(unsigned lane, Lsn end) { counts_[lane].reached.store(end.value, std::memory_order_relaxed); }
 
