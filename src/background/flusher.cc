@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <new>
-#include <thread>
 #include <utility>
 
 #include "background/log_writer.h"
@@ -22,6 +21,9 @@ std::int64_t steady_us() {
       .count();
 }
 
+// As much room, in blocks of a page each.
+static_assert(SizeCap::kMostGivenBack == Flusher::kTrimBlocks * Log::kBlockPages);
+
 constexpr std::chrono::seconds kReapInterval{10};
 // How long a round waits for a lock that others hold. One of a process that was stopped must not keep the background
 // from other stores, so that after some rounds in vain it is only tried.
@@ -37,11 +39,6 @@ std::string text_of(const std::exception& error) noexcept {
   } catch (const std::bad_alloc&) {
     return "out of memory";
   }
-}
-
-/// The number of the commit that the transaction comes after.
-std::uint64_t newest_commit(const lmdb::WriteTxn& txn) {
-  return mdb_txn_id(txn.get()) - 1;
 }
 
 /// Raises a watermark; a slower thread must not lower it again. Release: pairs with the acquires of `flushed`.
@@ -62,7 +59,8 @@ Flusher::Flusher(const lmdb::Env& env, const Log& log, const Catalog& catalog, c
       live_(live.header()),
       ring_(live.ring()),
       uncommitted_(live, hash_seed),
-      interval_(interval) {}
+      interval_(interval),
+      cap_(env, log, catalog, live) {}
 
 Flusher::~Flusher() {
   stop();
@@ -70,6 +68,7 @@ Flusher::~Flusher() {
 
 void Flusher::start(Chores chores) {
   chores_ = std::move(chores);
+  cap_.start(chores_.drop_early, chores_.uncounted_pages);
   reaped_ = Background::Clock::now();
   task_.emplace([this] { return run(); });
 }
@@ -146,156 +145,6 @@ std::size_t Flusher::commit_or_make_room() {
   return commit();
 }
 
-/// LMDB commits nothing when nothing is written: writes what is there as it is.
-void Flusher::write_something(lmdb::WriteTxn& txn) const {
-  if (const auto identity = catalog_.identity(txn)) catalog_.put_identity(txn, *identity);
-}
-
-// --- Under a cap
-//
-// Pages that a commit frees can be used again from the second commit after it on, and before that data.mdb grows where
-// none is free. It stays below the cap when each commit begins with as many usable pages (and pages by which the file
-// may still grow) as it can possibly take. So each one deletes so much that this holds for the next one of its size,
-// and, beside that, for one of all that may wait: a transaction's is bound to its records, and cannot be put off or cut
-// into pieces, nor can the one that saves the ring. A commit that is larger than those before it has others precede it
-// that write nothing. Blocks are of one page (see write_log), so that a free page serves wherever it is; only records
-// that are larger than that need some in a row.
-
-/// The most pages that a commit of so many bytes takes. Of two blocks that follow each other one record would not have
-/// fitted into the first: they are half full on average, at least.
-std::uint64_t Flusher::most_pages_of(std::uint64_t bytes) const {
-  constexpr std::uint64_t kTreePages = 16;    // Changed pages of the trees: both ends of the log, rows, the free list.
-  constexpr std::uint64_t kBlocksALeaf = 64;  // At least, of blocks that have pages of their own.
-  const std::uint64_t blocks = bytes == 0 ? 0 : 2 * bytes / Log::max_block_bytes(env_, 1) + 1;
-  return blocks + blocks / kBlocksALeaf + kTreePages;
-}
-
-Flusher::Runs Flusher::waiting_runs() const {
-  // Acquire: as in commit.
-  const Lsn flushed{live_.marks.flushed.load(std::memory_order_acquire)};
-  return runs_in(flushed, Lsn{live_.marks.head.load(std::memory_order_acquire)});
-}
-
-Flusher::Runs Flusher::runs_in(Lsn at, Lsn end) const {
-  const std::uint64_t page = env_.page_bytes();
-  Runs runs;
-  while (at < end) {
-    const RecordHeader header = ring_.stable_header(at);
-    if (!header.well_formed() || header.bytes() > end.value - at.value) break;  // Found when it is written.
-    if (const std::uint64_t pages = (header.bytes() + Log::kRunHeaderBytes + page - 1) / page; pages > 1) {
-      runs.pages += pages;
-      runs.longest = std::max(runs.longest, pages);
-    }
-    at.value += header.bytes();
-  }
-  return runs;
-}
-
-/// Returns what a transaction has to expect, whose own records are not known yet: those that all processes' had so far.
-/// `runs` are some of those.
-Flusher::Runs Flusher::note_runs(const Runs& runs) const {
-  // No longer than what may wait at all: damage must not have everything forgotten.
-  const std::uint64_t most = ring_.lent_bytes() / env_.page_bytes() + 1;
-  const std::uint64_t before = std::min(live_.longest_run.load(std::memory_order_relaxed), most);
-  const std::uint64_t longest = std::max(before, runs.longest);
-  live_.longest_run.store(longest, std::memory_order_relaxed);
-  return {2 * longest, longest};
-}
-
-std::optional<Flusher::Room> Flusher::room_under_cap(const lmdb::WriteTxn& txn, std::uint64_t bytes) {
-  const std::uint64_t cap = live_.max_bytes.load(std::memory_order_relaxed);  // Relaxed: see there.
-  if (cap == 0 || !chores_.drop_early) return std::nullopt;
-  const auto less = [](std::uint64_t from, std::uint64_t by) { return from - std::min(from, by); };
-  const std::uint64_t capped = cap / env_.page_bytes();
-  const std::uint64_t growth = less(capped + chores_.uncounted_pages(txn), env_.used_bytes() / env_.page_bytes());
-  const std::uint64_t now = most_pages_of(bytes);
-  const std::uint64_t later = most_pages_of(ring_.lent_bytes());
-  Runs runs;
-  if (growth < now + later) {
-    runs = waiting_runs();
-    const Runs expected = note_runs(runs);
-    if (bytes == 0) runs = expected;
-  }
-  if (!free_list_) free_list_.emplace(env_);
-  const auto oldest = env_.oldest_snapshot();
-  const bool pinned = oldest && *oldest < newest_commit(txn);
-  const auto free = free_list_->pages(oldest, runs.longest);
-  // What this one frees the next one cannot use yet: it is about as much as it takes.
-  const std::uint64_t kept_free = later + 2 * now;
-  // Not into pages that user tables have given back either: they may want them again.
-  const std::uint64_t log_now = log_.pages(txn);
-  const std::uint64_t log_pages =
-      std::min(less(log_now + free.all + growth, kept_free), less(capped, kept_free + most_pages_of(0)));
-  if (runs.longest > 1 && free.in_runs < runs.pages && growth < runs.pages + now) {
-    // There are free pages, but not in a row: those of the next slice are. While a reader pins what is freed they could
-    // not be used either, and commit after commit would forget another slice for nothing.
-    const std::uint64_t without_slice = less(log_now, capped / BucketRules::kSlicesOfCap);
-    return Room{false, now, pinned ? log_pages : std::min(log_pages, without_slice)};
-  }
-  return Room{free.usable + growth >= now + later, now, log_pages};
-}
-
-std::optional<Flusher::Room> Flusher::make_room_under_cap(std::optional<lmdb::WriteTxn>& txn, std::uint64_t bytes) {
-  constexpr unsigned kMostRounds = 8;
-  for (unsigned round = 0;; ++round) {
-    const auto room = room_under_cap(*txn, bytes);
-    if (!room || room->enough || round == kMostRounds) return room;
-    if (const auto oldest = env_.oldest_snapshot(); oldest && *oldest < newest_commit(*txn)) {
-      // What is free is pinned: neither forgetting more nor another commit helps before that is over.
-      if (!wait_for_readers(txn, *oldest)) return room;
-      continue;
-    }
-    if (give_back(*txn, room->log_pages) == 0) write_something(*txn);
-    txn->commit();
-    txn.emplace(env_);
-  }
-}
-
-/// Look-ups pin the pages of a commit for microseconds, but for some milliseconds when their thread loses the
-/// processor. Waits for that, once for each commit that is pinned; false when it was in vain, or had been. Whoever was
-/// killed pins until it is noticed.
-bool Flusher::wait_for_readers(std::optional<lmdb::WriteTxn>& txn, std::uint64_t snapshot) {
-  constexpr std::chrono::milliseconds kPatience{50};
-  constexpr std::chrono::microseconds kPause{100};
-  const auto is_over = [&] {
-    const auto oldest = env_.oldest_snapshot();
-    return !oldest || *oldest > snapshot;
-  };
-  env_.reader_check();
-  if (is_over()) return true;
-  if (snapshot <= waited_for_) return false;
-  txn.reset();  // The gate keeps others from writing.
-  const auto limit = std::chrono::steady_clock::now() + kPatience;
-  bool over = false;
-  while (!over && std::chrono::steady_clock::now() < limit) {
-    std::this_thread::sleep_for(kPause);
-    over = is_over();
-  }
-  if (!over) waited_for_ = snapshot;
-  txn.emplace(env_);
-  return over;
-}
-
-/// Deletes the oldest blocks, and has buckets forgotten for that, until the log has no more than so many pages, or
-/// nothing is left to delete. Returns how many blocks, at most kMostGivenBack.
-std::size_t Flusher::give_back(lmdb::WriteTxn& txn, std::uint64_t log_pages) {
-  const auto enough = [&] { return log_.pages(txn) <= log_pages; };
-  const Lsn log_end = log_.end(txn).value_or(Lsn{});
-  std::uint64_t epoch = 0;
-  std::size_t deleted = 0;
-  bool more = !enough();
-  while (more) {
-    // Acquire: as in commit.
-    const Lsn head{live_.marks.head.load(std::memory_order_acquire)};
-    const Layout layout = live_.layout.read(epoch);
-    deleted += log_.trim(txn, oldest_lsn(layout, head), kMostGivenBack - deleted, enough);
-    more = deleted < kMostGivenBack && !enough() && !layout.empty() && layout.buckets[0].first_lsn < log_end &&
-           chores_.drop_early();
-  }
-  keep_forgotten(txn, catalog_, live_, live_.layout.read(epoch));
-  return deleted;
-}
-
 /// Pages that one transaction frees are LMDB's to give away from the second one after it, and a flush that finds no
 /// room undoes its own deletions. So they are committed here alone, and twice, so that what they freed can be had.
 /// False when not even that has room.
@@ -310,7 +159,7 @@ bool Flusher::make_room() {
       const Layout layout = live_.layout.read(epoch);
       log_.trim(txn, oldest_lsn(layout, head), kTrimBlocks);
       keep_forgotten(txn, catalog_, live_, layout);
-      write_something(txn);
+      write_something(txn, catalog_);
       txn.commit();
     }
     return true;
@@ -330,7 +179,7 @@ std::size_t Flusher::commit() {
     // Acquire: pairs with the release of head by the producers. Before the layout: buckets that open later begin at or
     // above this head.
     head = live_.marks.head.load(std::memory_order_acquire);
-    const auto room = make_room_under_cap(txn, waiting());
+    const auto room = cap_.make_room(txn, waiting());
     const std::uint64_t flushed = catch_up(*txn).value;
     if (head < flushed) {
       throw error_at(ErrorCode::corrupt, env_.path(),
@@ -352,7 +201,7 @@ std::size_t Flusher::commit() {
     } else {
       forgot = keep_forgotten(*txn, catalog_, live_, layout);
     }
-    if (room) trimmed += give_back(*txn, room->log_pages);
+    if (room) trimmed += cap_.give_back(*txn, room->log_pages);
     failpoint();
     if (bytes == 0 && trimmed == 0 && !forgot) return 0;
     txn->commit();
@@ -373,6 +222,10 @@ std::size_t Flusher::commit() {
   return trimmed;
 }
 
+std::optional<Flusher::Room> Flusher::make_room_under_cap(std::optional<lmdb::WriteTxn>& txn, std::uint64_t bytes) {
+  return cap_.make_room(txn, bytes);
+}
+
 Lsn Flusher::catch_up(const lmdb::WriteTxn& txn) {
   // LMDB's own end overrules: a flusher may have died between its commit and the watermark.
   const Lsn log_end = log_.end(txn).value_or(Lsn{0});
@@ -385,7 +238,7 @@ Lsn Flusher::catch_up(const lmdb::WriteTxn& txn) {
 void Flusher::write(lmdb::WriteTxn& txn, Lsn from, Lsn to,
                     const std::function<void(std::span<std::byte> block, Lsn lsn)>& make_messages) {
   std::uint64_t epoch = 0;
-  if (ring_.capped()) note_runs(runs_in(from, to));
+  cap_.note_records(from, to);
   write_log(txn, log_, catalog_, live_, ring_, live_.layout.read(epoch), from, to, make_messages);
 }
 

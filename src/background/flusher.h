@@ -8,6 +8,7 @@
 #include <string>
 
 #include "background/background.h"
+#include "background/size_cap.h"
 #include "lmdb/catalog.h"
 #include "log/log.h"
 #include "shared/shared_state.h"
@@ -27,7 +28,6 @@ namespace oncelog::internal {
 class Flusher {
  public:
   static constexpr std::size_t kTrimBlocks = 256;  // 16 MB a commit, so that deleting delays no flush for long.
-  static constexpr std::size_t kMostGivenBack = 16 * kTrimBlocks;  // Under a cap, where blocks are of a page or less.
 
   Flusher(const lmdb::Env& env, const Log& log, const Catalog& catalog, const SharedState& live,
           std::uint64_t hash_seed, std::chrono::milliseconds interval);
@@ -69,18 +69,10 @@ class Flusher {
   /// Returns how many were deleted: kTrimBlocks or more when there may be more to delete.
   std::size_t flush();
 
-  /// What a cap leaves to a commit.
-  struct Room {
-    bool enough;              // Free pages, for it and for one of all that may wait.
-    std::uint64_t pages;      // That it may take.
-    std::uint64_t log_pages;  // That the log may have after it, so that there will be enough for the next as well.
-  };
-
   // --- The steps of a commit, for who does one of its own under the gate, with its write transaction.
 
-  /// Before anything else, of a commit that is to write so many bytes of records: where a cap is in force, and they, or
-  /// all that may wait after them, might not find enough free pages, makes commits that only give pages back; then
-  /// `txn` is another one. Nothing without a cap.
+  /// Before anything else; see SizeCap::make_room.
+  using Room = SizeCap::Room;
   std::optional<Room> make_room_under_cap(std::optional<lmdb::WriteTxn>& txn, std::uint64_t bytes);
   /// First: settles what a dead transaction has left, and returns up to where the log has everything.
   Lsn catch_up(const lmdb::WriteTxn& txn);
@@ -151,19 +143,6 @@ class Flusher {
   std::size_t commit_or_make_room();
   bool make_room();
   std::size_t commit();
-  std::optional<Room> room_under_cap(const lmdb::WriteTxn& txn, std::uint64_t bytes);
-  std::uint64_t most_pages_of(std::uint64_t bytes) const;
-  /// Of the records that wait and are larger than a page.
-  struct Runs {
-    std::uint64_t pages = 0;
-    std::uint64_t longest = 1;
-  };
-  Runs waiting_runs() const;
-  Runs runs_in(Lsn at, Lsn end) const;
-  Runs note_runs(const Runs& runs) const;
-  bool wait_for_readers(std::optional<lmdb::WriteTxn>& txn, std::uint64_t snapshot);
-  std::size_t give_back(lmdb::WriteTxn& txn, std::uint64_t log_pages);
-  void write_something(lmdb::WriteTxn& txn) const;
   template <typename Done>
   bool lead_unless(Done done);
   std::size_t lead();
@@ -181,9 +160,7 @@ class Flusher {
 
   std::mutex leader_;                                            // Held by the one thread of this process that flushes.
   std::atomic<std::uint64_t> trimmed_epoch_{~std::uint64_t{0}};  // The layout at which nothing was left to delete.
-  // Under the gate.
-  std::optional<lmdb::FreeList> free_list_;
-  std::uint64_t waited_for_ = 0;  // A snapshot whose end was waited for in vain.
+  SizeCap cap_;
 
   // Read by each mark.
   std::atomic<bool> failed_{false};

@@ -85,4 +85,8 @@ void write_records(lmdb::WriteTxn& txn, const Log& log, const Catalog& catalog, 
   }
 }
 
+void write_something(lmdb::WriteTxn& txn, const Catalog& catalog) {
+  if (const auto identity = catalog.identity(txn)) catalog.put_identity(txn, *identity);
+}
+
 }  // namespace oncelog::internal

@@ -33,4 +33,7 @@ void write_log(lmdb::WriteTxn& txn, const Log& log, const Catalog& catalog, cons
 void write_records(lmdb::WriteTxn& txn, const Log& log, const Catalog& catalog, const Ring& ring, const Layout& layout,
                    Lsn from, Lsn to, const std::function<void(std::span<std::byte> block, Lsn lsn)>& settle);
 
+/// LMDB commits nothing when nothing is written: writes what is there as it is.
+void write_something(lmdb::WriteTxn& txn, const Catalog& catalog);
+
 }  // namespace oncelog::internal
