@@ -8,27 +8,22 @@
 #include <string>
 
 #include "background/background.h"
-#include "background/size_cap.h"
+#include "background/group_commit.h"
 #include "lmdb/catalog.h"
 #include "log/log.h"
 #include "shared/shared_state.h"
-#include "shared/uncommitted.h"
 
 namespace oncelog::internal {
 
-/// Group commit: moves what is accepted from the ring into LMDB, one fsynced transaction for all threads and processes.
-/// Anyone may drive it; whoever gets LMDB's write lock works, the others wait, and what arrives while one commit syncs
-/// is the next one's batch. In the background (see background.h) it is done every flush interval while this process
-/// marks, and at once when a quarter of the ring is full, along with the upkeep that is given.
+/// When the group commit is made: in the background (see background.h) every flush interval while this process marks,
+/// and at once when a quarter of the ring is full, along with the upkeep that is given.
 ///
 /// Each process flushes what it has marked itself. One that has marked nothing for an interval only looks now and then,
 /// by a few loads: at what a process that was killed has left, and at what time has brought due.
 ///
-/// Thread safety: all of it. Lock order: leader_, then LMDB's write lock, then the store's mutex.
+/// Thread safety: all of it. Lock order: see GroupCommit.
 class Flusher {
  public:
-  static constexpr std::size_t kTrimBlocks = 256;  // 16 MB a commit, so that deleting delays no flush for long.
-
   Flusher(const lmdb::Env& env, const Log& log, const Catalog& catalog, const SharedState& live,
           std::uint64_t hash_seed, std::chrono::milliseconds interval);
   ~Flusher();
@@ -62,50 +57,38 @@ class Flusher {
       ring_bell();
   }
 
-  /// Returns when everything below `target` is on disk. Throws what made the commit fail.
-  void drive(Lsn target);
+  // --- The group commit's own, see there.
 
-  /// One commit now: what is accepted, and at most kTrimBlocks of expired blocks, more where a cap wants their room.
-  /// Returns how many were deleted: kTrimBlocks or more when there may be more to delete.
-  std::size_t flush();
-
-  // --- The steps of a commit, for who does one of its own under the gate, with its write transaction.
-
-  /// Before anything else; see SizeCap::make_room.
-  using Room = SizeCap::Room;
-  std::optional<Room> make_room_under_cap(std::optional<lmdb::WriteTxn>& txn, std::uint64_t bytes);
-  /// First: settles what a dead transaction has left, and returns up to where the log has everything.
-  Lsn catch_up(const lmdb::WriteTxn& txn);
-  /// Puts [from, to) into the log; see write_log.
+  void drive(Lsn target) { commit_.drive(target); }
+  std::size_t flush() { return commit_.flush(); }
+  std::optional<SizeCap::Room> make_room_under_cap(std::optional<lmdb::WriteTxn>& txn, std::uint64_t bytes) {
+    return commit_.cap().make_room(txn, bytes);
+  }
+  Lsn catch_up(const lmdb::WriteTxn& txn) { return commit_.catch_up(txn); }
   void write(lmdb::WriteTxn& txn, Lsn from, Lsn to,
-             const std::function<void(std::span<std::byte> block, Lsn lsn)>& make_messages = {});
-  /// After the commit: everything below `to` is on disk.
-  void publish(Lsn to);
+             const std::function<void(std::span<std::byte> block, Lsn lsn)>& make_messages = {}) {
+    commit_.write(txn, from, to, make_messages);
+  }
+  void publish(Lsn to) { commit_.publish(to); }
+  using Turns = GroupCommit::Turns;
+  Turns turns() const { return commit_.turns(); }
 
   /// Has a round of the background begin now.
   void ring_bell();
 
   /// There is another cap: the background flushes, and obeys it.
   void note_cap() {
-    trimmed_epoch_.store(~std::uint64_t{0}, std::memory_order_relaxed);  // Relaxed: a hint.
+    commit_.trim_again();
     ring_bell();
   }
 
   /// Throws the error that the last flush of this process failed with, if it did. One relaxed load when all is well.
   void throw_if_failed() {
-    // Relaxed: the error itself is read under its mutex.
-    if (failed_.load(std::memory_order_relaxed)) [[unlikely]]
+    if (commit_.failed()) [[unlikely]]
       throw_failure();
   }
   /// Why the last flush or round of upkeep failed; empty when neither did.
   std::string last_error() const;
-
-  /// How often this process's flushes turned from well to failing or back: odd while they fail.
-  struct Turns {
-    std::uint64_t count = 0;
-    std::string last_failure;
-  };
-  Turns turns() const;
 
  private:
   /// What this process has marked, as far as the background knows.
@@ -138,37 +121,18 @@ class Flusher {
   bool may_sleep(bool own_marks) const;
   void note_mark();
   std::optional<Leftover> leftover() const;
-  std::uint64_t waiting() const;
   bool due() const;
-  std::size_t commit_or_make_room();
-  bool make_room();
-  std::size_t commit();
-  template <typename Done>
-  bool lead_unless(Done done);
-  std::size_t lead();
-  void remember(const Error* error);
   void note_trouble(std::string what);
   void throw_failure();
 
   const lmdb::Env& env_;
-  const Log& log_;
-  const Catalog& catalog_;
   SharedHeader& live_;
   const Ring ring_;
-  Uncommitted uncommitted_;
   const std::chrono::milliseconds interval_;
-
-  std::mutex leader_;                                            // Held by the one thread of this process that flushes.
-  std::atomic<std::uint64_t> trimmed_epoch_{~std::uint64_t{0}};  // The layout at which nothing was left to delete.
-  SizeCap cap_;
-
-  // Read by each mark.
-  std::atomic<bool> failed_{false};
+  GroupCommit commit_;  // Ends with what each mark reads.
   std::atomic<Marks> marks_{Marks::seen};
 
-  mutable std::mutex error_mutex_;
-  std::optional<Error> error_;  // Of the last flush, while it stands.
-  Turns turns_;
+  mutable std::mutex trouble_mutex_;
   std::string trouble_;  // Of the last round of upkeep: reported, but no reason to refuse marks.
 
   // The background's.
