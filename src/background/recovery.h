@@ -3,17 +3,13 @@
 #include <filesystem>
 #include <optional>
 #include <string>
-#include <utility>
 
+#include "background/former.h"
 #include "base/host.h"
-#include "base/message_hash.h"
 #include "lmdb/catalog.h"
 #include "log/log.h"
-#include "log/record_codec.h"
 #include "shared/settings.h"
 #include "shared/shared_state.h"
-#include "shared/view.h"
-#include "window/buckets.h"
 
 namespace oncelog::internal {
 
@@ -45,28 +41,9 @@ struct Recovery {
   void verify_log() const;
 
  private:
-  /// Shared memory of an earlier life.
-  struct Former {
-    SharedState live;
-    bool damaged;  // Nothing in its header is believed.
-  };
-  /// What became of a ring.
-  struct Saved {
-    std::uint64_t records = 0;
-    std::uint64_t places = 0;  // At which there were damaged records with whole ones after them.
-    Lsn first_place;
-    Lsn lost_from;  // Records from here on are lost; 0 when none is known to be.
-  };
-
-  std::pair<RecordView, MessageHash> intact_record(lmdb::Bytes bytes, Lsn lsn) const;
   std::optional<Former> find(const std::filesystem::path& live_dir) const;
   void mend(const SharedState& live) const;
   bool usable(const SharedState& live, const std::filesystem::path& live_dir) const;
-  Saved save_ring(const Former& former) const;
-  Layout layout_of_rows(const lmdb::Txn& txn, Lsn from, const RecordHeader& first) const;
-  std::string damage_of(const std::filesystem::path& live, const Former& former, const Saved& saved) const;
-  SharedState rebuild(const std::filesystem::path& live_dir, const Former* former) const;
-  void fill(const SharedState& live, ViewCache& files, Layout& layout) const;
 };
 
 }  // namespace oncelog::internal

@@ -110,6 +110,9 @@ class SharedState {
   static_assert(kMinRingBytes >= 16 * kMaxPlainRecordBytes &&
                 kMinRingBytes / Ring::kReserveShare >= kMaxRecordPrefixBytes);
   static_assert(kMinMaxBytes / Ring::kCapShare >= kMinRingBytes);
+  static constexpr Lsn kFirstLsn{kRecordUnit};  // Where a store's stream begins: 0 stands for no record.
+  /// How long after a boot a known_since_us that lies in the future is believed: the clock may not be set yet.
+  static constexpr std::int64_t kClockSetWithinUs = std::int64_t{3600} * 1'000'000;
   /// What Options may say, and so what may be read from a file.
   static bool valid_ring_bytes(std::uint64_t bytes) {
     return std::has_single_bit(bytes) && bytes >= kMinRingBytes && bytes <= kMaxRingBytes;
