@@ -24,6 +24,7 @@ constexpr std::uint32_t kScope = 7;
 constexpr std::uint64_t kEpoch = 3;
 constexpr std::int64_t kDeadlineUs = 1'000'000;
 constexpr Lsn kHead{800};
+const std::filesystem::path kPath = "live";
 const ProcessIdentity kOwner{41, 42};
 const ProcessIdentity kOther{51, 52};
 
@@ -96,7 +97,7 @@ struct TestLeases {
   }
 
   Shared<Memory> memory;
-  LeaseTable table{memory->header, memory->table.data(), kCapacity};
+  LeaseTable table{memory->header, memory->table.data(), kCapacity, kPath};
 };
 
 using Ids = std::set<std::string>;
@@ -297,6 +298,7 @@ TEST_CASE("chains and lists that lead out of the table or in circles are damage"
     return;
   }
   CHECK(error_code_of([&] { test.find("a"); }) == ErrorCode::corrupt);
+  CHECK(error_text_of([&] { test.find("a"); }).find(kPath.string() + ": the lease table") == 0);
 }
 
 TEST_CASE("after a death that left no mark, mending is not done") {

@@ -1,9 +1,12 @@
 #include "shared/shared_state.h"
 
 #include <atomic>
+#include <cstring>
 #include <fstream>
 #include <thread>
 
+#include "shared/store_lock.h"
+#include "shared/writer_gate.h"
 #include "support.h"
 
 using namespace oncelog;
@@ -56,6 +59,55 @@ TEST_CASE("the shared memory is found again as it was made") {
   CHECK_FALSE(live->ring().holds(Lsn{792}));
   CHECK_FALSE(live->header().mutex.lock());
   live->header().mutex.unlock();
+}
+
+TEST_CASE("the errors of a lock that is damaged or held for too long name its file") {
+  const TestState test;
+  const auto live = test.open();
+  REQUIRE(live);
+  const auto error_of = [](const auto& lock) -> std::optional<Error> {
+    try {
+      lock();
+    } catch (const LockTimeout& timeout) {
+      CHECK(timeout.code() == ErrorCode::in_use);
+      return timeout;
+    } catch (const Error& error) {
+      CHECK(error.code() == ErrorCode::corrupt);
+      return error;
+    }
+    return std::nullopt;
+  };
+  const auto names = [](const std::optional<Error>& error, const std::filesystem::path& path) {
+    return error && error->path() == path && std::string(error->what()).find(path.string() + ": ") == 0;
+  };
+  const auto lock = [&] { const StoreLock held(*live); };
+  {
+    const StoreLock held(*live);
+    std::thread([&] {
+      const LockLimit limit(std::chrono::microseconds{1});
+      CHECK(names(error_of(lock), test.path));
+    }).join();
+  }
+  CHECK_FALSE(error_of(lock));
+  const auto damage = [](RobustMutex& mutex) { std::memset(static_cast<void*>(&mutex), 0xFF, sizeof mutex); };
+  damage(live->header().mutex);
+  CHECK(names(error_of(lock), test.path));
+  damage(live->header().writer_gate);
+  CHECK(names(error_of([&] { const WriterGate gate(live->header(), test.dir.path()); }), test.dir.path()));
+}
+
+TEST_CASE("shared memory that is renamed is named by its new path") {
+  const TestState test;
+  auto live = test.open();
+  REQUIRE(live);
+  CHECK(live->path() == test.path);
+  const auto renamed = test.dir / "renamed";
+  live->rename(renamed);
+  CHECK(live->path() == renamed);
+  CHECK(SharedState::open(renamed, kBoot, kStoreFileId));
+  CHECK_FALSE(test.open());
+  CHECK(error_code_of([&] { live->rename(test.dir / "missing" / "live"); }) == ErrorCode::io);
+  CHECK(live->path() == renamed);
 }
 
 TEST_CASE("shared memory of another boot or another store is not believed") {

@@ -296,6 +296,8 @@ TEST_CASE("an announcement that the ring contradicts is damage, and changes noth
   CHECK(settling(begin + 4, end) == ErrorCode::corrupt);                                // No LSN.
   CHECK(settling(begin, begin + test.live->ring().bytes() + 8) == ErrorCode::corrupt);  // Larger than the ring.
   CHECK(settling(begin + kRecordUnit, end) == ErrorCode::corrupt);                      // Within a record.
+  const std::string named = (test.live_dir / "live").string() + ": the shared memory holds no record at LSN ";
+  CHECK(error_text_of([&] { test.uncommitted->settle(test.log_end()); }).find(named) == 0);
   CHECK(test.ring_bytes(test.begin, test.head()) == before);
 }
 

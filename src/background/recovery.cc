@@ -55,12 +55,9 @@ Recovery::Opened Recovery::open(const std::filesystem::path& live_dir, const std
   if (!alone) {
     if (auto live = SharedState::open(live_dir / kLiveName, host.boot_id(), store_file_id))
       return {std::move(*live), {}};
-    throw Error(
-        ErrorCode::in_use,
-        fmt::format("{}: the store's shared memory is missing or damaged while other processes use it; close the store "
-                    "in every process, and the next one to open it makes it anew",
-                    (live_dir / kLiveName).string()),
-        live_dir / kLiveName);
+    throw error_at(ErrorCode::in_use, live_dir / kLiveName,
+                   "the store's shared memory is missing or damaged while other processes use it; close the store in "
+                   "every process, and the next one to open it makes it anew");
   }
   const bool moved = !former_dir.empty() && former_dir != live_dir;
   auto here = find(live_dir);
@@ -84,9 +81,7 @@ Recovery::Opened Recovery::open(const std::filesystem::path& live_dir, const std
     // Under another name, so that a death before it is ready leaves the former one to the next process.
     const Rebuild rebuild{env, log, catalog, identity, store_file_id, host, settings};
     made.emplace(rebuild.run(live_dir, live_dir / kNewLiveName, former));
-    if (::rename((live_dir / kNewLiveName).c_str(), (live_dir / kLiveName).c_str()) != 0) {
-      throw system_error(errno, "rename", live_dir / kNewLiveName);
-    }
+    made->rename(live_dir / kLiveName);
     // Relaxed: a counter, and nobody else has it.
     if (!damage.empty()) HostCounters::add(made->header().counters.damages, 1);
   }

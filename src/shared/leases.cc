@@ -5,8 +5,7 @@
 #include <cassert>
 #include <cstring>
 
-#include <oncelog/error.h>
-
+#include "base/error.h"
 #include "base/failpoint.h"
 #include "base/shared_memory.h"
 
@@ -18,12 +17,6 @@ namespace {
 constexpr auto kUnderMutex = std::memory_order_relaxed;
 constexpr auto kAfterAllBefore = std::memory_order_release;
 
-Error damaged() {
-  return Error(ErrorCode::corrupt,
-               "the lease table in the store's shared memory is damaged; close the store in every process and delete "
-               "its \"live\" file");
-}
-
 }  // namespace
 
 std::uint64_t LeaseTable::chains_for(std::uint32_t capacity) {
@@ -34,12 +27,21 @@ std::size_t LeaseTable::bytes_for(std::uint32_t capacity) {
   return chains_for(capacity) * sizeof(std::atomic<std::uint32_t>) + capacity * sizeof(Lease);
 }
 
-LeaseTable::LeaseTable(LeaseHeader& header, std::byte* memory, std::uint32_t capacity)
+LeaseTable::LeaseTable(LeaseHeader& header, std::byte* memory, std::uint32_t capacity,
+                       const std::filesystem::path& path)
     : header_(&header),
       chains_(reinterpret_cast<std::atomic<std::uint32_t>*>(memory)),
       leases_(reinterpret_cast<Lease*>(memory + chains_for(capacity) * sizeof *chains_)),
       capacity_(capacity),
-      chain_count_(chains_for(capacity)) {}
+      chain_count_(chains_for(capacity)),
+      path_(&path) {}
+
+Error LeaseTable::damaged() const {
+  return error_at(
+      ErrorCode::corrupt, *path_,
+      "the lease table in the store's shared memory is damaged; close the store in every process and delete "
+      "this file");
+}
 
 std::uint32_t LeaseTable::used() const {
   return std::min(header_->used.load(kUnderMutex), capacity_);

@@ -3,9 +3,10 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <span>
+#include <filesystem>
 #include <string_view>
 
+#include <oncelog/error.h>
 #include <oncelog/options.h>
 #include <oncelog/record.h>
 
@@ -69,8 +70,9 @@ class LeaseTable {
   static std::uint64_t chains_for(std::uint32_t capacity);
   static std::size_t bytes_for(std::uint32_t capacity);
 
-  /// `memory` is bytes_for(capacity) long, aligned to 64 and, at first, zero, as the header.
-  LeaseTable(LeaseHeader& header, std::byte* memory, std::uint32_t capacity);
+  /// `memory` is bytes_for(capacity) long, aligned to 64 and, at first, zero, as the header. `path` names its file in
+  /// errors, and outlives the view.
+  LeaseTable(LeaseHeader& header, std::byte* memory, std::uint32_t capacity, const std::filesystem::path& path);
 
   LeaseHeader& header() const { return *header_; }
 
@@ -127,6 +129,7 @@ class LeaseTable {
   }
 
  private:
+  Error damaged() const;
   void mend(Lsn head) const;
   std::uint32_t used() const;
   Lease* at(std::uint32_t number_plus_one) const;
@@ -138,6 +141,7 @@ class LeaseTable {
   Lease* leases_;
   std::uint32_t capacity_;
   std::uint64_t chain_count_;
+  const std::filesystem::path* path_;
 };
 
 }  // namespace oncelog::internal

@@ -1,6 +1,9 @@
 #include "shared/shared_state.h"
 
-#include <fmt/format.h>
+#include <cerrno>
+#include <cstdio>
+
+#include "base/error.h"
 
 namespace oncelog::internal {
 
@@ -36,7 +39,7 @@ SharedState SharedState::create(const std::filesystem::path& path, const Birth& 
   stamp.seal();
   store_stamp(file.data(), stamp);
   store_stamp(stamp_copy(file), stamp);
-  return {std::move(file), stamp};
+  return {std::move(file), stamp, path};
 }
 
 std::optional<SharedState> SharedState::open(const std::filesystem::path& path, const Uuid& boot_id,
@@ -54,10 +57,15 @@ std::optional<SharedState> SharedState::open_damaged(const std::filesystem::path
         stamp.store_file_id == store_file_id && stamp.shape == kShape && valid_ring_bytes(stamp.extent) &&
         valid_max_claims(stamp.part) && stamp.file_bytes == file_bytes(stamp.part, stamp.extent) &&
         stamp.file_bytes == file->size()) {
-      return SharedState(std::move(*file), stamp);
+      return SharedState(std::move(*file), stamp, path);
     }
   }
   return std::nullopt;
+}
+
+void SharedState::rename(const std::filesystem::path& path) {
+  if (::rename(path_.c_str(), path.c_str()) != 0) throw system_error(errno, "rename", path_);
+  path_ = path;
 }
 
 bool SharedState::consistent() const {
@@ -99,7 +107,7 @@ void SharedState::mend() const {
 }
 
 LeaseTable SharedState::leases() const {
-  return LeaseTable(header().leases, file_.data() + kHeaderBytes, static_cast<std::uint32_t>(stamp_.part));
+  return LeaseTable(header().leases, file_.data() + kHeaderBytes, static_cast<std::uint32_t>(stamp_.part), path_);
 }
 
 Ring SharedState::ring() const {

@@ -151,7 +151,13 @@ class SharedState {
   static std::optional<SharedState> open_damaged(const std::filesystem::path& path, const Uuid& boot_id,
                                                  const Uuid& store_file_id);
 
+  /// The file's, for errors.
+  const std::filesystem::path& path() const { return path_; }
+  /// Gives the file another name, in place of any file that has it.
+  void rename(const std::filesystem::path& path);
+
   SharedHeader& header() const { return *reinterpret_cast<SharedHeader*>(file_.data()); }
+  /// Refers to path(): used no longer than this object is at its place.
   LeaseTable leases() const;
   Ring ring() const;
   /// For the only process that has it: makes locks that damage has closed for good locks again, and a damaged stamp
@@ -170,13 +176,15 @@ class SharedState {
     return kHeaderBytes + lease_bytes(static_cast<std::uint32_t>(max_claims)) + ring_bytes + kTrailerBytes;
   }
 
-  SharedState(MappedFile file, const FileStamp& stamp) : file_(std::move(file)), stamp_(stamp) {}
+  SharedState(MappedFile file, const FileStamp& stamp, std::filesystem::path path)
+      : file_(std::move(file)), stamp_(stamp), path_(std::move(path)) {}
   static std::byte* stamp_copy(const MappedFile& file) { return file.data() + (file.size() - sizeof(FileStamp)); }
   std::size_t ring_offset() const { return file_.size() - kTrailerBytes - stamp_.extent; }
   bool consistent() const;
 
   MappedFile file_;
   FileStamp stamp_;
+  std::filesystem::path path_;
 };
 
 }  // namespace oncelog::internal

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <filesystem>
 
 #include "shared/shared_state.h"
 
@@ -12,7 +13,7 @@ namespace oncelog::internal {
 class StoreLock {
  public:
   /// Throws LockTimeout, and Error::corrupt when the mutex or the lease table is damaged.
-  explicit StoreLock(const SharedState& state) : header_(state.header()), hold_(header_) {
+  explicit StoreLock(const SharedState& state) : header_(state.header()), hold_(state) {
     // Relaxed: written under the mutex.
     if (header_.leases.suspect.load(std::memory_order_relaxed) != 0) [[unlikely]]
       state.leases().mend_if_suspect(head());
@@ -25,8 +26,8 @@ class StoreLock {
   /// Releases the mutex also when mending fails.
   class Hold {
    public:
-    explicit Hold(SharedHeader& header) : header_(header) {
-      if (!header_.mutex.lock()) return;
+    explicit Hold(const SharedState& state) : header_(state.header()) {
+      if (!lock(state)) return;
       header_.leases.suspect.store(1, std::memory_order_relaxed);  // Relaxed: under the mutex.
       HostCounters::add(header_.counters.dead_owners, 1);
     }
@@ -35,8 +36,19 @@ class StoreLock {
     ~Hold() { header_.mutex.unlock(); }
 
    private:
+    static bool lock(const SharedState& state) {
+      try {
+        return state.header().mutex.lock();
+      } catch (const Error&) {
+        rethrow_at(state.path());
+      }
+    }
+
     SharedHeader& header_;
   };
+
+  /// Throws the mutex's Error that is being handled, with the path of the file that it is in.
+  [[noreturn]] static void rethrow_at(const std::filesystem::path& path);
 
   SharedHeader& header_;
   const Hold hold_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "base/error.h"
 #include "base/failpoint.h"
 #include "log/intact_record.h"
 #include "log/ring_salvage.h"
@@ -80,7 +81,9 @@ bool Uncommitted::settle_records(Lsn log_end) {
   // Relaxed: only raised by who holds LMDB's write lock.
   const std::uint64_t flushed = live_->marks.flushed.load(std::memory_order_relaxed);
   if (begin.value < flushed || end <= begin || end.value - flushed > ring_.bytes() || begin.value % kRecordUnit != 0) {
-    throw Error(ErrorCode::corrupt, "the transaction that the shared memory announces is not in its ring");
+    throw error_at(ErrorCode::corrupt, state_->path(),
+                   "the transaction that the shared memory announces, from LSN {} to {}, is not in its ring",
+                   begin.value, end.value);
   }
   const bool committed = log_end >= end;
   // Acquire: pairs with the release of head by the producer. Less than the end when it died before it had accepted all;
@@ -90,13 +93,14 @@ bool Uncommitted::settle_records(Lsn log_end) {
   for (Lsn at = begin; at < std::min(end, Lsn{head});) {
     const RecordHeader header = ring_.stable_header(at);
     if (!header.well_formed() || header.bytes() > head - at.value) {
-      throw Error(ErrorCode::corrupt, "the shared memory holds no record where a transaction's was announced");
+      throw error_at(ErrorCode::corrupt, state_->path(),
+                     "the shared memory holds no record at LSN {}, where a transaction's was announced", at.value);
     }
     if ((header.flags() & kUncommitted) != 0) {
       bytes.resize(header.bytes());
       ring_.copy_stable(at, bytes);
       const auto record = decode_record(bytes);
-      if (!record) throw Error(ErrorCode::corrupt, "a transaction's record in the shared memory is damaged");
+      if (!record) throw damaged(at);
       const std::uint32_t kept = header.flags() & ~kUncommitted;
       ring_.put_first_word(
           at, first_word(*record, at, hash_of(*record, hash_seed_).digest(), committed ? kept : kept | kVoid));
@@ -105,6 +109,11 @@ bool Uncommitted::settle_records(Lsn log_end) {
     at.value += header.bytes();
   }
   return committed;
+}
+
+Error Uncommitted::damaged(Lsn lsn) const {
+  return error_at(ErrorCode::corrupt, state_->path(), "the record at LSN {} in the shared memory is damaged",
+                  lsn.value);
 }
 
 void Uncommitted::make_messages(std::span<std::byte> block, Lsn lsn) const {
@@ -118,7 +127,7 @@ void Uncommitted::make_void(std::span<std::byte> block, Lsn lsn) const {
 void Uncommitted::reflag(std::span<std::byte> block, Lsn lsn, std::uint32_t instead) const {
   while (!block.empty()) {
     const auto record = decode_record(block);
-    if (!record) throw Error(ErrorCode::corrupt, "a record in the shared memory is damaged");
+    if (!record) throw damaged(lsn);
     if ((record->header.flags() & kUncommitted) != 0) {
       const std::uint32_t flags = (record->header.flags() & ~kUncommitted) | instead;
       const std::uint64_t word = first_word(*record, lsn, hash_of(*record, hash_seed_).digest(), flags);

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 
+#include <oncelog/error.h>
 #include <oncelog/record.h>
 
 #include "shared/shared_state.h"
@@ -50,6 +51,7 @@ class Uncommitted {
   bool announces(Lsn lsn) const;
 
  private:
+  Error damaged(Lsn lsn) const;
   void reflag(std::span<std::byte> block, Lsn lsn, std::uint32_t instead) const;
 
   const SharedState* state_;

@@ -13,6 +13,8 @@ WriterGate::WriterGate(SharedHeader& live, const std::filesystem::path& path)
     live.writer_gate.lock();
   } catch (const LockTimeout&) {
     throw timeout(path);
+  } catch (const Error& error) {
+    throw error_at(error.code(), path, "{}", error.what());
   }
   innermost_ = this;
 }
