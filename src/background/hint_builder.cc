@@ -1,121 +1,109 @@
 #include "background/hint_builder.h"
 
 #include <algorithm>
-#include <optional>
-#include <vector>
 
+#include "background/read_log.h"
 #include "base/error.h"
-#include "log/intact_record.h"
 #include "window/buckets.h"
 
 namespace oncelog::internal {
 
-std::pair<RecordView, MessageHash> intact_record_of_log(const lmdb::Env& env, lmdb::Bytes bytes, Lsn lsn,
-                                                        std::uint64_t hash_seed) {
-  if (const auto found = intact_record(bytes, lsn, hash_seed)) return *found;
-  throw error_at(ErrorCode::corrupt, env.path(), "the record at LSN {} of data.mdb is damaged", lsn.value);
-}
+HintBuilder::HintBuilder(const lmdb::Env& env, const Log& log, std::uint64_t hash_seed, const SharedState& live,
+                         ViewCache& files, Layout& layout)
+    : env_(env),
+      log_(log),
+      hash_seed_(hash_seed),
+      correlation_seed_(MessageHash::scope_seed(hash_seed, MessageHash::kCorrelationScope)),
+      live_(live.header()),
+      files_(files),
+      layout_(layout),
+      view_(files.newest()) {}
 
-void fill_hints(const lmdb::Env& env, const Log& log, const StoreIdentity& identity, const SharedState& live,
-                ViewCache& files, Layout& layout) {
-  struct Pending {
-    MessageHash hash;
-    Lsn lsn;
-    std::optional<MessageHash> correlation;
-    Lsn previous;
-  };
-  constexpr std::size_t kBatch = 32;  // Their cache misses overlap.
-  auto view = files.newest();
-  const auto publish = [&] {
-    live.header().layout.publish(layout);
-    view = files.newest();
-  };
-
-  lmdb::ReadTxn txn(env, log.dbi());
+void HintBuilder::run() {
+  lmdb::ReadTxn txn(env_, log_.dbi());
   const lmdb::ReadTxn::Active active(txn);
-  const auto last = lmdb::seek(env, txn.cursor(), MDB_LAST);
-  Lsn at = oldest_lsn(layout, Lsn{last->key});
+  const Lsn last_block{lmdb::seek(env_, txn.cursor(), MDB_LAST)->key};
   // The newest record's time is wanted even when it has expired.
-  at = std::min(at, Lsn{last->key});
-  std::int64_t newest_us = 0;
-  unsigned bucket = 0;
-  const std::uint64_t correlation_seed = MessageHash::scope_seed(identity.hash_seed, MessageHash::kCorrelationScope);
-  std::vector<Pending> batch;
-  const auto make_room = [&](Lsn lsn) {
-    BucketInfo& info = layout.buckets[bucket];
-    if (view->buckets[bucket].newest_table().full()) {
-      const std::uint64_t slots = next_table_slots(info.tables, info.slots[info.tables - 1]);
-      if (info.tables == kMaxTables || slots == info.slots[info.tables - 1]) {
-        throw error_at(ErrorCode::full, env.path(),
-                       "bucket {} has more records than an index can hold; create a store with more "
-                       "buckets and mark them there",
-                       info.number);
-      }
-      files.make_index(info.number, info.tables, slots);
-      info.table_lsn[info.tables] = lsn;
-      info.slots[info.tables++] = slots;
-      publish();
-    }
-    const std::uint64_t lines = view->generations.back()->lines();
-    if (view->generations.back()->count(info.lane) >= FilterGeneration::capacity_of(lines) &&
-        layout.generation_count < kMaxGenerations && lines < FilterGeneration::kMaxLines) {
-      const GenerationInfo next{layout.next_generation++, next_generation_lines(layout.generation_count, lines), lsn,
-                                layout.live_lanes(), 0};
-      files.make_filter(next.number, next.lines);
-      layout.generations[layout.generation_count++] = next;
-      publish();
-    }
-  };
-  const auto insert_batch = [&] {
-    for (const Pending& pending : batch) {
-      while (bucket + 1 < layout.bucket_count && layout.buckets[bucket + 1].first_lsn <= pending.lsn) ++bucket;
-      make_room(pending.lsn);
-      const BucketInfo& info = layout.buckets[bucket];
-      FilterGeneration& generation = *view->generations.back();
-      IndexTable& table = view->buckets[bucket].newest_table();
-      generation.add(pending.hash, info.lane);
-      const auto offset = [&](Lsn lsn) { return (lsn.value - info.first_lsn.value) / kRecordUnit; };
-      table.insert(pending.hash, MessageHash::Of::message, offset(pending.lsn));
-      table.count_record();
-      if (pending.correlation) {
-        generation.add(*pending.correlation, info.lane);
-        // One entry for each chain and table; its newest record leads to the others.
-        const bool moved =
-            pending.previous >= info.first_lsn && table.move(*pending.correlation, MessageHash::Of::correlation,
-                                                             offset(pending.previous), offset(pending.lsn));
-        if (!moved) table.insert(*pending.correlation, MessageHash::Of::correlation, offset(pending.lsn));
-      }
-    }
-    batch.clear();
-  };
-  for (auto block = Log::block_at(txn, at); block; block = Log::block_at(txn, block->end())) {
-    lmdb::Bytes rest = block->bytes;
-    Lsn lsn = block->lsn;
-    while (!rest.empty()) {
-      const auto [record, hash] = intact_record_of_log(env, rest, lsn, identity.hash_seed);
-      newest_us = std::max(newest_us, record.header.time_us());
-      const bool is_void = (record.header.flags() & kVoid) != 0;
-      if (!is_void && !layout.empty() && lsn >= layout.buckets[0].first_lsn) {
-        view->generations.back()->prefetch(hash);
-        view->buckets[bucket].newest_table().prefetch(hash);
-        Pending pending{hash, lsn, std::nullopt, Lsn{}};
-        if (const std::string_view correlation = record.correlation(); !correlation.empty()) {
-          pending.correlation.emplace(correlation_seed, correlation);
-          pending.previous = Lsn{record.attributes->previous};
-        }
-        batch.push_back(pending);
-        if (batch.size() == kBatch) insert_batch();
-      }
-      rest = rest.subspan(record.header.bytes());
-      lsn.value += record.header.bytes();
-    }
-  }
+  const Lsn from = std::min(oldest_lsn(layout_, last_block), last_block);
+  read_log(txn, env_.path(), from, hash_seed_,
+           [this](const RecordView& record, const MessageHash& hash, Lsn lsn) { take(record, hash, lsn); });
   insert_batch();
-  view->each_end(
-      Lsn{live.header().marks.head.load(std::memory_order_relaxed)},
+  view_->each_end(
+      Lsn{live_.marks.head.load(std::memory_order_relaxed)},
       View::Overloaded{[](IndexTable& table, unsigned, Lsn end) { table.reach(end); },
                        [](FilterGeneration& generation, unsigned lane, Lsn end) { generation.reach(lane, end); }});
-  live.header().marks.last_time_us.store(newest_us, std::memory_order_relaxed);  // Published by `ready`.
+  live_.marks.last_time_us.store(newest_us_, std::memory_order_relaxed);  // Published by `ready`.
+}
+
+void HintBuilder::take(const RecordView& record, const MessageHash& hash, Lsn lsn) {
+  newest_us_ = std::max(newest_us_, record.header.time_us());
+  const bool is_void = (record.header.flags() & kVoid) != 0;
+  if (is_void || layout_.empty() || lsn < layout_.buckets[0].first_lsn) return;
+  view_->generations.back()->prefetch(hash);
+  view_->buckets[bucket_].newest_table().prefetch(hash);
+  Pending pending{hash, lsn, std::nullopt, Lsn{}};
+  if (const std::string_view correlation = record.correlation(); !correlation.empty()) {
+    pending.correlation.emplace(correlation_seed_, correlation);
+    pending.previous = Lsn{record.attributes->previous};
+  }
+  batch_.push_back(pending);
+  if (batch_.size() == kBatch) insert_batch();
+}
+
+void HintBuilder::insert_batch() {
+  for (const Pending& pending : batch_) insert(pending);
+  batch_.clear();
+}
+
+void HintBuilder::insert(const Pending& pending) {
+  while (bucket_ + 1 < layout_.bucket_count && layout_.buckets[bucket_ + 1].first_lsn <= pending.lsn) ++bucket_;
+  make_room(pending.lsn);
+  const BucketInfo& info = layout_.buckets[bucket_];
+  FilterGeneration& generation = *view_->generations.back();
+  IndexTable& table = view_->buckets[bucket_].newest_table();
+  generation.add(pending.hash, info.lane);
+  const auto offset = [&](Lsn lsn) { return (lsn.value - info.first_lsn.value) / kRecordUnit; };
+  table.insert(pending.hash, MessageHash::Of::message, offset(pending.lsn));
+  table.count_record();
+  if (!pending.correlation) return;
+  generation.add(*pending.correlation, info.lane);
+  // One entry for each chain and table; its newest record leads to the others.
+  const bool moved =
+      pending.previous >= info.first_lsn &&
+      table.move(*pending.correlation, MessageHash::Of::correlation, offset(pending.previous), offset(pending.lsn));
+  if (!moved) table.insert(*pending.correlation, MessageHash::Of::correlation, offset(pending.lsn));
+}
+
+/// Another table, or another filter generation, for the records from `lsn` on, where the newest one is full.
+void HintBuilder::make_room(Lsn lsn) {
+  BucketInfo& info = layout_.buckets[bucket_];
+  if (view_->buckets[bucket_].newest_table().full()) {
+    const std::uint64_t slots = next_table_slots(info.tables, info.slots[info.tables - 1]);
+    if (info.tables == kMaxTables || slots == info.slots[info.tables - 1]) {
+      throw error_at(ErrorCode::full, env_.path(),
+                     "bucket {} has more records than an index can hold; create a store with more buckets and mark "
+                     "them there",
+                     info.number);
+    }
+    files_.make_index(info.number, info.tables, slots);
+    info.table_lsn[info.tables] = lsn;
+    info.slots[info.tables++] = slots;
+    publish();
+  }
+  const std::uint64_t lines = view_->generations.back()->lines();
+  if (view_->generations.back()->count(info.lane) >= FilterGeneration::capacity_of(lines) &&
+      layout_.generation_count < kMaxGenerations && lines < FilterGeneration::kMaxLines) {
+    const GenerationInfo next{layout_.next_generation++, next_generation_lines(layout_.generation_count, lines), lsn,
+                              layout_.live_lanes(), 0};
+    files_.make_filter(next.number, next.lines);
+    layout_.generations[layout_.generation_count++] = next;
+    publish();
+  }
+}
+
+void HintBuilder::publish() {
+  live_.layout.publish(layout_);
+  view_ = files_.newest();
 }
 
 }  // namespace oncelog::internal

@@ -1,17 +1,24 @@
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 
+#include "background/bucket_rows.h"
 #include "background/former.h"
+#include "base/clock.h"
 #include "base/host.h"
 #include "lmdb/catalog.h"
 #include "log/log.h"
 #include "shared/settings.h"
 #include "shared/shared_state.h"
+#include "shared/view.h"
+#include "window/buckets.h"
+#include "window/layout.h"
 
 namespace oncelog::internal {
 
-/// Makes a store's shared memory and everything derived from the log. For the only process that has the store open.
+/// Makes a store's shared memory, its index tables and its filter from the log. For the only process that has the store
+/// open.
 struct Rebuild {
   const lmdb::Env& env;
   const Log& log;
@@ -21,10 +28,25 @@ struct Rebuild {
   const Host& host;
   const Settings& settings;
 
-  /// The shared memory in a new file at `path`, ready, and its hints in `live_dir`, which has none. `known`: an earlier
-  /// life of the shared memory in this boot, whose ring is saved. What it alone knows goes on: the clock, and unless it
-  /// is damaged the claims that outlive their owners, and the tokens.
+  /// Returns the shared memory in a new file at `path`, ready, with its hints in `live_dir`, which has none before.
+  /// `known` is an earlier life of it in this boot, whose ring is saved; null when there is none. What that alone knows
+  /// goes on: the clock, and unless it is damaged the tokens and the claims that outlive their owners.
   SharedState run(const std::filesystem::path& live_dir, const std::filesystem::path& path, const Former* known) const;
+
+ private:
+  /// What LMDB says of the store.
+  struct Logged {
+    Lsn begin;
+    Lsn end;
+    BucketRows rows;  // Of live buckets.
+    std::uint64_t next_bucket = 1;
+    std::int64_t known_since_us = 0;
+  };
+
+  std::int64_t fresh_clock_offset_us(const Former* known) const;
+  Logged read_tables(const BucketRules& rules, std::int64_t now_us) const;
+  static Layout make_files(const Logged& logged, const BucketRules& rules, std::int64_t stamp_us,
+                           const ViewCache& files);
 };
 
 }  // namespace oncelog::internal

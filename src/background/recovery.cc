@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "background/bucket_rows.h"
-#include "background/hint_builder.h"
+#include "background/read_log.h"
 #include "background/rebuild.h"
 #include "background/ring_rescue.h"
 #include "base/clock.h"
@@ -174,14 +174,7 @@ bool Recovery::usable(const SharedState& live, const std::filesystem::path& live
 void Recovery::verify_log() const {
   lmdb::ReadTxn txn(env, log.dbi());
   const lmdb::ReadTxn::Active active(txn);
-  for (auto block = Log::block_at(txn, kFirstLsn); block; block = Log::block_at(txn, block->end())) {
-    Lsn lsn = block->lsn;
-    for (lmdb::Bytes rest = block->bytes; !rest.empty();) {
-      const std::size_t bytes = intact_record_of_log(env, rest, lsn, identity.hash_seed).first.header.bytes();
-      rest = rest.subspan(bytes);
-      lsn.value += bytes;
-    }
-  }
+  read_log(txn, env.path(), kFirstLsn, identity.hash_seed, [](const RecordView&, const MessageHash&, Lsn) {});
 }
 
 }  // namespace oncelog::internal
