@@ -21,9 +21,15 @@ constexpr milliseconds kMinRetention{1};
 constexpr milliseconds kMaxRetention = std::chrono::hours{24 * 365 * 100};
 constexpr std::uint64_t kMinMapBytes = std::uint64_t{1} << 20;
 constexpr std::uint64_t kMaxMapBytes = std::uint64_t{4} << 40;
-// What is in the log or the ring lies within reach of its bucket's index.
+// Whatever is in the log or the ring lies within reach of its bucket's index.
 static_assert(kMaxMapBytes + SharedState::kMaxRingBytes <= Slot::kMaxOffset * kRecordUnit);
 constexpr milliseconds kMaxFlushInterval = std::chrono::hours{1};
+
+void check_name(std::string_view what, std::string_view name, std::size_t most) {
+  if (name.empty() || name.size() > most) {
+    refuse(fmt::format("{} has {} bytes; 1 to {} are possible", what, name.size(), most));
+  }
+}
 
 }  // namespace
 
@@ -42,50 +48,43 @@ std::string in_words(milliseconds duration) {
 
 void check_option_ranges(const Options& options) {
   if (options.retention && (*options.retention < kMinRetention || *options.retention > kMaxRetention)) {
-    refuse(fmt::format("a retention of {} is not within 1 ms and 100 years", in_words(*options.retention)));
+    refuse(fmt::format("a retention of {} is not between 1 ms and 100 years", in_words(*options.retention)));
   }
   if (options.buckets && (*options.buckets < kMinBuckets || *options.buckets > kMaxBuckets)) {
-    refuse(fmt::format("{} buckets are not within {} and {}", *options.buckets, kMinBuckets, kMaxBuckets));
+    refuse(fmt::format("buckets is {}, not between {} and {}", *options.buckets, kMinBuckets, kMaxBuckets));
   }
   if (options.ring_bytes && !SharedState::valid_ring_bytes(*options.ring_bytes)) {
     refuse(fmt::format("ring_bytes is {}, not a power of two from {} to {}", *options.ring_bytes,
                        SharedState::kMinRingBytes, SharedState::kMaxRingBytes));
   }
   if (options.expected_ids && !Settings::valid_expected_ids(*options.expected_ids)) {
-    refuse(fmt::format("expected_ids is {}, not within 1 and {}", *options.expected_ids, Settings::kMaxExpectedIds));
+    refuse(fmt::format("expected_ids is {}, not between 1 and {}", *options.expected_ids, Settings::kMaxExpectedIds));
   }
   if (options.map_bytes < kMinMapBytes || options.map_bytes > kMaxMapBytes) {
-    refuse(fmt::format("map_bytes is {}, not within {} and {}", options.map_bytes, kMinMapBytes, kMaxMapBytes));
+    refuse(fmt::format("map_bytes is {}, not between {} and {}", options.map_bytes, kMinMapBytes, kMaxMapBytes));
   }
   if (options.max_readers == 0) refuse("max_readers is 0");
   if (options.max_claims && !SharedState::valid_max_claims(*options.max_claims)) {
-    refuse(fmt::format("max_claims is {}, not within 1 and {}", *options.max_claims, LeaseTable::kMaxCapacity));
+    refuse(fmt::format("max_claims is {}, not between 1 and {}", *options.max_claims, LeaseTable::kMaxCapacity));
   }
   if (options.max_bytes && !SharedState::valid_max_bytes(*options.max_bytes)) {
-    refuse(fmt::format("max_bytes is {}, neither 0 nor {} or more", *options.max_bytes, SharedState::kMinMaxBytes));
+    refuse(fmt::format("max_bytes is {}; it must be 0, or {} or more", *options.max_bytes, SharedState::kMinMaxBytes));
   }
   if (options.flush_interval < milliseconds{1} || options.flush_interval > kMaxFlushInterval) {
-    refuse(fmt::format("a flush_interval of {} is not within 1 ms and 1 hour", in_words(options.flush_interval)));
+    refuse(fmt::format("a flush_interval of {} is not between 1 ms and 1 hour", in_words(options.flush_interval)));
   }
 }
 
 void check_id(std::string_view id) {
-  if (id.empty() || id.size() > kMaxIdBytes) {
-    refuse(fmt::format("an id has {} bytes; 1 to {} are possible", id.size(), kMaxIdBytes));
-  }
+  check_name("an id", id, kMaxIdBytes);
 }
 
 void check_lock_name(std::string_view name) {
-  if (name.empty() || name.size() > kMaxIdBytes) {
-    refuse(fmt::format("a lock's name has {} bytes; 1 to {} are possible", name.size(), kMaxIdBytes));
-  }
+  check_name("a lock's name", name, kMaxIdBytes);
 }
 
 void check_correlation(std::string_view correlation) {
-  if (correlation.empty() || correlation.size() > kMaxCorrelationBytes) {
-    refuse(
-        fmt::format("a correlation id has {} bytes; 1 to {} are possible", correlation.size(), kMaxCorrelationBytes));
-  }
+  check_name("a correlation id", correlation, kMaxCorrelationBytes);
 }
 
 void check_attributes(const Attributes& attributes) {
@@ -106,14 +105,14 @@ void check_attributes(const Attributes& attributes, const Ring& ring) {
       ring.lent_bytes() == ring.bytes()
           ? fmt::format("a result of {} bytes is too large for a ring of {}; open the store with a larger ring_bytes",
                         attributes.result.size(), ring.bytes())
-          : fmt::format("a result of {} bytes is too large for a store of so small a max_bytes: with what comes with "
-                        "it it would take more than {}; open the store with a larger one",
+          : fmt::format("a result of {} bytes is too large under this max_bytes: its record would take more than {} "
+                        "bytes; open the store with a larger max_bytes",
                         attributes.result.size(), ring.reserve_bytes()));
 }
 
 void check_lease(std::chrono::milliseconds lease) {
   if (lease < milliseconds{1} || lease > kMaxLease)
-    refuse(fmt::format("a lease of {} is not within 1 ms and 100 years", in_words(lease)));
+    refuse(fmt::format("a lease of {} is not between 1 ms and 100 years", in_words(lease)));
 }
 
 }  // namespace oncelog::internal
