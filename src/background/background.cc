@@ -22,7 +22,7 @@ class Scheduler;
 
 }  // namespace
 
-// Under the scheduler's mutex, but for `run` and `scheduler`.
+// Guarded by the scheduler's mutex, except for `run` and `scheduler`.
 struct Background::Entry {
   std::function<Next()> run;
   Scheduler* scheduler = nullptr;
@@ -35,14 +35,14 @@ namespace {
 using Clock = Background::Clock;
 using Entry = Background::Entry;
 
-/// The tasks of one process. Its threads are alike: of those that run nothing one waits for the timer, and the others,
-/// the spare ones, wait until nobody does.
+/// The tasks of one process. Its threads are alike: of those that run no task one watches the timer, and the others,
+/// the spare ones, wait until nobody watches it.
 class Scheduler {
  public:
   Scheduler(std::uint64_t generation, Scheduler* inherited) : generation_(generation), inherited_(inherited) {}
 
-  /// This process's. Never destroyed: stores may be closed by the last static object. One that a fork has carried into
-  /// a child, where its mutex may be locked for ever, is left alone.
+  /// This process's scheduler. Never destroyed: a static object may be the last to close a store. A child of a fork
+  /// leaves its parent's alone, whose mutex may be locked for ever.
   static Scheduler& of_this_process();
 
   void add(Entry& entry);
@@ -53,7 +53,7 @@ class Scheduler {
  private:
   struct Worker {
     std::thread thread;
-    bool leaving = false;  // It is no longer counted in what follows.
+    bool leaving = false;  // No longer counted below.
   };
 
   void add_worker();
@@ -66,18 +66,18 @@ class Scheduler {
   /// The parent's, after a fork. Never touched; kept so that a leak checker finds it.
   [[maybe_unused]] Scheduler* const inherited_;
   std::mutex mutex_;
-  std::condition_variable timer_;      // One thread waits here, when timer_watched_.
-  std::condition_variable unwatched_;  // The spare ones.
+  std::condition_variable timer_;      // If timer_watched_, one thread waits here.
+  std::condition_variable unwatched_;  // The spare threads wait here.
   std::condition_variable run_ended_;
   std::condition_variable paused_;
   std::vector<Entry*> tasks_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::size_t running_ = 0;       // Threads that run a task.
-  std::size_t long_running_ = 0;  // Of those, the ones whose run is not brief.
+  std::size_t long_running_ = 0;  // Those of them whose run is not brief.
   std::size_t spare_ = 0;
   bool pausing_ = false;
   bool timer_watched_ = false;
-  Clock::time_point timer_due_{};  // What is waited for, when timer_watched_.
+  Clock::time_point timer_due_{};  // If timer_watched_, the time that is waited for.
 };
 
 Scheduler& Scheduler::of_this_process() {
@@ -104,7 +104,7 @@ void Scheduler::add(Entry& entry) {
   } else if (timer_watched_) {
     timer_.notify_one();
   } else if (long_running_ != 0) {
-    // A run that began when its task was the only one has left nobody to look at this one.
+    // The run under way began when its task was the only one, so nobody watches the timer for this one.
     have_timer_watched();
   }
 }
@@ -118,7 +118,7 @@ void Scheduler::remove(Entry& entry) {
     if (tasks_.empty()) {
       ended.swap(workers_);
       for (const auto& worker : ended) worker->leaving = true;
-      // From here on they count no more: the next task's threads must not rely on one that is about to end.
+      // No longer counted from here on: the next task must not rely on a thread that is about to end.
       timer_watched_ = false;
       spare_ = 0;
       timer_.notify_all();
@@ -133,7 +133,7 @@ void Scheduler::run_by(Entry& entry, Clock::time_point when) {
   entry.next.brief = false;
   entry.next.due = std::min(entry.next.due, when);
   entry.next.earliest = std::min(entry.next.earliest, when);
-  // Otherwise a thread that runs something looks at it afterwards.
+  // Otherwise a thread that is running a task looks at it afterwards.
   if (timer_watched_ && when < timer_due_) timer_.notify_one();
 }
 
@@ -142,11 +142,11 @@ std::unique_lock<std::mutex> Scheduler::pause(std::chrono::milliseconds patience
   pausing_ = true;
   run_ended_.wait_for(lock, patience, [&] { return running_ == 0; });
   pausing_ = false;
-  paused_.notify_all();  // They go on once the caller lets go of the lock.
+  paused_.notify_all();  // They continue once the caller releases the lock.
   return lock;
 }
 
-/// Under the mutex.
+/// Called under the mutex.
 void Scheduler::add_worker() {
   auto worker = std::make_unique<Worker>();
   Worker& made = *worker;
@@ -155,7 +155,7 @@ void Scheduler::add_worker() {
   workers_.push_back(std::move(worker));
 }
 
-/// Under the mutex, with other tasks than those that run: has a thread look after them.
+/// Called under the mutex when there are tasks besides those that run: makes a thread watch the timer for them.
 void Scheduler::have_timer_watched() {
   if (timer_watched_) return;
   if (spare_ != 0) {
@@ -164,7 +164,7 @@ void Scheduler::have_timer_watched() {
     try {
       add_worker();
     } catch (const std::exception&) {
-      // Without another thread the other tasks wait for one that runs.
+      // Without another thread the other tasks wait until a run ends.
     }
   }
 }
@@ -174,7 +174,7 @@ void Scheduler::work(Worker& self) {
   for (;;) {
     paused_.wait(lock, [&] { return !pausing_; });
     if (self.leaving) return;
-    Entry* first = nullptr;  // By when it is due.
+    Entry* first = nullptr;  // The one that is due first.
     for (Entry* task : tasks_) {
       if (!task->running && (first == nullptr || task->next.due < first->next.due)) first = task;
     }
@@ -223,7 +223,7 @@ void Scheduler::run(std::unique_lock<std::mutex>& lock, Entry& entry) {
   } else {
     entry.next.earliest = std::min(entry.next.earliest, next.earliest);
   }
-  // The thread that watches the timer has not known of it.
+  // The thread that watches the timer does not know of it yet.
   if (timer_watched_ && entry.next.due < timer_due_) timer_.notify_one();
   run_ended_.notify_all();
 }

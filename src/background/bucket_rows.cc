@@ -8,7 +8,7 @@ namespace oncelog::internal {
 namespace {
 
 constexpr Lsn kFirstLsn = SharedState::kFirstLsn;
-// Of the kLanes lanes one is kept for the next bucket, so that the first mark finds it.
+// One of the kLanes lanes is kept for the next bucket, so that the first mark finds one.
 constexpr std::size_t kMaxRebuiltBuckets = kMaxLiveBuckets - 1;
 
 }  // namespace
@@ -20,7 +20,7 @@ std::optional<RecordHeader> last_header_below(const lmdb::ReadTxn& txn, Lsn end)
   Lsn lsn = block->lsn;
   for (lmdb::Bytes rest = block->bytes; lsn < end && rest.size() >= kRecordHeaderBytes;) {
     const RecordHeader header = RecordHeader::load(rest.data());
-    if (!header.well_formed() || header.bytes() > rest.size()) break;  // Found when the records are read.
+    if (!header.well_formed() || header.bytes() > rest.size()) break;  // Reported when the records are read.
     last = header;
     rest = rest.subspan(header.bytes());
     lsn.value += header.bytes();
@@ -45,7 +45,7 @@ BucketRows sound_rows(BucketRows rows, const lmdb::ReadTxn& txn, Lsn log_begin, 
       before.entries = std::max(before.entries, row.entries);
     }
   }
-  // Records below the first row are forgotten ones that wait to be deleted, or those of a row that is lost.
+  // Records below the first row are either forgotten and not deleted yet, or those of a row that is lost.
   const Lsn first = sound.empty() ? log_end : Lsn{sound[0].second.first_lsn};
   if (const auto last = log_begin < first ? last_header_below(txn, first) : std::nullopt;
       last && last->time_us() >= known_since_us && !rules.past_retention(last->time_us(), now_us)) {
@@ -55,7 +55,7 @@ BucketRows sound_rows(BucketRows rows, const lmdb::ReadTxn& txn, Lsn log_begin, 
   for (std::size_t i = 0; i < sound.size(); ++i) {
     BucketRow& row = sound[i].second;
     const Lsn end = i + 1 == sound.size() ? log_end : Lsn{sound[i + 1].second.first_lsn};
-    // Of its last record: their times are in the order of their LSNs.
+    // The last record's time: times are in the order of their LSNs.
     if (const auto last = last_header_below(txn, end)) row.newest_us = last->time_us();
     row.slice_begin_us = std::clamp(row.slice_begin_us, std::int64_t{0}, kMaxTimeUs);
     row.entries = std::min(row.entries, (end.value - row.first_lsn) / kRecordHeaderBytes);
@@ -70,7 +70,8 @@ BucketRows live_rows(BucketRows rows, const BucketRules& rules, std::int64_t now
     return past;
   });
   while (rows.size() > kMaxRebuiltBuckets) {
-    // Under the older one's number: rows below the oldest live bucket's are deleted, and the next rebuild needs both.
+    // Under the older bucket's number: rows below the oldest live bucket's are deleted, and the next rebuild needs
+    // both.
     rows[0].second.newest_us = std::max(rows[0].second.newest_us, rows[1].second.newest_us);
     rows[0].second.entries += rows[1].second.entries;
     rows.erase(rows.begin() + 1);

@@ -15,7 +15,7 @@
 
 namespace oncelog::internal {
 
-/// Shared with the thread, which outlives the dispatch when that is closed by the hook itself.
+/// Shared with the thread, which outlives the dispatch if the hook itself closes it.
 struct EventDispatch::State {
   explicit State(StoreEventHook called) : hook(std::move(called)) {}
 
@@ -45,7 +45,7 @@ void EventDispatch::raise(StoreEventKind kind, std::string sentence) {
   const std::lock_guard guard(state.mutex);
   state.queue.push_back({kind, std::move(sentence)});
   if (state.queue.size() > kCapacity) {
-    // So the noise of one kind does not cost another one's last event.
+    // In this way one kind's noise does not cost another kind its last event.
     const auto same = std::ranges::find(state.queue.begin(), state.queue.end() - 1, kind, &StoreEvent::kind);
     state.queue.erase(same != state.queue.end() - 1 ? same : state.queue.begin());
     ++state.lost;

@@ -9,28 +9,29 @@
 namespace oncelog::internal {
 
 /// Calls Options::on_event on a thread of its own, so that neither a slow hook nor one that opens and closes stores
-/// keeps anything of the store waiting. Made with the store that has a hook. What is raised is queued, up to kCapacity
-/// events: one more takes the place of the oldest of its kind, and the next call's sentence says how many were lost.
+/// keeps the store waiting. Made for a store that is opened with a hook. Queues up to kCapacity events: one more
+/// replaces the oldest of its kind, and the next call's sentence says how many were lost.
 ///
 /// Thread safety: raise() and trouble() from any thread; close() once.
 class EventDispatch {
  public:
   static constexpr std::size_t kCapacity = 64;
 
-  /// Throws Error::io when there is no thread to be had.
+  /// Throws Error::io when the system cannot start a thread.
   explicit EventDispatch(StoreEventHook hook);
   EventDispatch(const EventDispatch&) = delete;
   EventDispatch& operator=(const EventDispatch&) = delete;
-  /// Closes it unless that was done.
+  /// Closes it unless close() was called.
   ~EventDispatch();
 
   void raise(StoreEventKind kind, std::string sentence);
 
-  /// What the hook threw when it was last called; empty when it returned.
+  /// What the hook threw in its last call; empty if it returned.
   std::string trouble() const;
 
-  /// Returns once all that was raised has been delivered and the hook runs no more. On the hook's own thread, it
-  /// returns at once, and the running call is the last. The engine is closed before: hooks may open the store again.
+  /// Returns once everything that was raised has been delivered and the hook has returned. On the hook's own thread it
+  /// returns at once, and the running call is the last one. The engine is closed before, because hooks may open the
+  /// store again.
   void close();
 
  private:

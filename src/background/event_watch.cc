@@ -41,12 +41,12 @@ void EventWatch::look_at_drops() {
   const std::uint64_t now = live_.counters.early_drops.load(std::memory_order_relaxed);  // Relaxed: a counter.
   if (now == early_drops_) return;
   const std::uint64_t dropped = now - std::exchange(early_drops_, now);
-  // Acquire: pairs with the release by who dropped the bucket.
+  // Acquire: pairs with the release by the thread that dropped the bucket.
   const std::chrono::microseconds since{live_.known_since_us.load(std::memory_order_acquire)};
   const std::chrono::sys_seconds shown{std::chrono::ceil<std::chrono::seconds>(since)};
   dispatch_->raise(
       StoreEventKind::bucket_dropped_early,
-      fmt::format("{}: max_bytes made the store forget {} of its time buckets before the retention was over; what was "
+      fmt::format("{}: max_bytes made the store forget {} of its time buckets before their retention expired; what was "
                   "processed before {:%FT%TZ} may be taken for fresh",
                   directory_.string(), dropped, shown));
 }

@@ -14,22 +14,22 @@
 
 namespace oncelog::internal {
 
-/// Notices what an operator should know of, by comparing what it finds with what it found the time before, and has
-/// Options::on_event called. Each process reports what it sees itself: flushes are its own, dropped buckets anyone's.
-/// Nothing to do without a hook.
+/// Notices what an operator should know, by comparing what it finds with what it found the time before, and reports it
+/// to Options::on_event. Each process reports what it sees itself: failures of its own flushes, and buckets that any
+/// process dropped. Does nothing without a hook.
 class EventWatch {
  public:
   /// `dispatch` is null without a hook.
   EventWatch(std::shared_ptr<EventDispatch> dispatch, std::filesystem::path directory, const SharedHeader& live,
              const Clock& clock);
 
-  /// The shared memory was damaged, as the sentence says.
+  /// Reports that the shared memory was damaged, in this sentence.
   void tell_of_damage(std::string sentence);
 
-  /// In every round of the background, one at a time.
+  /// Called in every round and look of the background, by one thread at a time.
   void look(const Flusher& flusher);
 
-  /// What the hook threw when it was last called; empty when it returned. Thread-safe.
+  /// What the hook threw in its last call; empty if it returned. Thread-safe.
   std::string trouble() const { return dispatch_ == nullptr ? std::string() : dispatch_->trouble(); }
 
   const std::shared_ptr<EventDispatch>& dispatch() const { return dispatch_; }
@@ -44,7 +44,7 @@ class EventWatch {
   const SharedHeader& live_;
   const Clock& clock_;
 
-  // What was reported already.
+  // What has been reported.
   std::uint64_t turns_ = 0;
   std::uint64_t early_drops_;
   bool clock_fault_ = false;

@@ -8,13 +8,13 @@ namespace oncelog::internal {
 namespace {
 
 constexpr std::chrono::seconds kReapInterval{10};
-// How long a round waits for a lock that others hold. One of a process that was stopped must not keep the background
-// from other stores, so that after some rounds in vain it is only tried.
+// How long a round waits for a lock that others hold. A process that was stopped with a lock must not keep the
+// background from other stores, so after some rounds in vain the lock is only tried.
 constexpr std::chrono::milliseconds kLockPatience{5};
 constexpr unsigned kPatientRounds = 4;
 constexpr std::chrono::milliseconds kRetryInterval{100};
 
-/// What it says; where there is no memory for that, a text that takes none.
+/// The error's text; if there is no memory for it, a text that needs none.
 std::string text_of(const std::exception& error) noexcept {
   try {
     return error.what();
@@ -50,21 +50,21 @@ void Flusher::stop() {
 
 void Flusher::ring_bell() {
   if (!task_) return;
-  marks_.exchange(Marks::seen, std::memory_order_relaxed);  // So that it is a full round. Relaxed: see note_mark.
+  marks_.exchange(Marks::seen, std::memory_order_relaxed);  // Asks for a full round. Relaxed: see note_mark.
   task_->run_now();
 }
 
-/// The first mark since a round began, or since the background fell asleep. Either the background reads a head that has
-/// the mark after its own exchange of marks_, or the mark's load comes after that exchange and finds what it has left:
-/// order_heads() keeps either side's two accesses in order.
+/// Notes the first mark since a round began, or since the background fell asleep. Either the background reads, after
+/// its own exchange of marks_, a head that includes the mark; or the mark's load of marks_ comes after that exchange
+/// and finds what it stored. order_heads() keeps the two accesses of either side in order.
 void Flusher::note_mark() {
   if (marks_.exchange(Marks::seen, std::memory_order_seq_cst) == Marks::asleep && task_) {
     task_->run_by(Background::Clock::now() + interval_);
   }
 }
 
-/// Whether the background thread has something to commit now. Another process may have done it less than an interval
-/// ago.
+/// Whether the background has something to commit now. It has not when another process committed less than half an
+/// interval ago.
 bool Flusher::due() const {
   // Only a flush that succeeds clears a failure.
   if (commit_.failed() || !commit_.trimmed() || commit_.unsettled()) return true;
@@ -75,10 +75,10 @@ bool Flusher::due() const {
 }
 
 Background::Next Flusher::run() {
-  return marks_.load(std::memory_order_relaxed) == Marks::asleep ? look() : work();  // Relaxed: a mark rings besides.
+  return marks_.load(std::memory_order_relaxed) == Marks::asleep ? look() : work();  // Relaxed: a mark also rings.
 }
 
-/// A round of a process that marks nothing: takes no lock of the store's and waits for nothing.
+/// A round of a process that marks nothing: takes none of the store's locks and waits for nothing.
 Background::Next Flusher::look() {
   const auto now = Background::Clock::now();
   bool wake = false;
@@ -86,10 +86,10 @@ Background::Next Flusher::look() {
   std::string trouble;
   try {
     chores_.report();
-    // A flush of another thread's may have failed meanwhile, and is tried again here.
+    // Another thread's flush may have failed meanwhile; it is tried again here.
     wake = commit_.failed() || now - reaped_ >= kReapInterval || chores_.upkeep_due();
-    // What others have accepted they flush, as long as they live. So what is found is looked at once more before this
-    // process does it for them.
+    // Other processes flush what they have accepted, as long as they live. So this process does it for them only if the
+    // next look finds the same.
     const auto found = leftover();
     wake |= found && found == left_over_;
     soon = found && !left_over_;
@@ -109,7 +109,7 @@ Background::Next Flusher::look() {
   return next;
 }
 
-/// When an idle store is looked at again; some time may be chosen, so that all idle stores take one turn.
+/// When an idle store is looked at next. The range lets the looks at all idle stores come together.
 Background::Next Flusher::next_look() const {
   const std::chrono::milliseconds period = std::max(interval_, std::min(20 * interval_, kMostBetweenLooks));
   const auto now = Background::Clock::now();
@@ -134,7 +134,7 @@ Background::Next Flusher::work() {
       trouble = text_of(error);
     }
   };
-  // Each for itself: a flush without room needs the upkeep to drop what has expired, and the other way round.
+  // Each on its own: a flush without room needs the upkeep to drop what has expired, and the other way round.
   attempt([&] { more |= chores_.upkeep(); });
   attempt([&] {
     if (due()) more |= flush() >= GroupCommit::kTrimBlocks;
@@ -147,8 +147,8 @@ Background::Next Flusher::work() {
     }
   });
   attempt([&] { chores_.report(); });
-  // Producers ring when they see a quarter of the ring fill up. One that filled during the flush had been full before
-  // as they saw it, and so is looked at here.
+  // Producers ring when they see a quarter of the ring fill up. To them one that filled up during the flush was full
+  // before it, so it is checked here.
   more |= commit_.waiting() >= ring_.bell_bytes();
   const bool untroubled = trouble.empty();
   more &= untroubled && !locked_out;
@@ -164,21 +164,22 @@ Background::Next Flusher::work() {
     Marks none = Marks::none;
     if (marks_.compare_exchange_strong(none, Marks::asleep, std::memory_order_seq_cst)) return next_look();
   }
-  // Space may come back at any time: marks that are refused meanwhile should not wait long for it.
+  // Space may come back at any time, and marks that are refused until then should not wait long for it.
   return Background::Next::at(now + (commit_.failed() ? std::min(interval_, kRetryInterval) : interval_));
 }
 
-/// After a round: whether nothing of this process's is left to do, nor likely to come soon. What others have accepted
-/// is theirs to flush.
+/// After a round: whether this process has nothing left to do, and is not likely to have soon. What others have
+/// accepted is theirs to flush.
 bool Flusher::may_sleep(bool own_marks) const {
   // Hints, which the next look reads again.
   return !own_marks && !commit_.failed() && commit_.trimmed();
 }
 
-/// What is accepted, announced or expired in the store and not dealt with; nothing when it is at rest.
+/// What is accepted, announced or expired in the store and not dealt with yet; nothing when the store is at rest.
 std::optional<Flusher::Leftover> Flusher::leftover() const {
   Leftover left;
-  // Acquire: pair with the releases of those who raise and announce them. Flushed before head, which only grows.
+  // Acquire: pair with the releases of the threads that raise and announce them. `flushed` before `head`, which only
+  // grows.
   left.flushed = live_.marks.flushed.load(std::memory_order_acquire);
   const bool waits = live_.marks.head.load(std::memory_order_acquire) != left.flushed;
   left.pending = live_.pending.begin.load(std::memory_order_acquire);
@@ -192,10 +193,10 @@ void Flusher::note_trouble(std::string what) {
   trouble_ = std::move(what);
 }
 
-/// For a caller that is refused: the flush is tried again soon, also when the background has fallen asleep.
+/// For a caller that is refused. Has the flush tried again soon, even if the background has fallen asleep.
 void Flusher::throw_failure() {
   if (task_) task_->run_by(Background::Clock::now() + std::min(interval_, kRetryInterval));
-  // Otherwise a flush has succeeded since the flag was read.
+  // If there is none, a flush has succeeded since the flag was read.
   if (const auto failure = commit_.failure()) throw Error(*failure);
 }
 

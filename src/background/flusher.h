@@ -15,39 +15,39 @@
 
 namespace oncelog::internal {
 
-/// When the group commit is made: in the background (see background.h) every flush interval while this process marks,
-/// and at once when a quarter of the ring is full, along with the upkeep that is given.
+/// Makes group commits in the background (see background.h), together with the upkeep that it is given: every flush
+/// interval while this process marks, and at once when a quarter of the ring is full.
 ///
 /// Each process flushes what it has marked itself. One that has marked nothing for an interval only looks now and then,
-/// by a few loads: at what a process that was killed has left, and at what time has brought due.
+/// which costs a few loads, for what a killed process left behind and for upkeep that has become due.
 ///
-/// Thread safety: all of it. Lock order: see GroupCommit.
+/// Thread-safe. For the lock order see GroupCommit.
 class Flusher {
  public:
   Flusher(const lmdb::Env& env, const Log& log, const Catalog& catalog, const SharedState& live,
           std::uint64_t hash_seed, std::chrono::milliseconds interval);
   ~Flusher();
 
-  /// How often an idle process looks at its store; less often where its flush interval is longer.
+  /// The longest time between two looks of an idle process, unless its flush interval is longer.
   static constexpr std::chrono::milliseconds kMostBetweenLooks{1000};
 
-  /// What is done in the background besides. All of it may throw std::exception, which last_error() reports.
+  /// What else is done in the background. Each may throw a std::exception, which last_error() reports.
   struct Chores {
-    std::function<bool()> upkeep_due;  ///< Whether upkeep() has something to do; asked in looks too.
-    std::function<bool()> upkeep;      ///< One bounded round; whether there is more to do.
-    std::function<void()> report;      ///< In looks too: takes microseconds.
-    std::function<void()> reap;        ///< Seldom: gives back what dead processes have left.
-    std::function<bool()> drop_early;  ///< In a commit, under a cap: Upkeep::drop_early.
-    std::function<std::uint64_t(const lmdb::Txn&)> uncounted_pages;  ///< That a cap does not count.
+    std::function<bool()> upkeep_due;  ///< Whether upkeep() has something to do. Called in looks too.
+    std::function<bool()> upkeep;      ///< One bounded round. Returns whether there is more to do.
+    std::function<void()> report;      ///< Called in looks too: takes microseconds.
+    std::function<void()> reap;        ///< Called seldom: frees what dead processes left behind.
+    std::function<bool()> drop_early;  ///< Called in commits under a cap: Upkeep::drop_early.
+    std::function<std::uint64_t(const lmdb::Txn&)> uncounted_pages;  ///< Pages that a cap does not count.
   };
 
-  /// Begins the background work, and ends it: nothing of it runs when stop() has returned. Error: io, when the system
-  /// has no thread to give.
+  /// Begin and end the background work: when stop() has returned, nothing of it runs. Throws Error::io when the system
+  /// cannot start a thread.
   void start(Chores chores);
   void stop();
 
-  /// To be called after each mark of this process, once the store's mutex is free: `bell` asks for a round at once. A
-  /// relaxed load, but for the first mark after a round.
+  /// To be called after each mark of this process, after the store's mutex is released. `bell` asks for a round at
+  /// once. Costs a relaxed load, except for the first mark after a round.
   void marked(bool bell) {
     order_heads();
     // Relaxed: see note_mark.
@@ -57,7 +57,7 @@ class Flusher {
       ring_bell();
   }
 
-  // --- The group commit's own, see there.
+  // --- The group commit's calls, see there.
 
   void drive(Lsn target) { commit_.drive(target); }
   std::size_t flush() { return commit_.flush(); }
@@ -73,32 +73,32 @@ class Flusher {
   using Turns = GroupCommit::Turns;
   Turns turns() const { return commit_.turns(); }
 
-  /// Has a round of the background begin now.
+  /// Makes the background begin a round now.
   void ring_bell();
 
-  /// There is another cap: the background flushes, and obeys it.
+  /// To be called when the cap has changed: the background flushes, and obeys the new one.
   void note_cap() {
     commit_.trim_again();
     ring_bell();
   }
 
-  /// Throws the error that the last flush of this process failed with, if it did. One relaxed load when all is well.
+  /// Throws the error that this process's last flush failed with, if it did. One relaxed load when all is well.
   void throw_if_failed() {
     if (commit_.failed()) [[unlikely]]
       throw_failure();
   }
-  /// Why the last flush or round of upkeep failed; empty when neither did.
+  /// Why the last flush or round of upkeep failed; empty if neither did.
   std::string last_error() const;
 
  private:
   /// What this process has marked, as far as the background knows.
   enum class Marks : std::uint8_t {
     seen,    // Something since the last round began.
-    none,    // Nothing since.
-    asleep,  // Nothing since the round before, and there will be none before the next mark.
+    none,    // Nothing since the last round began.
+    asleep,  // Nothing in the round before either: until the next mark there are only looks.
   };
 
-  /// What a look compares with the one before it: where it stands still, its owner is gone.
+  /// What is left to do in the store. If two looks in a row find the same, the process whose work it is has died.
   struct Leftover {
     std::uint64_t flushed = 0;
     std::uint64_t pending = 0;
@@ -106,8 +106,8 @@ class Flusher {
     bool operator==(const Leftover&) const = default;
   };
 
-  /// Keeps the store or load of `head` and the access to marks_ in the order in which they are written. On x86 nothing
-  /// passes a read-modify-write, such as the unlocking of the store's mutex and the exchange of marks_.
+  /// Keeps the access to `head` and the access to marks_ in the order in which the code has them. On x86 nothing passes
+  /// a read-modify-write, such as the unlocking of the store's mutex or the exchange of marks_.
   static void order_heads() {
 #ifndef __x86_64__
     std::atomic_thread_fence(std::memory_order_seq_cst);
@@ -129,13 +129,13 @@ class Flusher {
   SharedHeader& live_;
   const Ring ring_;
   const std::chrono::milliseconds interval_;
-  GroupCommit commit_;  // Ends with what each mark reads.
+  GroupCommit commit_;  // Its last member and marks_ are what each mark reads.
   std::atomic<Marks> marks_{Marks::seen};
 
   mutable std::mutex trouble_mutex_;
-  std::string trouble_;  // Of the last round of upkeep: reported, but no reason to refuse marks.
+  std::string trouble_;  // Why the last round of upkeep failed: reported, but no reason to refuse marks.
 
-  // The background's.
+  // Used by the background alone.
   Chores chores_;
   Background::Clock::time_point reaped_{};
   std::optional<Leftover> left_over_;  // As the last look found it.

@@ -4,10 +4,10 @@
 
 namespace oncelog::internal {
 
-/// Shared memory of an earlier life.
+/// Shared memory of an earlier life: of this boot and store, but to be replaced, or used again if it is whole.
 struct Former {
   SharedState live;
-  bool damaged;  // Nothing in its header is believed.
+  bool damaged;  // If so, nothing in its header is believed.
 };
 
 }  // namespace oncelog::internal

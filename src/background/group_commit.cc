@@ -13,7 +13,7 @@
 namespace oncelog::internal {
 namespace {
 
-// As much room, in blocks of a page each.
+// The same room: under a cap blocks have one page each.
 static_assert(SizeCap::kMostGivenBack == GroupCommit::kTrimBlocks * Log::kBlockPages);
 
 constexpr std::chrono::microseconds kForever = std::chrono::hours{1};
@@ -24,7 +24,8 @@ std::int64_t steady_us() {
       .count();
 }
 
-/// Raises a watermark; a slower thread must not lower it again. Release: pairs with the acquires of `flushed`.
+/// Raises a watermark. Never lowers it: a slower thread may come with an earlier value. Release: pairs with the
+/// acquires of `flushed`.
 void raise(std::atomic<std::uint64_t>& mark, std::uint64_t value) {
   std::uint64_t before = mark.load(std::memory_order_relaxed);
   while (before < value &&
@@ -45,10 +46,10 @@ GroupCommit::GroupCommit(const lmdb::Env& env, const Log& log, const Catalog& ca
       cap_(env, log, catalog, live) {}
 
 void GroupCommit::drive(Lsn target) {
-  // What is asked for was accepted before the call; a target beyond would be waited for until somebody else marks.
+  // The caller asks for what was accepted before the call. Beyond the head it would wait until somebody else marks.
   // Acquire: pairs with the release of head by the producers.
   target = std::min(target, Lsn{live_.marks.head.load(std::memory_order_acquire)});
-  // Acquire: pairs with the release in raise; what a flush wrote is visible to who sees its watermark.
+  // Acquire: pairs with the release in raise. A thread that sees the watermark also sees what the flush wrote.
   while (live_.marks.flushed.load(std::memory_order_acquire) < target.value) {
     if (lead_unless([&] { return live_.marks.flushed.load(std::memory_order_acquire) >= target.value; })) lead();
   }
@@ -59,7 +60,7 @@ std::size_t GroupCommit::flush() {
   return lead();
 }
 
-/// Becomes the leader, once there is none, unless `done()` before; returns whether it did.
+/// Becomes the leader as soon as there is none, unless done() is true before. Returns whether it leads.
 template <typename Done>
 bool GroupCommit::lead_unless(Done done) {
   if (leader_.try_lock()) return true;
@@ -67,7 +68,7 @@ bool GroupCommit::lead_unless(Done done) {
   WriterGate::bounded(env_.path(), [&](LockLimit::Clock::time_point deadline) {
     for (;;) {
       // Acquire: pairs with the release in lead. Read before the attempt to lead: the leader moves it after it has
-      // stepped down, so a failed attempt and a sleep on the value seen here can't miss the leader's end.
+      // stepped down, so a failed attempt followed by a sleep on the value seen here cannot miss it.
       const std::uint32_t seen = live_.flush_count.load(std::memory_order_acquire);
       leads = leader_.try_lock();
       if (leads || done()) return true;
@@ -79,13 +80,13 @@ bool GroupCommit::lead_unless(Done done) {
   return leads;
 }
 
-/// Flushes as the leader, and steps down, whatever happens.
+/// Flushes as the leader, and steps down whatever happens.
 std::size_t GroupCommit::lead() {
   struct StepDown {
     GroupCommit& commit;
     ~StepDown() {
       commit.leader_.unlock();
-      commit.live_.flush_count.fetch_add(1, std::memory_order_release);  // Pairs with the acquire in drive.
+      commit.live_.flush_count.fetch_add(1, std::memory_order_release);  // Pairs with the acquire in lead_unless.
       futex_wake_all(commit.live_.flush_count);
     }
   };
@@ -95,14 +96,14 @@ std::size_t GroupCommit::lead() {
     remember(nullptr);
     return trimmed;
   } catch (const LockTimeout&) {
-    throw;  // Somebody else writes: no flush was tried, so none has failed.
+    throw;  // Somebody else is writing: no flush was tried, so none has failed.
   } catch (const Error& error) {
     remember(&error);
     throw;
   }
 }
 
-/// commit(), and when there is no room for it, once more after room was made.
+/// Commits; where there is no room, makes some and commits once more.
 std::size_t GroupCommit::commit_or_make_room() {
   try {
     return commit();
@@ -112,9 +113,9 @@ std::size_t GroupCommit::commit_or_make_room() {
   return commit();
 }
 
-/// Pages that one transaction frees are LMDB's to give away from the second one after it, and a flush that finds no
-/// room undoes its own deletions. So they are committed here alone, and twice, so that what they freed can be had.
-/// False when not even that has room.
+/// LMDB reuses the pages that a transaction frees from the second transaction after it on, and a flush that finds no
+/// room undoes its own deletions. So this commits deletions alone, twice, which makes the freed pages usable. Returns
+/// false when there is no room even for that.
 bool GroupCommit::make_room() {
   try {
     for (int i = 0; i < 2; ++i) {
@@ -131,7 +132,7 @@ bool GroupCommit::make_room() {
     }
     return true;
   } catch (const Error&) {
-    return false;  // The caller throws what made it ask.
+    return false;  // The caller throws the error that made it ask for room.
   }
 }
 
@@ -156,10 +157,10 @@ std::size_t GroupCommit::commit() {
     }
     std::uint64_t epoch = 0;
     const Layout layout = live_.layout.read(epoch);
-    // Under a cap, where the next commit cannot use them yet, no more than this one takes.
+    // Under a cap no more than this commit takes: the next one cannot use freed pages yet.
     const std::size_t most_trimmed = room ? std::min<std::size_t>(kTrimBlocks, room->pages) : kTrimBlocks;
     trimmed = log_.trim(*txn, oldest_lsn(layout, Lsn{head}), most_trimmed);
-    // Only read by this process's due(), as a hint.
+    // Only this process reads it, as a hint.
     if (trimmed < most_trimmed) trimmed_epoch_.store(epoch, std::memory_order_relaxed);
     bytes = head - flushed;
     bool forgot = false;
@@ -175,7 +176,7 @@ std::size_t GroupCommit::commit() {
   }
   failpoint();
   publish(Lsn{head});
-  // Counters of the host, moved without a lock: relaxed, they order nothing.
+  // The host's counters, changed without a lock. Relaxed: they order nothing.
   const auto now_us = steady_us();
   const auto took_us = static_cast<std::uint64_t>(now_us - begin_us);
   HostCounters& counters = live_.counters;
@@ -190,12 +191,13 @@ std::size_t GroupCommit::commit() {
 }
 
 Lsn GroupCommit::catch_up(const lmdb::WriteTxn& txn) {
-  // LMDB's own end overrules: a flusher may have died between its commit and the watermark.
+  // The log's own end overrules the watermark: a process may have died after its commit and before it raised it.
   const Lsn log_end = log_.end(txn).value_or(Lsn{0});
   uncommitted_.settle(log_end);
   failpoint();
   publish(log_end);
-  return Lsn{live_.marks.flushed.load(std::memory_order_relaxed)};  // Relaxed: only raised under the gate.
+  return Lsn{live_.marks.flushed.load(std::memory_order_relaxed)};  // Relaxed: others raise it no further than the
+                                                                    // log's end while this thread holds the gate.
 }
 
 void GroupCommit::write(lmdb::WriteTxn& txn, Lsn from, Lsn to,
@@ -211,7 +213,7 @@ void GroupCommit::publish(Lsn to) {
 }
 
 std::uint64_t GroupCommit::waiting() const {
-  // Acquire: pair with the releases in raise and of head by the producers. In this order, since head only grows.
+  // Acquire: pair with the release in raise and the producers' release of head. In this order, because head only grows.
   const std::uint64_t flushed = live_.marks.flushed.load(std::memory_order_acquire);
   return live_.marks.head.load(std::memory_order_acquire) - flushed;
 }

@@ -23,7 +23,7 @@ void HintBuilder::run() {
   lmdb::ReadTxn txn(env_, log_.dbi());
   const lmdb::ReadTxn::Active active(txn);
   const Lsn last_block{lmdb::seek(env_, txn.cursor(), MDB_LAST)->key};
-  // The newest record's time is wanted even when it has expired.
+  // The newest record is read even if it has expired, for its time.
   const Lsn from = std::min(oldest_lsn(layout_, last_block), last_block);
   read_log(txn, env_.path(), from, hash_seed_,
            [this](const RecordView& record, const MessageHash& hash, Lsn lsn) { take(record, hash, lsn); });
@@ -67,14 +67,14 @@ void HintBuilder::insert(const Pending& pending) {
   table.count_record();
   if (!pending.correlation) return;
   generation.add(*pending.correlation, info.lane);
-  // One entry for each chain and table; its newest record leads to the others.
+  // One entry for each chain and table: the chain's newest record leads to the others.
   const bool moved =
       pending.previous >= info.first_lsn &&
       table.move(*pending.correlation, MessageHash::Of::correlation, offset(pending.previous), offset(pending.lsn));
   if (!moved) table.insert(*pending.correlation, MessageHash::Of::correlation, offset(pending.lsn));
 }
 
-/// Another table, or another filter generation, for the records from `lsn` on, where the newest one is full.
+/// Where the newest table or filter generation is full, adds another one for the records from `lsn` on.
 void HintBuilder::make_room(Lsn lsn) {
   BucketInfo& info = layout_.buckets[bucket_];
   if (view_->buckets[bucket_].newest_table().full()) {

@@ -15,16 +15,16 @@
 
 namespace oncelog::internal {
 
-/// Reads the log into the index tables and the filter of shared memory that nobody else sees yet. A bucket whose row
-/// said too little of it gets more tables and generations. For one thread. Throws Error::corrupt where a record is
-/// damaged, full where a bucket has more records than an index can hold.
+/// Fills the index tables and the filter of new shared memory, which no other process sees yet, from the log. A bucket
+/// with more records than its row says gets more tables and generations. For one thread. Throws Error::corrupt at a
+/// damaged record, and full if a bucket has more records than an index can hold.
 class HintBuilder {
  public:
-  /// `layout` is in force, and names files that are made and empty; what is added to it is published.
+  /// `layout` is in force, and its files are made and empty. Files that are added are added to it and published.
   HintBuilder(const lmdb::Env& env, const Log& log, std::uint64_t hash_seed, const SharedState& live, ViewCache& files,
               Layout& layout);
 
-  /// Reads all that the layout's buckets hold; the log has a block. Notes the newest record's time.
+  /// Adds the records of all buckets in the layout, and notes the newest record's time. The log must have a block.
   void run();
 
  private:
@@ -33,7 +33,7 @@ class HintBuilder {
     MessageHash hash;
     Lsn lsn;
     std::optional<MessageHash> correlation;
-    Lsn previous;  // Of its chain.
+    Lsn previous;  // The record before it in its chain.
   };
   static constexpr std::size_t kBatch = 32;  // Their cache misses overlap.
 
@@ -51,7 +51,7 @@ class HintBuilder {
   ViewCache& files_;
   Layout& layout_;
   std::shared_ptr<const View> view_;
-  unsigned bucket_ = 0;  // That of the record inserted last.
+  unsigned bucket_ = 0;  // The bucket of the last inserted record.
   std::int64_t newest_us_ = 0;
   std::vector<Pending> batch_;
 };

@@ -15,8 +15,8 @@ struct BucketGain {
   std::int64_t newest_us = 0;
 };
 
-/// The place in the layout of the bucket that `lsn` belongs to, at or after `from`; bucket_count when it is older than
-/// all.
+/// The position in the layout, at or after `from`, of the bucket that `lsn` belongs to; bucket_count when it is older
+/// than all buckets.
 unsigned bucket_of(const Layout& layout, Lsn lsn, unsigned from) {
   if (layout.empty() || lsn < layout.buckets[0].first_lsn) return layout.bucket_count;
   while (from + 1 < layout.bucket_count && layout.buckets[from + 1].first_lsn <= lsn) ++from;
@@ -27,9 +27,10 @@ unsigned bucket_of(const Layout& layout, Lsn lsn, unsigned from) {
 
 bool keep_forgotten(lmdb::WriteTxn& txn, const Catalog& catalog, const SharedHeader& live, const Layout& layout) {
   bool changed = catalog.drop_buckets_below(txn, layout.empty() ? layout.next_bucket : layout.buckets[0].number) != 0;
-  // Acquire: pairs with the release by Upkeep. After the layout was read: so it is not older than what that lacks.
+  // Acquire: pairs with the release by Upkeep. Read after the layout, so that it covers every bucket that is missing
+  // there.
   const auto since_us = static_cast<std::uint64_t>(live.known_since_us.load(std::memory_order_acquire));
-  // Also when it is lower: a value that lay in the future was a clock's fault.
+  // Also if it is lower: a value that lay in the future was a clock's fault.
   if (since_us != catalog.number(txn, Catalog::Number::known_since_us)) {
     catalog.put_number(txn, Catalog::Number::known_since_us, since_us);
     changed = true;
@@ -46,7 +47,7 @@ void write_log(lmdb::WriteTxn& txn, const Log& log, const Catalog& catalog, cons
 
 void write_records(lmdb::WriteTxn& txn, const Log& log, const Catalog& catalog, const Ring& ring, const Layout& layout,
                    Lsn from, Lsn to, const std::function<void(std::span<std::byte> block, Lsn lsn)>& settle) {
-  // Under a cap of a page each: any free page will do, however scattered they are.
+  // Under a cap blocks have one page each, so that any free page will do, however scattered they are.
   const std::size_t max_block = Log::max_block_bytes(txn.env(), ring.capped() ? 1 : Log::kBlockPages);
   std::array<BucketGain, kMaxLiveBuckets> gains;
   unsigned bucket = 0;

@@ -10,8 +10,8 @@
 namespace oncelog::internal {
 
 /// Calls visit(record, hash, lsn) for each record of the log, beginning with the block that holds `from`, or else with
-/// the first one after it. Throws Error::corrupt at a damaged record, with `directory`, the store's. Some 3 million
-/// records a second.
+/// the first block after it. Throws Error::corrupt at a damaged record; `directory` is the store's, for the error. Some
+/// 3 million records a second.
 template <typename Visit>
 void read_log(const lmdb::ReadTxn& txn, const std::filesystem::path& directory, Lsn from, std::uint64_t hash_seed,
               Visit visit) {

@@ -23,7 +23,7 @@ SharedState Rebuild::run(const std::filesystem::path& live_dir, const std::files
   std::uint32_t claims_kept = 0;
   if (former != nullptr) {
     SharedHeader& before = former->header();
-    const StoreLock lock(*former);  // Mends what its last owner left, if that one died with it.
+    const StoreLock lock(*former);  // Mends what a dead owner left.
     former->leases().each([&](const Lease& lease) { claims_kept += LeaseTable::outlives_owner(lease); });
     // Acquire: pairs with the release by Upkeep.
     known_since_us = std::max(known_since_us, before.known_since_us.load(std::memory_order_acquire));
@@ -49,14 +49,14 @@ SharedState Rebuild::run(const std::filesystem::path& live_dir, const std::files
   return live;
 }
 
-/// The wall clock minus the boot clock, for shared memory that takes no clock over.
+/// The wall clock minus the boot clock, for shared memory that does not take over an earlier clock.
 std::int64_t Rebuild::fresh_clock_offset_us(const Former* known) const {
   const std::int64_t now_us = host.wall_us() - host.boot_us();
   if (known == nullptr || !known->damaged) return now_us;
   const ClockAnchor& doubtful = known->live.header().clock;
   if (!doubtful.possible()) return now_us;
-  // The lower one: whatever it is, nothing expires early by it, and records are stamped with the wall clock's time.
-  // Relaxed: nobody else has it.
+  // The lower one: by it nothing expires early, and records are stamped with the wall clock's time. Relaxed: no other
+  // process uses it.
   return std::min(now_us, doubtful.offset_us.load(std::memory_order_relaxed));
 }
 
@@ -81,7 +81,7 @@ Rebuild::Logged Rebuild::read_tables(const BucketRules& rules, std::int64_t now_
   return logged;
 }
 
-/// Makes the empty files of the buckets' tables, of one filter generation, and of the next bucket's table; returns the
+/// Makes empty files for the buckets' tables, for one filter generation and for the next bucket's table; returns the
 /// layout that names them. `stamp_us` is the present time.
 Layout Rebuild::make_files(const Logged& logged, const BucketRules& rules, std::int64_t stamp_us,
                            const ViewCache& files) {

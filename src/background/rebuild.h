@@ -28,17 +28,18 @@ struct Rebuild {
   const Host& host;
   const Settings& settings;
 
-  /// Returns the shared memory in a new file at `path`, ready, with its hints in `live_dir`, which has none before.
-  /// `known` is an earlier life of it in this boot, whose ring is saved; null when there is none. What that alone knows
-  /// goes on: the clock, and unless it is damaged the tokens and the claims that outlive their owners.
+  /// Returns the shared memory in a new file at `path`, ready to use. Its index and filter files are in `live_dir`,
+  /// which had none before. `known` is its earlier life in this boot, whose ring has been saved; null when there is
+  /// none. What only that one knows is taken over: the clock and, unless it is damaged, the tokens and the claims that
+  /// outlive their owners.
   SharedState run(const std::filesystem::path& live_dir, const std::filesystem::path& path, const Former* known) const;
 
  private:
-  /// What LMDB says of the store.
+  /// What LMDB says about the store.
   struct Logged {
     Lsn begin;
     Lsn end;
-    BucketRows rows;  // Of live buckets.
+    BucketRows rows;  // The rows of live buckets.
     std::uint64_t next_bucket = 1;
     std::int64_t known_since_us = 0;
   };

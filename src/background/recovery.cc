@@ -24,23 +24,22 @@ namespace {
 
 constexpr Lsn kFirstLsn = SharedState::kFirstLsn;
 constexpr const char* kLiveName = "live";
-constexpr const char* kNewLiveName = "live-new";  // Until everything is there.
+constexpr const char* kNewLiveName = "live-new";  // Until it is complete.
 
 void remove_file(const std::filesystem::path& path) {
   if (::unlink(path.c_str()) != 0 && errno != ENOENT) throw system_error(errno, "unlink", path);
 }
 
-/// Deletes every filter and index file in a live directory of this store; its `live` is of no use after that, but for
-/// what it says of clock and claims.
+/// Deletes every filter and index file in a live directory of this store. After that its `live` is only good for its
+/// clock, tokens and claims.
 void remove_hints(const std::filesystem::path& live_dir) {
   std::error_code failed;
   std::vector<std::filesystem::path> hints;
   for (std::filesystem::directory_iterator at(live_dir, failed), end; !failed && at != end; at.increment(failed)) {
-    const std::string name = at->path().filename().string();
-    if (name.starts_with("filter-") || name.starts_with("index-")) hints.push_back(at->path());
+    if (is_hint_name(at->path().filename().string())) hints.push_back(at->path());
   }
-  // A directory that is not there has no files either. In one that cannot be read hints may be left beside a `live`
-  // whose ring is about to be given back: whoever believed in both would miss records.
+  // A directory that is not there has no files either. One that cannot be read may keep hints beside a `live` whose
+  // ring is about to be given back: a process that believed both would miss records.
   if (failed && failed != std::errc::no_such_file_or_directory) {
     throw system_error(failed.value(), "reading it", live_dir);
   }
@@ -57,12 +56,12 @@ Recovery::Opened Recovery::open(const std::filesystem::path& live_dir, const std
       return {std::move(*live), {}};
     throw error_at(ErrorCode::in_use, live_dir / kLiveName,
                    "the store's shared memory is missing or damaged while other processes use it; close the store in "
-                   "every process, and the next one to open it makes it anew");
+                   "every process, and the next one to open it rebuilds it");
   }
   const bool moved = !former_dir.empty() && former_dir != live_dir;
   auto here = find(live_dir);
   auto elsewhere = moved ? find(former_dir) : std::nullopt;
-  // What is here is older than what is there, unless that is gone.
+  // If both are there, the one elsewhere is newer.
   Former* const former = elsewhere ? &*elsewhere : here ? &*here : nullptr;
   if (former != nullptr && !former->damaged) mend(former->live);
   const bool whole = former != nullptr && !former->damaged && !elsewhere && usable(former->live, live_dir);
@@ -82,7 +81,7 @@ Recovery::Opened Recovery::open(const std::filesystem::path& live_dir, const std
     const Rebuild rebuild{env, log, catalog, identity, store_file_id, host, settings};
     made.emplace(rebuild.run(live_dir, live_dir / kNewLiveName, former));
     made->rename(live_dir / kLiveName);
-    // Relaxed: a counter, and nobody else has it.
+    // Relaxed: a counter, and no other process uses it yet.
     if (!damage.empty()) HostCounters::add(made->header().counters.damages, 1);
   }
   if (moved) {
@@ -90,7 +89,7 @@ Recovery::Opened Recovery::open(const std::filesystem::path& live_dir, const std
     remove_file(former_dir / kLiveName);
   }
   if (whole) {
-    // Of what is on disk the log has the copy that a checksum guards. Relaxed: nobody else has it.
+    // What is on disk is read from the log, which a checksum guards. Relaxed: no other process uses it.
     SharedHeader& header = here->live.header();
     header.believed_from.store(header.marks.flushed.load(std::memory_order_relaxed), std::memory_order_relaxed);
   }
@@ -106,14 +105,14 @@ std::optional<Former> Recovery::find(const std::filesystem::path& live_dir) cons
   return std::nullopt;
 }
 
-/// Sets right what damage may have changed without making the header contradict itself. Nobody else has it, so that all
-/// accesses are relaxed.
+/// Corrects what damage may have changed without making the header contradict itself. All accesses are relaxed: no
+/// other process uses it.
 void Recovery::mend(const SharedState& live) const {
   live.mend();
   SharedHeader& header = live.header();
   const lmdb::Txn txn(env, MDB_RDONLY);
   live.leases().doubt(catalog.number(txn, Catalog::Number::token_epoch));
-  // What the log has forgotten is forgotten, and nothing that was processed later than now.
+  // What the log has forgotten is forgotten, and nothing was forgotten that was processed after now.
   const auto noted_us = static_cast<std::int64_t>(catalog.number(txn, Catalog::Number::known_since_us));
   const std::int64_t latest_known_us = std::max(noted_us, Clock(host, header.clock).stamp_us() + 1);
   const std::int64_t known_us = header.known_since_us.load(std::memory_order_relaxed);
@@ -133,20 +132,20 @@ bool Recovery::usable(const SharedState& live, const std::filesystem::path& live
   // Acquire: pair with the releases of producers and flushers, all dead or gone by now.
   Lsn head{header.marks.head.load(std::memory_order_acquire)};
   const Lsn flushed{header.marks.flushed.load(std::memory_order_acquire)};
-  // A log that ends below was replaced by an older one, a log that ends above by another.
+  // A log that ends below `flushed` was replaced by an older one, a log that ends above `head` by another one.
   if (log_end < flushed || log_end > head) return false;
   RingSalvage ring(live.ring(), identity.hash_seed);
   try {
     ViewCache files(live, live_dir);
     const auto view = files.newest();
     files.check_spares(view->layout);
-    // The index is told of a record once that is accepted. So a head below is damaged, and what it hides is in the
-    // ring.
+    // The index notes a record after the head has passed it. So a head below that is damaged, and the records that it
+    // hides are in the ring.
     if (const Lsn reached = view->reached(); reached > head && ring.whole_until(flushed, reached) == reached) {
       head = reached;
-      header.marks.head.store(head.value, std::memory_order_relaxed);  // Nobody else has it.
+      header.marks.head.store(head.value, std::memory_order_relaxed);  // No other process uses it.
     }
-    // Files that are older than `live` were put back from a copy, and lack what has come since.
+    // Files that are older than `live` were put back from a copy and do not have the records since then.
     if (!view->reaches(head)) return false;
   } catch (const Error& error) {
     if (error.code() != ErrorCode::in_use) throw;
@@ -165,8 +164,8 @@ bool Recovery::usable(const SharedState& live, const std::filesystem::path& live
     newest_us = std::max(newest_us, record->header.time_us());
     at.value += record->header.bytes();
   }
-  // An earlier time than the newest record's would have that expire before its time, one to come would have what is
-  // marked from now on remembered for longer. Acquire: pairs with the release by producers.
+  // A last time before the newest record's would make that record expire too early; one in the future would make what
+  // is marked from now on be remembered for too long. Acquire: pairs with the release by producers.
   const std::int64_t last_us = header.marks.last_time_us.load(std::memory_order_acquire);
   return last_us >= newest_us && last_us <= std::max(newest_us, Clock(host, header.clock).stamp_us());
 }

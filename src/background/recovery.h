@@ -13,11 +13,11 @@
 
 namespace oncelog::internal {
 
-/// Gets the shared memory of a store ready when a process opens it. What is there is used when it belongs to this boot
-/// and store and is whole; otherwise what was accepted but not flushed is saved into the log, and everything derived is
-/// made anew from the log. Where the header is damaged, the records in the ring are saved by their own checksums, and
-/// nothing else is: claims are gone, and fencing tokens go on with another epoch. The caller holds the store's open
-/// lock.
+/// Gets the shared memory of a store ready when a process opens it. Shared memory that is there is used if it belongs
+/// to this boot and store and is whole. Otherwise what was accepted but not flushed is saved into the log, and
+/// everything derived is rebuilt from the log. If the header is damaged, only the records in the ring are saved, by
+/// their own checksums: claims are released, and fencing tokens continue with another epoch. The caller holds the
+/// store's open lock.
 struct Recovery {
   const lmdb::Env& env;
   const Log& log;
@@ -29,15 +29,15 @@ struct Recovery {
 
   struct Opened {
     SharedState live;
-    std::string damage;  // What was damaged, what is saved and what is lost, for people; empty when nothing was.
+    std::string damage;  // A sentence on what was damaged, saved and lost; empty when nothing was damaged.
   };
 
-  /// `alone`: no other process has the store open. `former_dir` is where this store's live files were last: perhaps
-  /// live_dir too, perhaps empty. Throws Error::in_use when the files are unusable and others use them.
+  /// `alone`: no other process has the store open. `former_dir` is where this store's shared memory was last: live_dir
+  /// itself, another directory, or empty if that is not known. Throws Error::in_use when the files are unusable and
+  /// others use them.
   Opened open(const std::filesystem::path& live_dir, const std::filesystem::path& former_dir, bool alone) const;
 
-  /// Reads the whole log, and throws Error::corrupt unless every record in it is intact; some 3 million records a
-  /// second.
+  /// Reads the whole log, some 3 million records a second; throws Error::corrupt unless every record in it is intact.
   void verify_log() const;
 
  private:

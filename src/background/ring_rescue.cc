@@ -26,8 +26,8 @@ RingRescue::Saved RingRescue::save(const Former& former) const {
   // Acquire: pair with the releases of producers and flushers, all dead or gone by now.
   const Lsn head{header.marks.head.load(std::memory_order_acquire)};
   const Lsn flushed{header.marks.flushed.load(std::memory_order_acquire)};
-  // A log that ends below what was flushed was replaced by an older one. What came after that is forgotten: with the
-  // marks of transactions alone their effects would be lost.
+  // A log that ends below `flushed` was replaced by an older one. The records in between are forgotten: some were
+  // marked by transactions whose effects are gone with the newer log.
   const bool is_older =
       header.marks.flushed_twin.load(std::memory_order_relaxed) == flushed.value || !salvage.record_at(log_end, head);
   Lsn from = log_end;
@@ -59,7 +59,7 @@ RingRescue::Saved RingRescue::save(const Former& former) const {
     write_log(txn, log, catalog, header, ring, layout, from, end, make_void);
   } else {
     const bool known = layout.intact(epoch) && layout.well_formed();
-    // What the store has forgotten is as the log has it.
+    // What the store has forgotten is taken from the log.
     write_records(txn, log, catalog, ring, known ? layout : layout_of_rows(txn, from, ring.stable_header(from)), from,
                   end, make_void);
   }
@@ -67,8 +67,8 @@ RingRescue::Saved RingRescue::save(const Former& former) const {
   return saved;
 }
 
-/// As much of a layout as it takes to write records from `from` on, the first of which is `first`, into the bucket that
-/// has the last row.
+/// As much of a layout as write_records needs for records from `from` on, the first of which is `first`: the bucket of
+/// the last row.
 Layout RingRescue::layout_of_rows(const lmdb::Txn& txn, Lsn from, const RecordHeader& first) const {
   const BucketRows rows = catalog.buckets(txn);
   const auto rules = BucketRules::make(identity.retention_us, identity.buckets, BucketRules::kMinPlannedIds);
@@ -84,8 +84,8 @@ Layout RingRescue::layout_of_rows(const lmdb::Txn& txn, Lsn from, const RecordHe
 std::string RingRescue::damage_of(const std::filesystem::path& live, const Former& former, const Saved& saved) {
   if (!former.damaged && saved.places == 0 && saved.lost_from.value == 0) return {};
   std::string said = fmt::format(
-      "{}: the store's shared memory was damaged and was made anew; {} records that were not "
-      "on disk yet are saved",
+      "{}: the store's shared memory was damaged and has been rebuilt; {} records that were not on disk yet "
+      "are saved",
       live.string(), saved.records);
   if (saved.places != 0) {
     said += fmt::format("; damaged ones at {} places, the first at LSN {}, are lost, and their ids are fresh",

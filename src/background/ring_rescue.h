@@ -11,8 +11,8 @@
 
 namespace oncelog::internal {
 
-/// Saves what was accepted into a ring and is not in the log, when its shared memory is to be replaced. For the only
-/// process that has the store open.
+/// Saves into the log what was accepted into a ring and not flushed, before the ring's shared memory is replaced. For
+/// the only process that has the store open.
 struct RingRescue {
   const lmdb::Env& env;
   const Log& log;
@@ -22,16 +22,16 @@ struct RingRescue {
   /// What became of a ring.
   struct Saved {
     std::uint64_t records = 0;
-    std::uint64_t places = 0;  // At which there were damaged records with whole ones after them.
+    std::uint64_t places = 0;  // Runs of damaged records that whole ones follow.
     Lsn first_place;
-    Lsn lost_from;  // Records from here on are lost; 0 when none is known to be.
+    Lsn lost_from;  // Records from here on are lost; 0 when none are known to be.
   };
 
-  /// Writes into the log what the ring has and the log has not. The records alone say where they end, unless the head
-  /// can be believed; damaged ones become void where whole ones follow.
+  /// Writes the records into the log that only the ring has. Unless the head can be believed, the records alone say
+  /// where they end. Damaged ones that whole ones follow become void.
   Saved save(const Former& former) const;
 
-  /// What was damaged, what is saved and what is lost, for people; empty when nothing was. `live` is the former's path.
+  /// A sentence on what was damaged, saved and lost; empty when nothing was damaged. `live` is the former's path.
   static std::string damage_of(const std::filesystem::path& live, const Former& former, const Saved& saved);
 
  private:

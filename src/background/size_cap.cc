@@ -11,7 +11,7 @@
 namespace oncelog::internal {
 namespace {
 
-/// The number of the commit that the transaction comes after.
+/// The number of the commit before this transaction.
 std::uint64_t newest_commit(const lmdb::WriteTxn& txn) {
   return mdb_txn_id(txn.get()) - 1;
 }
@@ -23,17 +23,17 @@ void SizeCap::start(std::function<bool()> drop_early, std::function<std::uint64_
   uncounted_pages_ = std::move(uncounted_pages);
 }
 
-/// The most pages that a commit of so many bytes takes. Of two blocks that follow each other one record would not have
-/// fitted into the first: they are half full on average, at least.
+/// The most pages that a commit of so many bytes takes. Of two neighbouring blocks the first had no room for the
+/// second's first record, so that blocks are at least half full on average.
 std::uint64_t SizeCap::most_pages_of(std::uint64_t bytes) const {
-  constexpr std::uint64_t kTreePages = 16;    // Changed pages of the trees: both ends of the log, rows, the free list.
-  constexpr std::uint64_t kBlocksALeaf = 64;  // At least, of blocks that have pages of their own.
+  constexpr std::uint64_t kTreePages = 16;    // The trees' changed pages: both ends of the log, rows, the free list.
+  constexpr std::uint64_t kBlocksALeaf = 64;  // Entries of a leaf, at least, where blocks have pages of their own.
   const std::uint64_t blocks = bytes == 0 ? 0 : 2 * bytes / Log::max_block_bytes(env_, 1) + 1;
   return blocks + blocks / kBlocksALeaf + kTreePages;
 }
 
 SizeCap::Runs SizeCap::waiting_runs() const {
-  // Acquire: as in commit.
+  // Acquire: pair with the release in GroupCommit::publish and the producers' release of head.
   const Lsn flushed{live_.marks.flushed.load(std::memory_order_acquire)};
   return runs_in(flushed, Lsn{live_.marks.head.load(std::memory_order_acquire)});
 }
@@ -43,7 +43,7 @@ SizeCap::Runs SizeCap::runs_in(Lsn at, Lsn end) const {
   Runs runs;
   while (at < end) {
     const RecordHeader header = ring_.stable_header(at);
-    if (!header.well_formed() || header.bytes() > end.value - at.value) break;  // Found when it is written.
+    if (!header.well_formed() || header.bytes() > end.value - at.value) break;  // Reported when it is written.
     if (const std::uint64_t pages = (header.bytes() + Log::kRunHeaderBytes + page - 1) / page; pages > 1) {
       runs.pages += pages;
       runs.longest = std::max(runs.longest, pages);
@@ -53,10 +53,10 @@ SizeCap::Runs SizeCap::runs_in(Lsn at, Lsn end) const {
   return runs;
 }
 
-/// Returns what a transaction has to expect, whose own records are not known yet: those that all processes' had so far.
-/// `runs` are some of those.
+/// Returns what a transaction has to expect whose own records are not known yet: the longest of all processes' records
+/// so far, among them those of `runs`.
 SizeCap::Runs SizeCap::note_runs(const Runs& runs) const {
-  // No longer than what may wait at all: damage must not have everything forgotten.
+  // At most what may wait at all: damage must not make the store forget everything.
   const std::uint64_t most = ring_.lent_bytes() / env_.page_bytes() + 1;
   const std::uint64_t before = std::min(live_.longest_run.load(std::memory_order_relaxed), most);
   const std::uint64_t longest = std::max(before, runs.longest);
@@ -69,7 +69,7 @@ void SizeCap::note_records(Lsn from, Lsn to) const {
 }
 
 std::optional<SizeCap::Room> SizeCap::room_for(const lmdb::WriteTxn& txn, std::uint64_t bytes) {
-  const std::uint64_t cap = live_.max_bytes.load(std::memory_order_relaxed);  // Relaxed: see there.
+  const std::uint64_t cap = live_.max_bytes.load(std::memory_order_relaxed);  // Relaxed: see SharedHeader.
   if (cap == 0 || !drop_early_) return std::nullopt;
   const auto less = [](std::uint64_t from, std::uint64_t by) { return from - std::min(from, by); };
   const std::uint64_t capped = cap / env_.page_bytes();
@@ -86,15 +86,15 @@ std::optional<SizeCap::Room> SizeCap::room_for(const lmdb::WriteTxn& txn, std::u
   const auto oldest = env_.oldest_snapshot();
   const bool pinned = oldest && *oldest < newest_commit(txn);
   const auto free = free_list_->pages(oldest, runs.longest);
-  // What this one frees the next one cannot use yet: it is about as much as it takes.
+  // The next commit cannot use what this one frees, which is about as much as it takes.
   const std::uint64_t kept_free = later + 2 * now;
-  // Not into pages that user tables have given back either: they may want them again.
+  // The log does not grow into pages that user tables have freed either: they may need them again.
   const std::uint64_t log_now = log_.pages(txn);
   const std::uint64_t log_pages =
       std::min(less(log_now + free.all + growth, kept_free), less(capped, kept_free + most_pages_of(0)));
   if (runs.longest > 1 && free.in_runs < runs.pages && growth < runs.pages + now) {
-    // There are free pages, but not in a row: those of the next slice are. While a reader pins what is freed they could
-    // not be used either, and commit after commit would forget another slice for nothing.
+    // There are free pages, but not in a row; those of the next slice will be. While a reader pins what is freed, those
+    // could not be used either, and commit after commit would forget another slice for nothing.
     const std::uint64_t without_slice = less(log_now, capped / BucketRules::kSlicesOfCap);
     return Room{false, now, pinned ? log_pages : std::min(log_pages, without_slice)};
   }
@@ -107,7 +107,7 @@ std::optional<SizeCap::Room> SizeCap::make_room(std::optional<lmdb::WriteTxn>& t
     const auto room = room_for(*txn, bytes);
     if (!room || room->enough || round == kMostRounds) return room;
     if (const auto oldest = env_.oldest_snapshot(); oldest && *oldest < newest_commit(*txn)) {
-      // What is free is pinned: neither forgetting more nor another commit helps before that is over.
+      // A reader pins what is free: until it ends, neither forgetting more nor another commit helps.
       if (!wait_for_readers(txn, *oldest)) return room;
       continue;
     }
@@ -117,9 +117,9 @@ std::optional<SizeCap::Room> SizeCap::make_room(std::optional<lmdb::WriteTxn>& t
   }
 }
 
-/// Look-ups pin the pages of a commit for microseconds, but for some milliseconds when their thread loses the
-/// processor. Waits for that, once for each commit that is pinned; false when it was in vain, or had been. Whoever was
-/// killed pins until it is noticed.
+/// Waits for readers that pin `snapshot`, once for each snapshot; returns false if they still do, or did after an
+/// earlier wait. A look-up pins its pages for microseconds, or for some milliseconds when its thread loses the
+/// processor. A reader that was killed pins them until reader_check() notices.
 bool SizeCap::wait_for_readers(std::optional<lmdb::WriteTxn>& txn, std::uint64_t snapshot) {
   constexpr std::chrono::milliseconds kPatience{50};
   constexpr std::chrono::microseconds kPause{100};

@@ -57,23 +57,23 @@ std::uint64_t Upkeep::expire() {
 
 bool Upkeep::round(Demand demand, std::uint64_t* dropped) {
   const WriterGate gate(live_, env_.path());
-  const lmdb::WriteTxn lock(env_);  // For its lock; aborted.
+  const lmdb::WriteTxn lock(env_);  // Taken for LMDB's write lock; aborted.
   return round_locked(demand, dropped);
 }
 
-/// Returns whether a sweep is left to go on with.
+/// Returns whether a sweep is left to continue.
 bool Upkeep::round_locked(Demand demand, std::uint64_t* dropped) {
   settle_clock();
   const std::uint64_t gone = drop_expired();
   if (dropped != nullptr) *dropped += gone;
   const bool more = sweep();
-  // Before anything is made: what has expired gives its space to what comes.
+  // Before anything is made: new files take the space of expired ones.
   if (const std::uint64_t epoch = live_.layout.epoch(); epoch != tidied_epoch_) {
     std::uint64_t read_epoch = 0;
     views_.remove_strays(live_.layout.read(read_epoch));
     tidied_epoch_ = epoch;
   }
-  // Each for itself: where there is no room for one of them there may be for the next.
+  // Each on its own: where there is no room for one there may be for the next.
   std::optional<Error> first;
   const auto attempt = [&](const auto& make) {
     try {
@@ -87,28 +87,29 @@ bool Upkeep::round_locked(Demand demand, std::uint64_t* dropped) {
   attempt([&] { make_bucket(demand == Demand::bucket); });
   attempt([&] { make_table(demand == Demand::table); });
   attempt([&] { make_generation(); });
-  // Who demanded something and has got it goes on, and so does who only wants to expire; the flusher's own rounds tell
-  // what is missing beside.
+  // A caller whose demand is met continues, and so does one that only expires; the background's own rounds report what
+  // else failed.
   if (first && dropped == nullptr && !met(demand)) throw Error(*first);
   return more;
 }
 
 bool Upkeep::oldest_is_past(const Layout& layout) const {
   if (layout.empty()) return false;
-  // One that was opened just now waits for its first record: dropped, it would only be opened again, and for a large
-  // transaction, which needs tables made first, again and again. Acquire: pairs with the release in Engine::append.
+  // A bucket that was opened just now waits for its first record. If it were dropped it would only be opened again; and
+  // again and again for a large transaction, which needs tables made first. Acquire: pairs with the producers' release
+  // of head.
   if (layout.bucket_count == 1 && layout.buckets[0].first_lsn.value >= live_.marks.head.load(std::memory_order_acquire))
     return false;
   return rules_.past_retention(newest_us_of_oldest(layout), clock_.retention_us());
 }
 
-/// The last bucket's newest record is the store's. Acquire: pairs with the release in Engine::append.
+/// The last bucket's newest record is the store's. Acquire: pairs with the producers' release of last_time_us.
 std::int64_t Upkeep::newest_us_of_oldest(const Layout& layout) const {
   return layout.bucket_count > 1 ? layout.buckets[0].newest_us
                                  : live_.marks.last_time_us.load(std::memory_order_acquire);
 }
 
-/// Follows a wall clock that has stayed where it jumped to, and takes back a known_since that lies in the future.
+/// Follows a wall clock that has stayed where it jumped to, and lowers a known_since that lies in the future.
 void Upkeep::settle_clock() {
   const bool clock = clock_.wants_settling(rules_.retention_us);
   if (!clock && !known_since_to_settle()) return;
@@ -118,8 +119,9 @@ void Upkeep::settle_clock() {
   if (known_since_to_settle()) live_.known_since_us.store(clock_.stamp_us() + 1, std::memory_order_release);
 }
 
-/// A known_since in the future comes of records that a clock which was ahead has stamped, and calls everything too old.
-/// Right after a boot, though, it may be the clock that is wrong, and not yet set.
+/// Whether a known_since in the future should be lowered. It comes from records that were stamped by a clock that was
+/// ahead, and makes every message too old. Right after a boot, though, it may be the clock that is wrong, because it is
+/// not set yet.
 bool Upkeep::known_since_to_settle() const {
   return live_.known_since_us.load(std::memory_order_relaxed) > clock_.stamp_us() + 1 &&
          clock_.boot_us() >= live_.known_settles_at_us.load(std::memory_order_relaxed);
@@ -143,13 +145,12 @@ bool Upkeep::drop_early() {
   });
 }
 
-/// Drops the oldest bucket, and says since when everything is known. Under the mutex.
+/// Drops the oldest bucket, and notes since when everything is known. Called under the mutex.
 void Upkeep::forget_oldest(Layout& layout) {
-  // Also for what is past its retention: by a clock that is set back later it may not be.
-  // Relaxed: written under the mutex alone. Release: before the layout that no longer has the bucket; pairs with
-  // the acquires of Engine::known_since and keep_forgotten.
-  // What is forgotten was processed before its bucket was closed, though a clock that was ahead may have stamped
-  // it.
+  // Also for a bucket past its retention: by a clock that is set back later it may not be. What is forgotten was
+  // processed before its bucket was closed, even if a clock that was ahead stamped it. Relaxed: only written under the
+  // mutex. Release: before the layout without the bucket is published; pairs with the acquires of those who ask since
+  // when everything is known, and of keep_forgotten.
   const std::int64_t closed_us = layout.bucket_count > 1 ? layout.buckets[0].closed_us : clock_.stamp_us();
   const std::int64_t newest_us = std::min({newest_us_of_oldest(layout), closed_us, clock_.stamp_us()});
   const std::int64_t since_us = std::max(live_.known_since_us.load(std::memory_order_relaxed), newest_us + 1);
@@ -184,7 +185,7 @@ bool Upkeep::sweep() {
         swept_lines_ = generation.sweep(lanes, swept_lines_, step);
       }
       budget -= step;
-      // A mutex that is taken again at once is had again at once, and who waits for it goes on waiting.
+      // A mutex that is locked again at once leaves its waiters no chance to get it.
       std::this_thread::sleep_for(kSweepPause);
     }
   }
@@ -212,7 +213,7 @@ void Upkeep::make_table(bool demanded) {
   const std::uint64_t slots = next_table_slots(current.tables, current.slots[current.tables - 1]);
   views_.make_index(current.number, current.tables, slots);
   update([&](Layout& layout) {
-    // Producers may have opened the next bucket meanwhile: then the table is a stray.
+    // Producers may have opened the next bucket meanwhile; then the table is a stray.
     if (layout.empty() || layout.current().number != current.number) return false;
     layout.spare_table_slots = slots;
     return true;
@@ -231,7 +232,7 @@ bool Upkeep::wants_generation(const View& view) const {
 void Upkeep::make_generation() {
   const auto view = views_.newest();
   if (!wants_generation(*view)) return;
-  // A smaller one that waits for the next bucket is no longer wanted; no producer may take it while its file is
+  // A smaller spare generation for the next bucket is no longer wanted; no producer may take it while its file is
   // replaced.
   update([](Layout& layout) {
     if (layout.spare_generation_lines == 0) return false;
@@ -252,11 +253,11 @@ void Upkeep::make_generation() {
 bool Upkeep::wants_bucket(const Layout& layout) const {
   if (layout.spare_bucket_slots != 0) return false;
   if (layout.empty()) return true;
-  // Acquire: pairs with the release in Engine::append.
+  // Acquire: pairs with the producers' release of head.
   if (BucketRules::slice_is_full(layout, Lsn{live_.marks.head.load(std::memory_order_acquire)},
                                  live_.max_bytes.load(std::memory_order_relaxed)))
     return true;
-  // Time to make it in, but not so early that the current bucket's ids say nothing yet.
+  // Early enough to make it in time, but not so early that the current bucket's count of ids says nothing yet.
   const std::int64_t two_rounds_us = 2 * std::chrono::microseconds(flush_interval_).count();
   const std::int64_t lead_us = std::min(rules_.slice_us / 2, std::max(rules_.slice_us / 16, two_rounds_us));
   return clock_.stamp_us() >= layout.current().slice_end_us - lead_us;
@@ -275,7 +276,7 @@ void Upkeep::make_bucket(bool demanded) {
   const std::uint64_t slots = IndexTable::slots_for(plan);
   views_.make_index(before.next_bucket, 0, slots);
   std::uint64_t lines = before.spare_generation_lines == 0 ? rules_.next_generation(before, plan) : 0;
-  std::optional<Error> no_filter;  // Of a better size: the bucket can do with the one there is.
+  std::optional<Error> no_filter;  // For a better size only: the bucket can do with the generation there is.
   if (lines != 0) {
     try {
       views_.make_filter(before.next_generation, lines);
@@ -284,7 +285,7 @@ void Upkeep::make_bucket(bool demanded) {
       lines = 0;
     }
   }
-  // Nobody else makes buckets or generations ahead, and without a spare no producer can have used one up.
+  // Nobody else makes spare buckets or generations, and as there was none, no producer can have taken one.
   update([&](Layout& layout) {
     layout.spare_bucket_slots = slots;
     if (lines != 0) layout.spare_generation_lines = lines;

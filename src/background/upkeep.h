@@ -11,16 +11,15 @@
 
 namespace oncelog::internal {
 
-/// What has to be ready before a producer asks for it, and gone after its time: makes index tables and filter
-/// generations ahead, drops buckets past their retention, sweeps their lanes. Does the I/O that producers must not do
-/// under the store's mutex.
+/// Makes index tables and filter generations before producers need them, drops buckets past their retention, and sweeps
+/// their lanes. Does the I/O that producers must not do under the store's mutex.
 ///
-/// All of it happens under LMDB's write lock, so that one process at a time does it; the layout changes under the
-/// store's mutex as well, which is held for microseconds. A death at any point leaves a layout that the next one goes
-/// on from. Thread-safe.
+/// A round holds the writer gate and LMDB's write lock, so that one process at a time makes one. The layout and the
+/// clock's anchor change under the store's mutex, which is held for microseconds; for the clock tick() takes it alone.
+/// A death at any point leaves a layout from which the next process continues. Thread-safe.
 class Upkeep {
  public:
-  /// What a producer cannot go on without.
+  /// What a producer cannot continue without.
   enum class Demand { none, bucket, table };
 
   Upkeep(const lmdb::Env& env, const SharedState& state, ViewCache& views, const BucketRules& rules, const Clock& clock,
@@ -33,26 +32,27 @@ class Upkeep {
         clock_(clock),
         flush_interval_(flush_interval) {}
 
-  /// Whether there is something to do. Takes no lock of the store's.
+  /// Whether there is something to do. Takes none of the store's locks.
   bool due();
-  /// One bounded round if there is something to do; true when it has more. For the background.
+  /// Settles the clock, and makes one bounded round if there is something to do. Returns whether there is more. For the
+  /// background.
   bool tick();
 
-  /// Rounds until the demand is met, or nothing more can be done for it.
+  /// Makes rounds until the demand is met or nothing more can be done for it.
   void serve(Demand demand);
-  /// The same for who holds the gate and LMDB's write lock already.
+  /// The same for a caller that already holds the writer gate and LMDB's write lock.
   void serve_locked(Demand demand);
 
-  /// Drops and sweeps all that is past its retention; returns how many buckets.
+  /// Drops and sweeps everything past its retention; returns how many buckets.
   std::uint64_t expire();
 
-  /// Forgets the oldest bucket before its time, for who holds LMDB's write lock and needs its room. The current one
-  /// stays: false when it is the only one.
+  /// Drops the oldest bucket before its time, for a caller that holds the writer gate and needs its room. Returns false
+  /// if only the current bucket is left, which stays.
   bool drop_early();
 
  private:
-  static constexpr std::uint64_t kSweepLines = 1024;           // Under the mutex at a time: 64 KiB, some microseconds.
-  static constexpr std::uint64_t kSweepLinesARound = 1 << 16;  // Under LMDB's write lock at a time: 4 MiB.
+  static constexpr std::uint64_t kSweepLines = 1024;           // In one hold of the mutex: 64 KiB, some microseconds.
+  static constexpr std::uint64_t kSweepLinesARound = 1 << 16;  // In one hold of LMDB's write lock: 4 MiB.
 
   static constexpr std::chrono::microseconds kSweepPause{50};
 
@@ -73,7 +73,8 @@ class Upkeep {
   bool wants_generation(const View& view) const;
   bool wants_bucket(const Layout& layout) const;
 
-  /// Changes the layout in force under the store's mutex, if `change(layout)` says so.
+  /// Publishes what change(layout) makes of the layout in force if it returns true, under the store's mutex. Returns
+  /// whether it did.
   template <typename Change>
   bool update(Change change);
 
@@ -85,7 +86,7 @@ class Upkeep {
   const Clock& clock_;
   const std::chrono::milliseconds flush_interval_;
 
-  // Under LMDB's write lock. How far this process has swept; another one that takes over begins anew.
+  // Under the writer gate. How far this process has swept; another process that takes over begins at the start.
   std::uint64_t swept_drops_ = 0;
   std::uint64_t swept_generation_ = 0;
   std::uint64_t swept_lines_ = 0;

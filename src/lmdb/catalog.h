@@ -20,7 +20,8 @@ namespace oncelog::internal {
 
 inline constexpr std::uint32_t kFormatVersion = 3;
 
-/// Written once, when the store is created.
+/// Written when the store is created. Later only format_version changes, when a newer version of the library opens the
+/// store.
 struct StoreIdentity {
   std::uint32_t format_version = kFormatVersion;
   std::uint32_t buckets = 0;

@@ -18,7 +18,8 @@ namespace oncelog::internal {
 /// it.
 ///
 /// Invariants: flushed <= head <= flushed + ring size; head <= writing. All only grow. Producers write `head`,
-/// `writing` and `last_time_us` under the store's mutex; whoever holds LMDB's write lock writes `flushed`.
+/// `writing` and `last_time_us` under the store's mutex. `flushed` is raised to the end of the log after a commit: by
+/// the thread that committed, also after it has released the writer gate, or by the next holder of the gate.
 struct Watermarks {
   /// Everything below is accepted: its bytes, filter bits and index slot are in place.
   alignas(64) std::atomic<std::uint64_t> head;
@@ -110,7 +111,7 @@ class Ring {
   void prefetch(Lsn lsn) const { __builtin_prefetch(&words_[(lsn.value / kRecordUnit) & mask_]); }
 
   /// Copies bytes between flushed and head, which nobody writes to: `from` and out.size() are multiples of 8. The
-  /// caller holds LMDB's write lock (so flushed stands still) and has read head with acquire.
+  /// caller holds the writer gate, so that no other commit frees these bytes, and has read head with acquire.
   void copy_stable(Lsn from, std::span<std::byte> out) const {
     std::uint64_t word = from.value / kRecordUnit;
     for (std::size_t at = 0; at < out.size(); at += kRecordUnit) {
@@ -119,8 +120,8 @@ class Ring {
     }
   }
 
-  /// Puts another first word, of other flags, into a record between flushed and head. Under LMDB's write lock. One
-  /// store, so that a reader sees the one or the other. Release: pairs with the acquire in read.
+  /// Puts another first word, of other flags, into a record between flushed and head. Under the writer gate. One store,
+  /// so that a reader sees the one or the other. Release: pairs with the acquire in read.
   void put_first_word(Lsn at, std::uint64_t word) {
     words_[(at.value / kRecordUnit) & mask_].store(word, std::memory_order_release);
   }

@@ -21,7 +21,7 @@
 namespace oncelog::internal {
 namespace {
 
-/// File systems on which neither shared mappings nor locks are what LMDB needs.
+/// Whether it is on a file system whose shared mappings and locks are not what LMDB needs.
 bool is_network_filesystem(const std::filesystem::path& directory) {
   struct statfs status {};
   if (::statfs(directory.c_str(), &status) != 0) throw system_error(errno, "statfs", directory);
@@ -35,7 +35,7 @@ bool is_network_filesystem(const std::filesystem::path& directory) {
     case 0x0BD00BD0:  // Lustre
     case 0x01021997:  // 9p
     case 0x47504653:  // GPFS
-    case 0x65735546:  // FUSE, behind which there may be any of them
+    case 0x65735546:  // FUSE, behind which there may be any of these
       return true;
     default:
       return false;
@@ -46,18 +46,19 @@ struct Owner {
   bool may_be_foreign;
 };
 
-/// Makes the names in a directory durable. One that may be foreign and must not be read is its owner's to sync.
+/// Makes the names in a directory durable. Syncing a directory that may be foreign and must not be read is left to its
+/// owner.
 void sync_names(const std::filesystem::path& directory, Owner owner) {
   const Descriptor file = open_descriptor(directory, O_RDONLY | O_DIRECTORY);
   if (file && ::fsync(file.get()) == 0) return;
-  // A file system whose directories know no fsync, such as a read-only or an automounter's one on which the store's
-  // own is mounted.
+  // The file system has no fsync for directories, such as a read-only one or an automounter's on which the store's own
+  // is mounted.
   if (file && errno == EINVAL) return;
   if (owner.may_be_foreign && errno == EACCES) return;
   throw system_error(errno, "fsync", directory);
 }
 
-/// Makes a directory and those above it that are missing; their names are on disk when it returns.
+/// Makes a directory and the missing ones above it. Their names are on disk when it returns.
 void make_directories(const std::filesystem::path& directory) {
   std::vector<std::filesystem::path> missing;
   std::error_code failed;
@@ -79,7 +80,7 @@ void make_directories(const std::filesystem::path& directory) {
 
 namespace {
 
-/// Whether a program has lock.mdb open by LMDB; one that is no user of the store, such as mdb_copy.
+/// Whether a program that is not a user of the store, such as mdb_copy, has lock.mdb open by LMDB.
 bool locked_by_lmdb(int fd, const std::filesystem::path& path) {
   struct flock lock {};
   lock.l_type = F_WRLCK;
@@ -119,13 +120,13 @@ void check_directory(const std::filesystem::path& directory, const Options& opti
   struct stat data_status {};
   if (::stat(data.c_str(), &data_status) != 0) {
     if (errno != ENOENT) throw system_error(errno, "stat", data);
-    // Only a directory that holds nothing, or what a creation that was cut short has left, becomes a store.
+    // Only a directory that is empty, or holds what an interrupted creation left, becomes a store.
     fs::directory_iterator entries(directory, failed);
     if (failed) throw system_error(failed.value(), "reading it", directory);
     for (const auto& entry : entries) {
       const std::string name = entry.path().filename().string();
       if (name == "oncelog.lock" || name == "lock.mdb" || name.starts_with(kNewDataPrefix)) continue;
-      if (::stat(data.c_str(), &data_status) == 0) break;  // Another process creates the store at this moment.
+      if (::stat(data.c_str(), &data_status) == 0) break;  // Another process is creating the store at this moment.
       throw error_at(ErrorCode::not_a_store, directory,
                      "holds other files (\"{}\") and no oncelog store; name an empty or a new directory", name);
     }
@@ -135,8 +136,7 @@ void check_directory(const std::filesystem::path& directory, const Options& opti
   if (!options.allow_foreign_owner && data_status.st_uid != ::geteuid() && data_status.st_uid != 0) {
     throw error_at(ErrorCode::no_permission, directory,
                    "belongs to user {}, neither to this one nor to root; a hostile store can crash its "
-                   "reader; insist with "
-                   "allow_foreign_owner",
+                   "reader; insist with allow_foreign_owner",
                    data_status.st_uid);
   }
 }
@@ -159,8 +159,8 @@ Uuid store_file_id_of(const std::filesystem::path& directory, const Uuid& store_
   }
   std::array<std::uint64_t, 3> place{status.stx_ino};
   if ((status.stx_mask & STATX_BTIME) != 0) {
-    // When the file was made, which no copy keeps. Device numbers may change when the file system is mounted again, and
-    // the ids of some, XFS among them, are device numbers.
+    // When the file was made, which no copy keeps. Not where it is: device numbers may change when the file system is
+    // mounted again, and some file systems, XFS among them, use them as their ids.
     place[1] = static_cast<std::uint64_t>(status.stx_btime.tv_sec);
     place[2] = status.stx_btime.tv_nsec;
   } else {
@@ -186,14 +186,15 @@ void sync_directory(const std::filesystem::path& directory, bool may_be_unreadab
 }
 
 void prepare_lock_file(const std::filesystem::path& directory, unsigned max_readers) {
-  // LMDB's own: a header of at most four cache lines, and one for each reader. It takes what is larger as it is.
+  // LMDB's layout: a header of at most four cache lines, and one cache line for each reader. LMDB accepts a larger file
+  // as it is.
   constexpr off_t kCacheLine = 64;
   const off_t bytes = (off_t{max_readers} + 4) * kCacheLine;
   const std::filesystem::path path = directory / "lock.mdb";
   Descriptor file = open_descriptor(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0660);
   if (!file) throw system_error(errno, "opening it", path);
   if (request_in_place(file.get(), path) == WritesInPlace::not_now && !locked_by_lmdb(file.get(), path)) {
-    // An earlier version's, which nobody uses.
+    // One that an earlier version made, and that nobody uses.
     if (::unlink(path.c_str()) != 0) throw system_error(errno, "unlink", path);
     file = open_descriptor(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0660);
     if (!file) throw system_error(errno, "creating it", path);
@@ -202,7 +203,7 @@ void prepare_lock_file(const std::filesystem::path& directory, unsigned max_read
   give_to_owner_of_directory(file.get(), path);
   struct stat status {};
   if (::fstat(file.get(), &status) != 0) throw system_error(errno, "fstat", path);
-  // Without changing the size, from which LMDB derives the number of readers.
+  // The size stays as it is: LMDB derives the number of readers from it.
   if (::fallocate(file.get(), FALLOC_FL_KEEP_SIZE, 0, std::max(bytes, status.st_size)) == 0) return;
   int error_number = errno;
   if (error_number == EOPNOTSUPP || error_number == ENOSYS) {

@@ -12,16 +12,16 @@
 
 namespace oncelog::internal {
 
-/// What a claim's holder keeps of it: enough to find it in the lease table, and to mark its id.
+/// What the holder of a claim keeps: enough to find it in the lease table and to mark its id.
 struct HeldLease {
   std::uint64_t token = 0;  // 0: not held.
   std::uint32_t scope = 0;
   MessageHash hash;
   std::string_view id;
-  Lsn completed = {};  // Its record's; 0 before.
+  Lsn completed = {};  // Its record's LSN; 0 before there is one.
 };
 
-/// A claim's or lock's own, with the texts that its record may want.
+/// What a Claim or Lock keeps, with the texts that its record may need.
 struct HeldClaim {
   HeldLease lease;
   std::string id;
@@ -29,7 +29,7 @@ struct HeldClaim {
   std::uint64_t fingerprint = 0;
   Source source;
 
-  /// `given`, with what it does not say taken from what was given when the claim was taken.
+  /// `given`, with what it leaves unset taken from what was given when the claim was taken.
   Attributes merged(const Attributes& given) const {
     Attributes all = given;
     if (all.correlation.empty()) all.correlation = correlation;
@@ -39,9 +39,9 @@ struct HeldClaim {
   }
 };
 
-/// A batch's.
+/// What a ClaimBatch keeps.
 struct HeldBatch {
-  std::unique_ptr<char[]> ids;  // What the leases' ids are views into.
+  std::unique_ptr<char[]> ids;  // The leases' ids are views into it.
   std::vector<HeldLease> leases;
 };
 

@@ -12,8 +12,8 @@
 namespace oncelog::internal {
 namespace {
 
-// All loads here are relaxed: the store's mutex orders them. Stores that link and unlink are releases, against the
-// compiler: who dies leaves the stores before them done.
+// All loads here are relaxed: the store's mutex orders them. Stores that link and unlink are releases, which keeps the
+// compiler from moving earlier stores behind them: a process that dies has done those.
 constexpr auto kUnderMutex = std::memory_order_relaxed;
 constexpr auto kAfterAllBefore = std::memory_order_release;
 
@@ -70,7 +70,7 @@ Lease* LeaseTable::find_held(const MessageHash& hash, std::uint32_t scope, std::
 
 bool LeaseTable::has_tokens() const {
   if (header_->next_token.load(kUnderMutex) >= kMaxTokenNumber) {
-    // The epoch first: who dies in between leaves none, and not one that begins anew.
+    // The epoch first: a death in between leaves no epoch, instead of one whose tokens begin again.
     header_->token_epoch.store(0, kAfterAllBefore);
     header_->next_token.store(0, kAfterAllBefore);
     header_->twin_token.store(0, kAfterAllBefore);
@@ -127,7 +127,7 @@ Lease* LeaseTable::take(const MessageHash& hash, std::uint32_t scope, std::strin
 
 void LeaseTable::pass_on(Lease& lease, const ProcessIdentity& owner, std::int64_t deadline_us,
                          OrphanPolicy orphans) const {
-  // Nobody's for a moment: who dies here leaves it to mend(), as good as freed.
+  // Nobody holds it for a moment: after a death here mend() frees it.
   lease.token.store(0, kAfterAllBefore);
   failpoint();
   fill(lease, owner, deadline_us, orphans);
@@ -156,7 +156,7 @@ bool LeaseTable::free(Lease& lease) const {
 }
 
 void LeaseTable::wake() const {
-  header_->freed.fetch_add(1, std::memory_order_release);  // Pairs with the acquire of who waits.
+  header_->freed.fetch_add(1, std::memory_order_release);  // Pairs with the acquire by those who wait.
   futex_wake_all(header_->freed);
 }
 
@@ -165,7 +165,7 @@ void LeaseTable::take_over(const LeaseTable& former) const {
   header_->next_token.store(former.header_->next_token.load(kUnderMutex), kUnderMutex);
   header_->twin_token.store(former.header_->next_token.load(kUnderMutex), kUnderMutex);
   former.each([&](const Lease& lease) {
-    // Damage can make one lease like another.
+    // Damage can make two leases alike.
     if (!outlives_owner(lease) || find(lease.hash, lease.scope) != nullptr) return;
     const std::string_view id(lease.id, std::min<std::size_t>(lease.id_bytes, Lease::kIdBytes));
     Lease* taken = take(lease.hash, lease.scope, id, lease.owner(), lease.deadline_us, lease.orphans);
@@ -177,13 +177,13 @@ void LeaseTable::doubt(std::uint64_t newest_epoch) const {
   const std::uint64_t epoch = header_->token_epoch.load(kUnderMutex);
   const std::uint64_t next = header_->next_token.load(kUnderMutex);
   const std::uint64_t twin = header_->twin_token.load(kUnderMutex);
-  const bool grows = next == twin || next == twin + 1;  // Its last user may have died between the two.
+  const bool grows = next == twin || next == twin + 1;  // Its last user may have died between the two stores.
   if (!grows || next > kMaxTokenNumber || (epoch != 0 && epoch != newest_epoch)) {
     header_->token_epoch.store(0, kAfterAllBefore);  // The epoch first, as in has_tokens.
     header_->next_token.store(0, kAfterAllBefore);
   }
   header_->twin_token.store(header_->next_token.load(kUnderMutex), kAfterAllBefore);
-  // A death may leave one lease that is held and not counted, or the other way round.
+  // A death may leave one lease that is held and not counted, or counted and not held.
   std::uint32_t held = 0;
   each([&](const Lease&) { ++held; });
   const std::uint32_t counted = header_->held.load(kUnderMutex);
@@ -192,7 +192,7 @@ void LeaseTable::doubt(std::uint64_t newest_epoch) const {
 }
 
 void LeaseTable::mend(Lsn head) const {
-  // Everything is linked anew from the leases themselves; who dies here as well leaves it to the next.
+  // Everything is linked again from the leases themselves. After a death here as well the next owner does it.
   for (std::uint64_t i = 0; i < chain_count_; ++i) chains_[i].store(0, kUnderMutex);
   header_->free_list.store(0, kUnderMutex);
   failpoint();
@@ -201,7 +201,7 @@ void LeaseTable::mend(Lsn head) const {
   for (std::uint32_t i = used(); i-- > 0;) {
     Lease& lease = leases_[i];
     const std::uint64_t completing = lease.completing.load(kUnderMutex);
-    // A transaction's outlives a death with the mutex: who settles the transaction decides.
+    // A transaction's lease stays after a death with the mutex: the transaction's settlement decides.
     const bool of_transaction = (completing & Lease::kOfTransaction) != 0;
     const bool accepted = completing != 0 && !of_transaction && head.value > completing;
     freed |= accepted && lease.waited_for != 0;

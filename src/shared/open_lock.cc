@@ -17,15 +17,15 @@
 namespace oncelog::internal {
 namespace {
 
-// Far beyond what any file can have, so that nobody locks data there.
+// Far beyond any file's data, where nobody else locks anything.
 constexpr off_t kFirstByte = off_t{1} << 62;
 constexpr off_t kOpeningByte = kFirstByte;
 constexpr off_t kUsersByte = kFirstByte + 1;
-constexpr off_t kProcessBytes = kFirstByte + (off_t{1} << 40);  // And the process id.
-constexpr off_t kPairBytes = kFirstByte + (off_t{1} << 48);     // And which file the other one is.
+constexpr off_t kProcessBytes = kFirstByte + (off_t{1} << 40);  // Plus the process id.
+constexpr off_t kPairBytes = kFirstByte + (off_t{1} << 48);     // Plus a number for the other file.
 constexpr off_t kPairs = off_t{1} << 40;
 
-// The bytes of the file that earlier versions lock.
+// The file that earlier versions lock, and their byte in it.
 constexpr const char* kFormerName = "oncelog.lock";
 constexpr off_t kFormerUsersByte = (off_t{1} << 40) + 1;
 
@@ -38,8 +38,8 @@ struct flock lock_of(short type, off_t byte, off_t bytes = 1) {
   return lock;
 }
 
-/// Returns false when a lock that was not waited for is held by another one. What is waited for is held for moments, so
-/// that a signal need not end the wait.
+/// Returns false when another descriptor holds a lock that is not waited for. Those that are waited for are held for
+/// moments, so that a signal need not end the wait.
 bool set_lock(int fd, int command, short type, off_t byte, const std::filesystem::path& path) {
   struct flock lock = lock_of(type, byte);
   while (::fcntl(fd, command, &lock) != 0) {
@@ -52,7 +52,7 @@ bool set_lock(int fd, int command, short type, off_t byte, const std::filesystem
 
 /// Whether anyone else holds a lock on one of these bytes.
 bool locked_by_others(int fd, off_t byte, off_t bytes, const std::filesystem::path& path) {
-  if (bytes == 0) return false;  // To fcntl that is all there are.
+  if (bytes == 0) return false;  // To fcntl 0 bytes are all bytes.
   struct flock lock = lock_of(F_WRLCK, byte, bytes);
   if (::fcntl(fd, F_OFD_GETLK, &lock) != 0) throw system_error(errno, "asking for its locks", path);
   return lock.l_type != F_UNLCK;
@@ -81,7 +81,7 @@ off_t pair_byte(int other, const std::filesystem::path& path) {
   return kPairBytes + static_cast<off_t>(XXH3_64bits(file.data(), sizeof file) % static_cast<std::uint64_t>(kPairs));
 }
 
-/// Locks the byte of the file at `other` in that at `fd`; false when others have locked another file's.
+/// Locks, in the file at `fd`, the byte of the file at `other`; false when others have locked another file's byte.
 bool lock_pair(int fd, int other, const std::filesystem::path& path) {
   const off_t byte = pair_byte(other, path);
   if (locked_by_others(fd, kPairBytes, byte - kPairBytes, path) ||
@@ -97,8 +97,8 @@ OpenLock::OpenLock(const std::filesystem::path& directory)
     : data_path_(directory / "data.mdb"), lock_path_(directory / "lock.mdb"), former_path_(directory / kFormerName) {}
 
 OpenLock::~OpenLock() {
-  // Unlocked by name: a child that was made without fork()'s handlers shares the open files, and would keep the locks
-  // for as long as it lives.
+  // Unlocked explicitly: a child that was made without fork()'s handlers shares the open files, and would keep the
+  // locks for as long as it lives.
   for (const ParentsDescriptor* file : {&data_, &lock_}) {
     struct flock all = lock_of(F_UNLCK, kFirstByte, 0);
     if (*file) ::fcntl(file->get(), F_OFD_SETLK, &all);
@@ -114,13 +114,14 @@ bool OpenLock::acquire() {
       throw system_error(errno, "opening it", data_path_);
     }
     if (!set_lock(data_.get(), F_OFD_SETLK, F_WRLCK, kProcessBytes + ::getpid(), data_path_)) {
-      throw error_at(ErrorCode::in_use, data_path_,
-                     "this process has it open by another copy of the oncelog library, or by another path "
-                     "to the same file (or a process with the same number in another pid namespace has); let "
-                     "application and plug-ins share one liboncelog.so and one path");
+      throw error_at(
+          ErrorCode::in_use, data_path_,
+          "this process already has it open, through another copy of the oncelog library or another path to the "
+          "same file (or a process with the same number in another pid namespace has it open); let the "
+          "application and its plug-ins share one liboncelog.so and one path");
     }
     lock();
-    // Not when it was deleted or replaced in the meantime.
+    // Tried again if the file was deleted or replaced in the meantime.
     if (is_current()) return true;
   }
 }
@@ -134,12 +135,12 @@ bool OpenLock::join() {
     if (errno != ENOENT) throw system_error(errno, "opening it", former_path_);
     return alone;
   }
-  // Those who are not alone have it from one who was.
+  // A process that is not alone relies on the first one, which has asked.
   if (alone && !set_lock(former_.get(), F_OFD_SETLK, F_WRLCK, kFormerUsersByte, former_path_)) {
     throw error_at(ErrorCode::in_use, data_path_,
                    "a process with an earlier version of oncelog has the store open; close it there first");
   }
-  // Held from now on, so that an earlier version does not think itself alone.
+  // Held from now on, so that an earlier version does not take itself to be alone.
   set_lock(former_.get(), F_OFD_SETLKW, F_RDLCK, kFormerUsersByte, former_path_);
   return alone;
 }

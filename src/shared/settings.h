@@ -9,9 +9,9 @@
 
 namespace oncelog::internal {
 
-/// What a store is set to, whoever opens it: the cap of data.mdb, and the sizes that its shared memory is rebuilt with.
-/// Kept in the table `meta`, so that neither a process with other options nor one with none decides over what another
-/// has set. A plain value; whoever stores it holds LMDB's write lock.
+/// What a store is set to, for all who open it: the cap of data.mdb, and the sizes with which its shared memory is
+/// rebuilt. Kept in the table `meta`, so that a process with other options, or with none, does not undo what another
+/// has set. A plain value. put() is called under LMDB's write lock.
 struct Settings {
   static constexpr std::uint64_t kMaxExpectedIds = std::uint64_t{1} << 36;
 
@@ -27,12 +27,12 @@ struct Settings {
 
   bool operator==(const Settings&) const = default;
 
-  /// What the store says. A number that is missing or cannot be (damage) is the default: a size that is not the one
-  /// wanted is better than a store that does not open.
+  /// The stored settings. A number that is missing, or damaged to an impossible value, is the default: an unwanted size
+  /// is better than a store that does not open.
   static Settings stored(const Catalog& catalog, const lmdb::Txn& txn);
-  /// These, but for what the options set.
+  /// These settings, overruled by those that the options give.
   Settings with(const Options& options) const;
-  /// Stores those that differ from `before`, which are the stored ones.
+  /// Stores the settings that differ from `before`, which are the stored ones.
   void put(lmdb::WriteTxn& txn, const Catalog& catalog, const Settings& before) const;
 };
 

@@ -11,8 +11,9 @@ SharedState SharedState::create(const std::filesystem::path& path, const Birth& 
   const std::size_t bytes = file_bytes(birth.max_claims, birth.ring_bytes);
   MappedFile file = MappedFile::create(path, bytes);
   auto& header = *reinterpret_cast<SharedHeader*>(file.data());
-  // The file is zeros: every atomic in it begins at 0, and is set here where that is not right.
-  header.clock.offset_us.store(birth.clock_offset_us, std::memory_order_relaxed);  // Published by `ready`, as all here.
+  // The file is all zeros: only what does not begin at 0 is set here.
+  // Everything here is published by `ready`.
+  header.clock.offset_us.store(birth.clock_offset_us, std::memory_order_relaxed);
   header.ring_start = birth.start.value;
   header.planned_ids = birth.planned_ids;
   header.max_claims = birth.max_claims;
@@ -70,10 +71,10 @@ void SharedState::rename(const std::filesystem::path& path) {
 
 bool SharedState::consistent() const {
   const SharedHeader& live = header();
-  // Acquire: pairs with the release in recovery, after every other derived file was made.
+  // Acquire: pairs with the release by the rebuild, after every other derived file was made.
   if (live.ready.load(std::memory_order_acquire) != 1) return false;
-  // Others may mark meanwhile: each mark is compared with the head that was read before it or after it, whichever of
-  // the two it can't contradict. Acquire: keeps the order, and pairs with the releases of producers and flushers.
+  // Others may mark meanwhile: each watermark is compared with the head that was read before or after it, whichever of
+  // the two it cannot contradict. Acquire: keeps the order, and pairs with the releases by producers and flushers.
   const std::uint64_t head_before = live.marks.head.load(std::memory_order_acquire);
   const std::uint64_t writing = live.marks.writing.load(std::memory_order_acquire);
   const std::uint64_t flushed = live.marks.flushed.load(std::memory_order_acquire);
@@ -101,7 +102,7 @@ bool SharedState::consistent() const {
 void SharedState::mend() const {
   if (load_stamp(file_.data()) != stamp_) store_stamp(file_.data(), stamp_);
   if (load_stamp(stamp_copy(file_)) != stamp_) store_stamp(stamp_copy(file_), stamp_);
-  // Relaxed: nobody else has it. Whether the last owner was about to change a lease, nobody can tell any more.
+  // Relaxed: no other process uses it. Nothing shows any more whether the last owner was changing a lease.
   if (header().mutex.mend()) header().leases.suspect.store(1, std::memory_order_relaxed);
   header().writer_gate.mend();
 }

@@ -7,9 +7,9 @@
 
 namespace oncelog::internal {
 
-/// Holds the store's mutex for a scope. What the mutex guards is consistent at every instruction, but for the lease
-/// table: what an owner that died with the mutex left there is mended here, before the new owner reads it. The cost
-/// while nobody died is that of the mutex and of one load.
+/// Holds the store's mutex for a scope. What the mutex guards is consistent at every instruction, except for the lease
+/// table: what an owner that died with the mutex left there is mended here, before the new owner reads it. Costs the
+/// mutex and one load while nobody has died.
 class StoreLock {
  public:
   /// Throws LockTimeout, and Error::corrupt when the mutex or the lease table is damaged.
@@ -23,7 +23,7 @@ class StoreLock {
   Lsn head() const { return Lsn{header_.marks.head.load(std::memory_order_relaxed)}; }
 
  private:
-  /// Releases the mutex also when mending fails.
+  /// A member of its own, so that the mutex is released if mending fails.
   class Hold {
    public:
     explicit Hold(const SharedState& state) : header_(state.header()) {
@@ -47,7 +47,7 @@ class StoreLock {
     SharedHeader& header_;
   };
 
-  /// Throws the mutex's Error that is being handled, with the path of the file that it is in.
+  /// Rethrows the Error that is being handled, with the path of the mutex's file.
   [[noreturn]] static void rethrow_at(const std::filesystem::path& path);
 
   SharedHeader& header_;

@@ -12,23 +12,23 @@
 
 namespace oncelog::internal {
 
-/// What is counted of ids, in three places of one shape. A thread counts with plain loads and stores in a ThreadTally
-/// of its own, which nobody else writes to, so that counting costs a nanosecond and shares no cache line. The process's
-/// figures are the sums over its threads. A HostTally in shared memory gets what they have grown by, from every round
-/// and look of the background and when the store is closed. So the host's figures are behind by a flush interval while
-/// the process marks and by about a second otherwise, and that much of them is lost when a process is killed.
+/// Counts what happens to ids, in three places of one shape. A thread counts with plain loads and stores in a
+/// ThreadTally of its own, which nobody else writes to, so that counting costs a nanosecond and shares no cache line. A
+/// process's figures are the sums over its threads. Every round and look of the background, and the closing of the
+/// store, add what they have grown by to a HostTally in shared memory. So the host's figures lag by a flush interval
+/// while the process marks and by about a second otherwise, and a killed process loses that much of its counts.
 ///
-/// All accesses are relaxed: counters order nothing. Made of zeros.
+/// All accesses are relaxed: counters order nothing. They begin as zeros.
 
 /// What can happen to an id.
 enum class IdEvent : std::uint8_t {
-  // Decisions, as Verdict has them.
+  // Decisions, in the order of Verdict.
   fresh,
   duplicate,
   in_progress,
   conflict,
   too_old,
-  // Ends of claims: marked, came too late, given up.
+  // Ends of claims: marked, too late, given up.
   completed,
   late,
   abandoned,
@@ -44,8 +44,8 @@ constexpr IdEvent event_of(Verdict verdict) {
   return static_cast<IdEvent>(verdict);
 }
 
-/// How often values of each size were seen: bucket i counts those above 2^(i-1) and up to 2^i, the last one all that
-/// are larger.
+/// How often values of each size were seen: bucket i counts those above 2^(i-1) and up to 2^i, and the last bucket all
+/// larger ones.
 template <typename Cell>
 struct BasicHistogram {
   static constexpr std::size_t kBuckets = 40;
@@ -59,7 +59,7 @@ struct BasicHistogram {
   Cell sum{};
 };
 
-/// One that many threads and processes add to.
+/// A histogram to which many threads and processes add.
 struct HostHistogram : BasicHistogram<std::atomic<std::uint64_t>> {
   void add(std::uint64_t value) {
     counts[bucket_of(value)].fetch_add(1, std::memory_order_relaxed);
@@ -74,14 +74,14 @@ template <typename Cell>
 struct BasicTally {
   static constexpr std::uint32_t kSlots = 64;
 
-  /// Scopes have a slot each by their number; those that come after share slot 0, which is no scope's.
+  /// Each of the first scopes has a slot by its number. The others share slot 0, which is no scope's own.
   static constexpr std::uint32_t slot_of(std::uint32_t scope) { return scope < kSlots ? scope : 0; }
 
   Cell& of(std::uint32_t scope, IdEvent event) { return ids[slot_of(scope)][static_cast<std::size_t>(event)]; }
   BasicHistogram<Cell>& times_of(Timed what) { return times[static_cast<std::size_t>(what)]; }
   const BasicHistogram<Cell>& times_of(Timed what) const { return times[static_cast<std::size_t>(what)]; }
 
-  /// Calls visit(cell, the same cell of `other`) for all but the slots from `slots` on.
+  /// Calls visit(cell, the same cell of `other`) for all cells except those of the slots from `slots` on.
   template <typename Other, typename Visit>
   void each(Other& other, std::uint32_t slots, Visit visit) {
     visit(filter_candidates, other.filter_candidates);
@@ -95,8 +95,8 @@ struct BasicTally {
     }
   }
 
-  Cell filter_candidates{};                     // Ids that the filter could not turn away.
-  Cell log_reads{};                             // Records read from LMDB to answer.
+  Cell filter_candidates{};                     // Ids that the filter did not rule out.
+  Cell log_reads{};                             // Records that were read from LMDB for an answer.
   std::array<BasicHistogram<Cell>, 2> times{};  // Nanoseconds, by Timed.
   std::array<std::array<Cell, kIdEvents>, kSlots> ids{};
 };
@@ -110,11 +110,11 @@ struct ThreadTally : BasicTally<std::atomic<std::uint64_t>> {
   }
   void count(std::uint32_t scope, IdEvent event, std::uint64_t n = 1) { add(of(scope, event), n); }
 
-  std::array<std::uint32_t, 2> calls{};  // By Timed. Its thread's alone.
+  std::array<std::uint32_t, 2> calls{};  // By Timed. Used by the thread alone.
 };
 
-/// Times every 64th call of its kind and thread from its making to its end: two readings of the clock are too many for
-/// each.
+/// Times every 64th call of a kind and thread, from its construction to its destruction: two readings of the clock
+/// would cost too much for each call.
 class SampledTime {
  public:
   using Clock = std::chrono::steady_clock;
@@ -139,20 +139,20 @@ class SampledTime {
   Clock::time_point begin_{};
 };
 
-/// The sums over a process's threads, and what the host has had of them. Thread-safe.
+/// The sums over a process's threads, and the part of them that the host has. Thread-safe.
 class ProcessTally {
  public:
   explicit ProcessTally(HostTally& host) : host_(host) {}
 
-  /// To be told of a scope before anything is counted for it: slots beyond all known ones are not looked at.
+  /// To be called for a scope before anything is counted for it: slots beyond those of known scopes are not read.
   void know_scope(std::uint32_t scope);
 
-  /// Adds to the host's what is new; returns the sums. `each_thread(visit)` calls visit(tally) for every ThreadTally
-  /// there ever was.
+  /// Adds what is new to the host's figures, and returns the sums. `each_thread(visit)` calls visit(tally) for every
+  /// ThreadTally that ever existed.
   template <typename EachThread>
   Tally fold(EachThread each_thread) {
     const std::lock_guard guard(mutex_);
-    // Relaxed: a scope that is not seen here is seen the next time.
+    // Relaxed: a scope that is missed here is counted the next time.
     const std::uint32_t slots = slots_.load(std::memory_order_relaxed);
     Tally sums;
     each_thread([&](ThreadTally& thread) {
@@ -170,7 +170,7 @@ class ProcessTally {
   HostTally& host_;
   std::atomic<std::uint32_t> slots_{1};
   std::mutex mutex_;
-  Tally folded_;  // Under the mutex: of the sums, what the host has.
+  Tally folded_;  // Guarded by mutex_: the part of the sums that the host has.
 };
 
 }  // namespace oncelog::internal

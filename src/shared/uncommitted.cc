@@ -37,7 +37,7 @@ void Uncommitted::settle(Lsn log_end) {
     leases_.each([&](Lease& lease) {
       const std::uint64_t completing = lease.completing.load(std::memory_order_relaxed);
       if ((completing & Lease::kOfTransaction) == 0) return;
-      // Below are those of transactions that died before they had accepted anything.
+      // Those below belong to transactions that died before they accepted anything.
       if (committed && completing >= begin) {
         waited_for |= leases_.free(lease);
       } else {
@@ -58,7 +58,7 @@ bool Uncommitted::sound(Lsn log_end) const {
   const Lsn begin{live_->pending.begin.load(std::memory_order_acquire)};  // Pairs with the release in announce.
   if (begin.value == 0) return true;
   const Lsn end{live_->pending.end.load(std::memory_order_relaxed)};
-  // Acquire: pair with the releases of producers and flushers, all dead or gone by now.
+  // Acquire: pair with the releases by producers and flushers, which have all ended by now.
   const std::uint64_t flushed = live_->marks.flushed.load(std::memory_order_acquire);
   const Lsn head{live_->marks.head.load(std::memory_order_acquire)};
   if (begin.value < flushed || end <= begin || end.value - flushed > ring_.bytes() || begin.value % kRecordUnit != 0 ||
@@ -74,11 +74,12 @@ bool Uncommitted::announces(Lsn lsn) const {
 }
 
 bool Uncommitted::settle_records(Lsn log_end) {
-  // Acquire: pairs with the release in announce; the one who announced may be dead.
+  // Acquire: pairs with the release in announce; the process that announced may be dead.
   const Lsn begin{live_->pending.begin.load(std::memory_order_acquire)};
   if (begin.value == 0) return false;
   const Lsn end{live_->pending.end.load(std::memory_order_relaxed)};
-  // Relaxed: only raised by who holds LMDB's write lock.
+  // Relaxed: an earlier commit may still raise it, but not above `begin`; no other commits while this thread holds the
+  // gate.
   const std::uint64_t flushed = live_->marks.flushed.load(std::memory_order_relaxed);
   if (begin.value < flushed || end <= begin || end.value - flushed > ring_.bytes() || begin.value % kRecordUnit != 0) {
     throw error_at(ErrorCode::corrupt, state_->path(),
@@ -86,8 +87,8 @@ bool Uncommitted::settle_records(Lsn log_end) {
                    begin.value, end.value);
   }
   const bool committed = log_end >= end;
-  // Acquire: pairs with the release of head by the producer. Less than the end when it died before it had accepted all;
-  // then records of others may follow, which have no flag.
+  // Acquire: pairs with the producer's release of head. It is below the end if the producer died before it had accepted
+  // all; then records of others may follow, which do not have the flag.
   const std::uint64_t head = live_->marks.head.load(std::memory_order_acquire);
   std::vector<std::byte> bytes;
   for (Lsn at = begin; at < std::min(end, Lsn{head});) {

@@ -24,6 +24,10 @@ std::string index_name(std::uint64_t bucket, std::uint64_t part) {
   return fmt::format("{}{}-{}", kIndexPrefix, bucket, part);
 }
 
+bool is_hint_name(std::string_view name) {
+  return name.starts_with(kFilterPrefix) || name.starts_with(kIndexPrefix);
+}
+
 std::shared_ptr<const View> ViewCache::newest() {
   const std::lock_guard guard(mutex_);
   for (;;) {
@@ -37,7 +41,8 @@ std::shared_ptr<const View> ViewCache::newest() {
       view_ = build(layout, epoch, view_.get());
       return view_;
     } catch (const Error&) {
-      // A file may have been unlinked because the layout moved on; only under an unmoved layout is that an error.
+      // A file may have been unlinked because the layout has changed since; only under an unchanged layout is that an
+      // error.
       if (live_.header().layout.epoch() == epoch) throw;
     }
   }
@@ -86,7 +91,7 @@ MappedFile ViewCache::map(const std::string& name, const FileStamp& stamp) const
   auto file = MappedFile::open(path, stamp.file_bytes);
   if (!file || file->size() != stamp.file_bytes || load_stamp(file->data()) != stamp) {
     throw error_at(ErrorCode::in_use, path,
-                   "{}; close the store in every process, and the next one to open it makes the file anew",
+                   "{}; close the store in every process, and the next one to open it rebuilds the file",
                    file ? "it does not belong to this store" : "it is missing or cut short");
   }
   return std::move(*file);
@@ -133,9 +138,7 @@ void ViewCache::remove_strays(const Layout& layout) const {
   std::error_code failed;
   for (std::filesystem::directory_iterator at(live_dir_, failed), end; !failed && at != end; at.increment(failed)) {
     const std::string name = at->path().filename().string();
-    if ((name.starts_with(kFilterPrefix) || name.starts_with(kIndexPrefix)) && !named.contains(name)) {
-      ::unlink(at->path().c_str());
-    }
+    if (is_hint_name(name) && !named.contains(name)) ::unlink(at->path().c_str());
   }
 }
 

@@ -6,6 +6,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "shared/shared_state.h"
@@ -15,10 +16,10 @@
 
 namespace oncelog::internal {
 
-/// One layout with everything it names mapped into this process. Immutable; held by threads until they see a newer
-/// epoch, so that unlinked files stay mapped for as long as somebody looks into them. A thread that looks no more, and
-/// does not end, keeps their space: holes can't be punched into them, because a reader that falls into one on a full
-/// tmpfs, where even a page of zeros takes space, dies of SIGBUS.
+/// One layout with everything it names mapped into this process. Immutable. Threads hold it until they see a newer
+/// epoch, so that unlinked files stay mapped for as long as somebody reads them. An idle thread keeps their space:
+/// holes must not be punched into them, because a reader that comes to a hole on a full tmpfs, where even a page of
+/// zeros takes space, dies of SIGBUS.
 struct View {
   template <typename... Calls>
   struct Overloaded : Calls... {
@@ -45,8 +46,8 @@ struct View {
     for (const auto& generation : generations) generation->prefetch(hash);
   }
 
-  /// Calls visit(hints, lane, end) for each table and generation up to where it must reach, which is an IndexTable and
-  /// a lane of no meaning, or a FilterGeneration: those that hold any record below `head`.
+  /// Calls visit(hints, lane, end) for each IndexTable, with a lane of no meaning, and for each FilterGeneration and
+  /// lane, if they hold any record below `head`. `end` is how far they must reach.
   template <typename Visit>
   void each_end(Lsn head, Visit visit) const {
     for (std::size_t i = 0; i < buckets.size(); ++i) {
@@ -64,7 +65,7 @@ struct View {
     }
   }
 
-  /// Every table and generation has the records below `head` that belong into it: none is older than `live`.
+  /// Whether every table and generation has its records below `head`: none is older than `live`.
   bool reaches(Lsn head) const {
     bool all = true;
     each_end(head, Overloaded{[&](const IndexTable& table, unsigned, Lsn end) { all &= table.reached() >= end; },
@@ -74,7 +75,7 @@ struct View {
     return all;
   }
 
-  /// The end of the newest record that any table or generation has been told of.
+  /// The end of the newest record that any table or generation has noted.
   Lsn reached() const {
     Lsn farthest;
     for (const Bucket& bucket : buckets) {
@@ -84,7 +85,7 @@ struct View {
     return farthest;
   }
 
-  /// The live lanes that may hold the id; 0 means that none does.
+  /// The live lanes that may hold the id; 0 if none does.
   LaneMask candidates(const MessageHash& hash) const {
     LaneMask lanes = 0;
     for (const auto& generation : generations) lanes |= generation->candidates(hash);
@@ -92,28 +93,30 @@ struct View {
   }
 };
 
-/// Names of the derived files in the live directory.
+/// The names of the derived files.
 std::string filter_name(std::uint64_t number);
 std::string index_name(std::uint64_t bucket, std::uint64_t part);
+/// Whether it is a name of a filter or index file.
+bool is_hint_name(std::string_view name);
 
-/// The process's newest View. Thread-safe.
+/// The newest View of this process. Thread-safe.
 class ViewCache {
  public:
   ViewCache(const SharedState& live, std::filesystem::path live_dir) : live_(live), live_dir_(std::move(live_dir)) {}
 
   /// The view of the layout in force; maps what is new in it. Throws Error::in_use when a file that the layout names is
-  /// missing or not of this store.
+  /// missing or belongs to another store.
   std::shared_ptr<const View> newest();
 
   /// Makes the empty file of an index table or a filter generation, before a layout names it.
   void make_index(std::uint64_t bucket, std::uint64_t part, std::uint64_t slots) const;
   void make_filter(std::uint64_t number, std::uint64_t lines) const;
 
-  /// Throws Error::in_use when a file that is made and waits to be used is missing or not of this store.
+  /// Throws Error::in_use when a spare file is missing or belongs to another store.
   void check_spares(const Layout& layout) const;
 
   /// Deletes the filter and index files that `layout` does not name. The caller holds LMDB's write lock, under which
-  /// alone such files are made.
+  /// such files are made while the store is open.
   void remove_strays(const Layout& layout) const;
 
  private:

@@ -31,13 +31,13 @@ std::chrono::microseconds WriterGate::nested_limit() {
 
 LockTimeout WriterGate::timeout(const std::filesystem::path& path) {
   if (innermost_ == nullptr) {
-    return {
-        fmt::format("{}: another thread or process writes to the store, or was stopped while it did", path.string()),
-        path};
+    return {fmt::format("{}: another thread or process is writing to the store, or was stopped while it was",
+                        path.string()),
+            path};
   }
   return {
       fmt::format("{}: another thread or process kept a transaction of {} waiting for this store; where transactions "
-                  "of several stores are within each other, begin them in the same order everywhere",
+                  "of several stores are nested, begin them in the same order everywhere",
                   path.string(), innermost_->path_.string()),
       path};
 }

@@ -9,26 +9,28 @@
 
 namespace oncelog::internal {
 
-/// Held by whoever begins a write transaction, so that nobody ever waits for LMDB's own lock, which cannot be waited
-/// for with a time limit and so could lose a wake-up for good (see RobustMutex::lock). Comes before LMDB's lock, guards
-/// nothing itself.
+/// Held around every write transaction, except by a process that is alone while it opens the store, so that no thread
+/// ever waits for LMDB's own lock: that wait would have no time limit, and a lost wake-up would last for ever (see
+/// RobustMutex::lock). Comes before LMDB's lock in the lock order. Its holder alone commits; `flushed` may still be
+/// raised, to what was committed before, by a thread that has just released it.
 ///
-/// A thread that holds one store's gate, in a transaction, may ask for another's. Two that do so in opposite order
-/// would wait for each other for ever, in one process or two: such a wait ends after nested_patience with a
-/// LockTimeout.
+/// A thread that holds one store's gate, in a transaction, may ask for another store's. Two threads that do so in
+/// opposite order, in one process or in two, would wait for each other for ever: such a wait ends after nested_patience
+/// with a LockTimeout.
 class WriterGate {
  public:
-  /// What a wait within another store's transaction may last; tests shorten it.
+  /// How long a wait within another store's transaction may last. Tests shorten it.
   static inline constinit std::atomic<std::chrono::milliseconds> nested_patience{std::chrono::milliseconds{10'000}};
 
-  /// `path` names the store in errors, and lives as long as the gate. Throws LockTimeout.
+  /// `path` names the store in errors, and lives as long as the gate. Throws LockTimeout, and Error::corrupt when the
+  /// gate is damaged.
   WriterGate(SharedHeader& live, const std::filesystem::path& path);
   WriterGate(const WriterGate&) = delete;
   WriterGate& operator=(const WriterGate&) = delete;
   ~WriterGate();
 
-  /// For other waits that may be for a gate's holder: calls wait(deadline), which returns whether it came to its end;
-  /// LockTimeout otherwise.
+  /// For other waits that may depend on a gate's holder: calls wait(deadline). Throws LockTimeout if that returns
+  /// false, which it does when it gives up at the deadline.
   template <typename Wait>
   static void bounded(const std::filesystem::path& path, Wait wait) {
     const LockLimit limit(nested_limit());
