@@ -4,7 +4,7 @@
 set -euo pipefail
 export LC_ALL=C PYTHONDONTWRITEBYTECODE=1
 
-for needed in python3 clang-format clang-tidy; do
+for needed in python3 clang++ clang-format clang-tidy; do
   if ! command -v "$needed" >/dev/null; then
     echo "skipped: $needed is not installed"
     exit 77 # What meson takes for a skip.
@@ -264,6 +264,71 @@ if command -v git >/dev/null; then
   echo "/root""/x" >added_next
   refuses 'added_next:1: '
 fi
+
+# --- locks
+
+# Clang knows the store's locks by their annotations, with the option that the library is built with.
+cat >right.cc <<'END'
+#include "base/mutex.h"
+#include "shared/store_lock.h"
+#include "shared/writer_gate.h"
+
+namespace oncelog::internal {
+void change() REQUIRES(kStoreMutex);
+void commit() REQUIRES(kWriterGate);
+struct Shared {
+  Mutex mutex;
+  int value GUARDED_BY(mutex) = 0;
+};
+void right(const SharedState& state, Shared& shared) {
+  const WriterGate gate(state.header(), state.path());
+  commit();
+  const StoreLock lock(state);
+  change();
+  if (!shared.mutex.try_lock()) return;
+  ++shared.value;
+  shared.mutex.unlock();
+}
+}  // namespace oncelog::internal
+END
+sed '/^void right/,$d' right.cc >wrong.cc
+cat >>wrong.cc <<'END'
+void no_mutex() { change(); }
+void no_gate(const SharedState& state) {
+  const StoreLock lock(state);
+  commit();
+}
+void twice(const SharedState& state) {
+  const StoreLock lock(state);
+  const StoreLock again(state);
+}
+void wrong_order(const SharedState& state) {
+  const StoreLock lock(state);
+  const WriterGate gate(state.header(), state.path());
+}
+void kept(Shared& shared) {
+  if (shared.mutex.try_lock()) ++shared.value;
+}
+void unlocked(Shared& shared) { ++shared.value; }
+void kept(SharedHeader& header) { header.mutex.lock(); }
+}  // namespace oncelog::internal
+END
+compile=(clang++ -std=c++20 -D_GNU_SOURCE "-I$source/include" "-I$source/src" -fsyntax-only -Wthread-safety -Werror)
+passes "${compile[@]}" right.cc
+if "${compile[@]}" wrong.cc >"$folder/log" 2>&1; then fail "clang++ has not refused wrong.cc"; fi
+while read -r expected; do
+  grep -qF -- "$expected" "$folder/log" || fail "clang++ has not said '$expected'"
+done <<'END'
+calling function 'change' requires holding lock 'kStoreMutex' exclusively
+calling function 'commit' requires holding lock 'kWriterGate' exclusively
+acquiring lock 'kStoreMutex' that is already held
+cannot call function 'WriterGate' while lock 'kStoreMutex' is held
+mutex 'shared.mutex' is not held on every path through here
+writing variable 'value' requires holding mutex 'shared.mutex' exclusively
+mutex 'header.mutex' is still held at the end of function
+END
+[[ $(grep -c 'error:' "$folder/log") == 7 ]] || fail "clang++ has refused more than the 7 mistakes"
+restore
 
 # --- what other tools find
 

@@ -9,6 +9,7 @@
 
 #include "background/background.h"
 #include "background/group_commit.h"
+#include "base/store_locks.h"
 #include "lmdb/catalog.h"
 #include "log/log.h"
 #include "shared/shared_state.h"
@@ -59,12 +60,13 @@ class Flusher {
 
   // --- The group commit's calls, see there.
 
-  void drive(Lsn target) { commit_.drive(target); }
-  std::size_t flush() { return commit_.flush(); }
-  std::optional<SizeCap::Room> make_room_under_cap(std::optional<lmdb::WriteTxn>& txn, std::uint64_t bytes) {
+  void drive(Lsn target) EXCLUDES(kWriterGate, kStoreMutex) { commit_.drive(target); }
+  std::size_t flush() EXCLUDES(kWriterGate, kStoreMutex) { return commit_.flush(); }
+  std::optional<SizeCap::Room> make_room_under_cap(std::optional<lmdb::WriteTxn>& txn, std::uint64_t bytes)
+      REQUIRES(kWriterGate) {
     return commit_.cap().make_room(txn, bytes);
   }
-  Lsn catch_up(const lmdb::WriteTxn& txn) { return commit_.catch_up(txn); }
+  Lsn catch_up(const lmdb::WriteTxn& txn) REQUIRES(kWriterGate) { return commit_.catch_up(txn); }
   void write(lmdb::WriteTxn& txn, Lsn from, Lsn to,
              const std::function<void(std::span<std::byte> block, Lsn lsn)>& make_messages = {}) {
     commit_.write(txn, from, to, make_messages);

@@ -56,7 +56,8 @@ void GroupCommit::drive(Lsn target) {
 }
 
 std::size_t GroupCommit::flush() {
-  lead_unless([] { return false; });
+  while (!lead_unless([] { return false; })) {
+  }
   return lead();
 }
 
@@ -82,15 +83,19 @@ bool GroupCommit::lead_unless(Done done) {
 
 /// Flushes as the leader, and steps down whatever happens.
 std::size_t GroupCommit::lead() {
-  struct StepDown {
-    GroupCommit& commit;
-    ~StepDown() {
-      commit.leader_.unlock();
-      commit.live_.flush_count.fetch_add(1, std::memory_order_release);  // Pairs with the acquire in lead_unless.
-      futex_wake_all(commit.live_.flush_count);
+  class SCOPED_CAPABILITY StepDown {
+   public:
+    explicit StepDown(GroupCommit& commit) REQUIRES(commit.leader_) : commit_(commit) {}
+    ~StepDown() RELEASE() {
+      commit_.leader_.unlock();
+      commit_.live_.flush_count.fetch_add(1, std::memory_order_release);  // Pairs with the acquire in lead_unless.
+      futex_wake_all(commit_.live_.flush_count);
     }
+
+   private:
+    GroupCommit& commit_;
   };
-  const StepDown step_down{*this};
+  const StepDown step_down(*this);
   try {
     const std::size_t trimmed = commit_or_make_room();
     remember(nullptr);

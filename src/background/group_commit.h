@@ -12,6 +12,8 @@
 #include <oncelog/error.h>
 
 #include "background/size_cap.h"
+#include "base/mutex.h"
+#include "base/store_locks.h"
 #include "lmdb/catalog.h"
 #include "lmdb/handles.h"
 #include "log/log.h"
@@ -37,17 +39,17 @@ class GroupCommit {
   SizeCap& cap() { return cap_; }
 
   /// Returns when everything below `target` is on disk. Throws the error that the commit failed with.
-  void drive(Lsn target);
+  void drive(Lsn target) EXCLUDES(leader_, kWriterGate, kStoreMutex);
 
   /// Commits now: writes what is accepted, and deletes at most kTrimBlocks expired blocks, or more where a cap needs
   /// their room. Returns how many it deleted: kTrimBlocks or more when there may be more to delete.
-  std::size_t flush();
+  std::size_t flush() EXCLUDES(leader_, kWriterGate, kStoreMutex);
 
   // --- The steps of a commit, for a caller that makes one of its own: under the writer gate, in its write transaction,
   // after SizeCap::make_room.
 
   /// The first step: settles what a dead transaction left, and returns the LSN below which the log holds everything.
-  Lsn catch_up(const lmdb::WriteTxn& txn);
+  Lsn catch_up(const lmdb::WriteTxn& txn) REQUIRES(kWriterGate);
   /// Writes the ring's records of [from, to) into the log; see write_log.
   void write(lmdb::WriteTxn& txn, Lsn from, Lsn to,
              const std::function<void(std::span<std::byte> block, Lsn lsn)>& make_messages = {});
@@ -79,12 +81,12 @@ class GroupCommit {
   Turns turns() const;
 
  private:
-  std::size_t commit_or_make_room();
-  bool make_room();
-  std::size_t commit();
+  std::size_t commit_or_make_room() REQUIRES(leader_);
+  bool make_room() REQUIRES(leader_);
+  std::size_t commit() REQUIRES(leader_);
   template <typename Done>
-  bool lead_unless(Done done);
-  std::size_t lead();
+  bool lead_unless(Done done) TRY_ACQUIRE(true, leader_);
+  std::size_t lead() RELEASE(leader_);
   void remember(const Error* error);
 
   const lmdb::Env& env_;
@@ -95,7 +97,7 @@ class GroupCommit {
   Uncommitted uncommitted_;
   SizeCap cap_;
 
-  std::mutex leader_;  // Held by the one thread of this process that flushes.
+  Mutex leader_;  // Held by the one thread of this process that flushes.
 
   mutable std::mutex error_mutex_;
   std::optional<Error> error_;  // Of the last flush, if it failed.

@@ -5,6 +5,7 @@
 #include <functional>
 #include <optional>
 
+#include "base/store_locks.h"
 #include "lmdb/catalog.h"
 #include "lmdb/handles.h"
 #include "log/log.h"
@@ -45,11 +46,11 @@ class SizeCap {
   /// To be called first in a commit that is to write `bytes` of records. Where they, or all that may wait after them,
   /// might not find enough free pages, makes commits that only delete; `txn` is then another transaction. Returns
   /// nothing without a cap.
-  std::optional<Room> make_room(std::optional<lmdb::WriteTxn>& txn, std::uint64_t bytes);
+  std::optional<Room> make_room(std::optional<lmdb::WriteTxn>& txn, std::uint64_t bytes) REQUIRES(kWriterGate);
 
   /// Deletes the oldest blocks, and has their buckets forgotten, until the log has at most `log_pages` pages or nothing
   /// is left to delete. Returns how many blocks it deleted, at most kMostGivenBack.
-  std::size_t give_back(lmdb::WriteTxn& txn, std::uint64_t log_pages);
+  std::size_t give_back(lmdb::WriteTxn& txn, std::uint64_t log_pages) REQUIRES(kWriterGate);
 
   /// Notes the longest of a transaction's records [from, to): the next transaction may have one as long.
   void note_records(Lsn from, Lsn to) const;
@@ -65,8 +66,8 @@ class SizeCap {
   Runs waiting_runs() const;
   Runs runs_in(Lsn at, Lsn end) const;
   Runs note_runs(const Runs& runs) const;
-  std::optional<Room> room_for(const lmdb::WriteTxn& txn, std::uint64_t bytes);
-  bool wait_for_readers(std::optional<lmdb::WriteTxn>& txn, std::uint64_t snapshot);
+  std::optional<Room> room_for(const lmdb::WriteTxn& txn, std::uint64_t bytes) REQUIRES(kWriterGate);
+  bool wait_for_readers(std::optional<lmdb::WriteTxn>& txn, std::uint64_t snapshot) REQUIRES(kWriterGate);
 
   const lmdb::Env& env_;
   const Log& log_;
@@ -75,9 +76,8 @@ class SizeCap {
   const Ring ring_;
   std::function<bool()> drop_early_;
   std::function<std::uint64_t(const lmdb::Txn&)> uncounted_pages_;
-  // Under the writer gate.
-  std::optional<lmdb::FreeList> free_list_;
-  std::uint64_t waited_for_ = 0;  // The newest snapshot whose end was waited for in vain.
+  std::optional<lmdb::FreeList> free_list_ GUARDED_BY(kWriterGate);
+  std::uint64_t waited_for_ GUARDED_BY(kWriterGate) = 0;  // The newest snapshot whose end was waited for in vain.
 };
 
 }  // namespace oncelog::internal

@@ -37,6 +37,7 @@ void Upkeep::serve(Demand demand) {
 }
 
 void Upkeep::serve_locked(Demand demand) {
+  assume_held(kWriterGate);
   while (round_locked(demand) && !met(demand)) {
   }
 }
@@ -75,7 +76,7 @@ bool Upkeep::round_locked(Demand demand, std::uint64_t* dropped) {
   }
   // Each on its own: where there is no room for one there may be for the next.
   std::optional<Error> first;
-  const auto attempt = [&](const auto& make) {
+  const auto attempt = [&](const auto& make) REQUIRES(kWriterGate) {
     try {
       make();
     } catch (const LockTimeout&) {
@@ -84,9 +85,9 @@ bool Upkeep::round_locked(Demand demand, std::uint64_t* dropped) {
       if (!first) first = error;
     }
   };
-  attempt([&] { make_bucket(demand == Demand::bucket); });
-  attempt([&] { make_table(demand == Demand::table); });
-  attempt([&] { make_generation(); });
+  attempt([&]() REQUIRES(kWriterGate) { make_bucket(demand == Demand::bucket); });
+  attempt([&]() REQUIRES(kWriterGate) { make_table(demand == Demand::table); });
+  attempt([&]() REQUIRES(kWriterGate) { make_generation(); });
   // A caller whose demand is met continues, and so does one that only expires; the background's own rounds report what
   // else failed.
   if (first && dropped == nullptr && !met(demand)) throw Error(*first);
@@ -129,7 +130,7 @@ bool Upkeep::known_since_to_settle() const {
 
 std::uint64_t Upkeep::drop_expired() {
   std::uint64_t dropped = 0;
-  update([&](Layout& layout) {
+  update([&](Layout& layout) REQUIRES(kStoreMutex) {
     for (; oldest_is_past(layout); ++dropped) forget_oldest(layout);
     return dropped != 0;
   });
@@ -137,7 +138,7 @@ std::uint64_t Upkeep::drop_expired() {
 }
 
 bool Upkeep::drop_early() {
-  return update([&](Layout& layout) {
+  return update([&](Layout& layout) REQUIRES(kStoreMutex) {
     if (layout.bucket_count < 2) return false;
     if (!oldest_is_past(layout)) HostCounters::add(live_.counters.early_drops, 1);
     forget_oldest(layout);
@@ -189,7 +190,7 @@ bool Upkeep::sweep() {
       std::this_thread::sleep_for(kSweepPause);
     }
   }
-  update([&](Layout& layout) {
+  update([&](Layout& layout) REQUIRES(kStoreMutex) {
     for (const auto& generation : view->generations) generation->reset_counts(lanes);
     finish_sweep(layout, lanes);
     return true;

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "base/clock.h"
+#include "base/store_locks.h"
 #include "lmdb/handles.h"
 #include "shared/shared_state.h"
 #include "shared/view.h"
@@ -36,19 +37,19 @@ class Upkeep {
   bool due();
   /// Settles the clock, and makes one bounded round if there is something to do. Returns whether there is more. For the
   /// background.
-  bool tick();
+  bool tick() EXCLUDES(kWriterGate, kStoreMutex);
 
   /// Makes rounds until the demand is met or nothing more can be done for it.
-  void serve(Demand demand);
+  void serve(Demand demand) EXCLUDES(kWriterGate, kStoreMutex);
   /// The same for a caller that already holds the writer gate and LMDB's write lock.
-  void serve_locked(Demand demand);
+  void serve_locked(Demand demand) EXCLUDES(kStoreMutex);
 
   /// Drops and sweeps everything past its retention; returns how many buckets.
-  std::uint64_t expire();
+  std::uint64_t expire() EXCLUDES(kWriterGate, kStoreMutex);
 
   /// Drops the oldest bucket before its time, for a caller that holds the writer gate and needs its room. Returns false
   /// if only the current bucket is left, which stays.
-  bool drop_early();
+  bool drop_early() EXCLUDES(kStoreMutex);
 
  private:
   static constexpr std::uint64_t kSweepLines = 1024;           // In one hold of the mutex: 64 KiB, some microseconds.
@@ -56,19 +57,19 @@ class Upkeep {
 
   static constexpr std::chrono::microseconds kSweepPause{50};
 
-  bool round(Demand demand, std::uint64_t* dropped = nullptr);
-  bool round_locked(Demand demand, std::uint64_t* dropped = nullptr);
+  bool round(Demand demand, std::uint64_t* dropped = nullptr) EXCLUDES(kWriterGate);
+  bool round_locked(Demand demand, std::uint64_t* dropped = nullptr) REQUIRES(kWriterGate);
   bool met(Demand demand) const;
   bool oldest_is_past(const Layout& layout) const;
   std::int64_t newest_us_of_oldest(const Layout& layout) const;
   void settle_clock();
   bool known_since_to_settle() const;
-  std::uint64_t drop_expired();
-  void forget_oldest(Layout& layout);
-  bool sweep();
-  void make_table(bool demanded);
-  void make_generation();
-  void make_bucket(bool demanded);
+  std::uint64_t drop_expired() REQUIRES(kWriterGate);
+  void forget_oldest(Layout& layout) REQUIRES(kStoreMutex);
+  bool sweep() REQUIRES(kWriterGate);
+  void make_table(bool demanded) REQUIRES(kWriterGate);
+  void make_generation() REQUIRES(kWriterGate);
+  void make_bucket(bool demanded) REQUIRES(kWriterGate);
   bool wants_table(const View& view) const;
   bool wants_generation(const View& view) const;
   bool wants_bucket(const Layout& layout) const;
@@ -76,7 +77,7 @@ class Upkeep {
   /// Publishes what change(layout) makes of the layout in force if it returns true, under the store's mutex. Returns
   /// whether it did.
   template <typename Change>
-  bool update(Change change);
+  bool update(Change change) EXCLUDES(kStoreMutex);
 
   const lmdb::Env& env_;
   const SharedState& state_;
@@ -86,11 +87,11 @@ class Upkeep {
   const Clock& clock_;
   const std::chrono::milliseconds flush_interval_;
 
-  // Under the writer gate. How far this process has swept; another process that takes over begins at the start.
-  std::uint64_t swept_drops_ = 0;
-  std::uint64_t swept_generation_ = 0;
-  std::uint64_t swept_lines_ = 0;
-  std::uint64_t tidied_epoch_ = ~std::uint64_t{0};
+  // How far this process has swept; another process that takes over begins at the start.
+  std::uint64_t swept_drops_ GUARDED_BY(kWriterGate) = 0;
+  std::uint64_t swept_generation_ GUARDED_BY(kWriterGate) = 0;
+  std::uint64_t swept_lines_ GUARDED_BY(kWriterGate) = 0;
+  std::uint64_t tidied_epoch_ GUARDED_BY(kWriterGate) = ~std::uint64_t{0};
 };
 
 }  // namespace oncelog::internal

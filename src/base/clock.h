@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "base/host.h"
+#include "base/store_locks.h"
 
 namespace oncelog::internal {
 
@@ -55,7 +56,7 @@ class Clock {
   /// been in the store for its retention by the boot clock, and one from after it was stamped by a clock that was
   /// ahead by at least as much. Jumps that follow each other are believed one after the other. Under the store's
   /// mutex, `anchor` is this clock's; to be called every flush interval or so while records are accepted.
-  void settle(ClockAnchor& anchor, std::int64_t retention_us) const;
+  void settle(ClockAnchor& anchor, std::int64_t retention_us) const REQUIRES(kStoreMutex);
 
  private:
   std::int64_t anchored_us() const { return host_->boot_us() + anchor_->offset_us.load(std::memory_order_relaxed); }

@@ -15,6 +15,8 @@
 
 #include <oncelog/error.h>
 
+#include "base/thread_annotations.h"
+
 namespace oncelog::internal {
 
 /// What shared memory between processes is made of: a mapped file, a robust mutex in it, and a futex to wait on.
@@ -88,7 +90,7 @@ class LockLimit {
 
 /// A mutex in shared memory that survives the death of its owner: the next one to lock it learns of the death and
 /// continues.
-class RobustMutex {
+class CAPABILITY("mutex") RobustMutex {
  public:
   /// Called once on zeroed shared memory, before any other process can see it.
   void initialise();
@@ -97,8 +99,8 @@ class RobustMutex {
   /// previous owner died while holding it; whatever that one guarded must be consistent at every instruction. Acquires
   /// from unlock(), and from everything a dead owner did. Throws LockTimeout, and Error::corrupt when the memory is no
   /// mutex.
-  bool lock();
-  void unlock() noexcept;
+  bool lock() ACQUIRE();
+  void unlock() noexcept RELEASE();
 
   /// For the only process that has the memory mapped, before it locks: frees a mutex that nobody can ever lock again,
   /// because its memory is damaged. Returns whether it was damaged; one whose owner died is left to lock().

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <filesystem>
 
+#include "base/store_locks.h"
 #include "shared/shared_state.h"
 
 namespace oncelog::internal {
@@ -10,33 +11,32 @@ namespace oncelog::internal {
 /// Holds the store's mutex for a scope. What the mutex guards is consistent at every instruction, except for the lease
 /// table: what an owner that died with the mutex left there is mended here, before the new owner reads it. Costs the
 /// mutex and one load while nobody has died.
-class StoreLock {
+class SCOPED_CAPABILITY StoreLock {
  public:
   /// Throws LockTimeout, and Error::corrupt when the mutex or the lease table is damaged.
-  explicit StoreLock(const SharedState& state) : header_(state.header()), hold_(state) {
-    // Relaxed: written under the mutex.
-    if (header_.leases.suspect.load(std::memory_order_relaxed) != 0) [[unlikely]]
-      state.leases().mend_if_suspect(head());
-  }
+  explicit StoreLock(const SharedState& state) ACQUIRE(kStoreMutex) NO_THREAD_SAFETY_ANALYSIS;
+  StoreLock(const StoreLock&) = delete;
+  StoreLock& operator=(const StoreLock&) = delete;
+  ~StoreLock() RELEASE() = default;
 
   /// Where the records end. Relaxed: written only under this mutex.
   Lsn head() const { return Lsn{header_.marks.head.load(std::memory_order_relaxed)}; }
 
  private:
   /// A member of its own, so that the mutex is released if mending fails.
-  class Hold {
+  class SCOPED_CAPABILITY Hold {
    public:
-    explicit Hold(const SharedState& state) : header_(state.header()) {
+    explicit Hold(const SharedState& state) ACQUIRE(state.header().mutex) : header_(state.header()) {
       if (!lock(state)) return;
       header_.leases.suspect.store(1, std::memory_order_relaxed);  // Relaxed: under the mutex.
       HostCounters::add(header_.counters.dead_owners, 1);
     }
     Hold(const Hold&) = delete;
     Hold& operator=(const Hold&) = delete;
-    ~Hold() { header_.mutex.unlock(); }
+    ~Hold() RELEASE() { header_.mutex.unlock(); }
 
    private:
-    static bool lock(const SharedState& state) {
+    static bool lock(const SharedState& state) ACQUIRE(state.header().mutex) {
       try {
         return state.header().mutex.lock();
       } catch (const Error&) {
@@ -53,5 +53,11 @@ class StoreLock {
   SharedHeader& header_;
   const Hold hold_;
 };
+
+inline StoreLock::StoreLock(const SharedState& state) : header_(state.header()), hold_(state) {
+  // Relaxed: written under the mutex.
+  if (header_.leases.suspect.load(std::memory_order_relaxed) != 0) [[unlikely]]
+    state.leases().mend_if_suspect(head());
+}
 
 }  // namespace oncelog::internal

@@ -9,6 +9,7 @@
 
 #include "base/message_hash.h"
 #include "base/shared_memory.h"
+#include "base/store_locks.h"
 #include "window/derived_file.h"
 
 namespace oncelog::internal {
@@ -88,7 +89,7 @@ class FilterGeneration {
   }
 
   /// Clears these lanes in up to `most` lines from `from`; returns the line to continue from, lines() at the end.
-  std::uint64_t sweep(LaneMask lanes, std::uint64_t from, std::uint64_t most) {
+  std::uint64_t sweep(LaneMask lanes, std::uint64_t from, std::uint64_t most) REQUIRES(kStoreMutex) {
     const std::uint64_t row_bits = lanes & kAllLanes;
     const std::uint64_t bits = row_bits | row_bits << 16 | row_bits << 32 | row_bits << 48;
     static_assert(kLanes == 16);
@@ -101,7 +102,7 @@ class FilterGeneration {
   }
 
   /// After the last step of a sweep.
-  void reset_counts(LaneMask lanes) {
+  void reset_counts(LaneMask lanes) REQUIRES(kStoreMutex) {
     for (unsigned lane = 0; lane < kLanes; ++lane) {
       if ((lanes >> lane & 1) == 0) continue;
       counts_[lane].ids.store(0, std::memory_order_relaxed);
