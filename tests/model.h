@@ -1,0 +1,138 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "support.h"
+
+namespace oncelog::testing {
+
+/// Attributes, with their texts.
+struct Text {
+  std::string correlation;
+  std::uint64_t fingerprint = 0;
+  std::string result;
+  Source source;
+  std::optional<Time> sent_at;
+
+  Attributes attributes() const {
+    return {correlation, fingerprint, result, {source.name, source.partition, source.offset}, sent_at};
+  }
+};
+
+/// Who holds an id, or a lock.
+struct Holder {
+  std::uint64_t token = 0;
+  std::int64_t deadline_us = 0;  // Boot clock.
+  OrphanPolicy orphans = OrphanPolicy::free_at_once;
+};
+
+/// What a store must answer, in the plainest form: all records ever accepted, and the newest of each id; and who holds
+/// what.
+class Model {
+ public:
+  struct Entry {
+    std::string scope;
+    std::string id;
+    std::int64_t processed_us;
+    Lsn lsn;
+    Text text;
+    bool note = false;       // That the id was forgotten.
+    bool forgotten = false;  // By such a note.
+    // Its retention was over at some time: its space may have gone, also when the clock went back after that.
+    bool was_over = false;
+  };
+
+  Model(const FakeHost& host, std::int64_t retention_us) : host_(host), retention_us_(retention_us) {}
+
+  /// The shared memory was made anew.
+  void anchor() {
+    offset_us_ = host_.wall_us() - host_.boot_us();
+    clock_moved();
+  }
+
+  /// The store has moved its clock's anchor.
+  void follow(std::int64_t offset_us) {
+    offset_us_ = offset_us;
+    clock_moved();
+  }
+
+  /// To be called after every change of the host's clocks.
+  void clock_moved() {
+    for (Entry& entry : entries_) entry.was_over |= !within_retention(entry);
+  }
+
+  /// The newest record of the id if the id is a duplicate now.
+  Entry* find(const std::string& scope, const std::string& id) {
+    const auto at = newest_.find({scope, id});
+    if (at == newest_.end() || !within_retention(entries_[at->second])) return nullptr;
+    return &entries_[at->second];
+  }
+
+  /// Never back, and never behind what the boot clock says has passed.
+  std::int64_t next_time() const { return std::max({host_.wall_us(), host_.boot_us() + offset_us_, last_us_}); }
+
+  void accept(const std::string& scope, const std::string& id, Lsn lsn, const Text& text = {}) {
+    last_us_ = next_time();
+    newest_[{scope, id}] = entries_.size();
+    entries_.push_back({scope, id, last_us_, lsn, text});
+    entries_.back().was_over = !within_retention(entries_.back());
+  }
+
+  /// `note` is where it is noted.
+  void forget(const std::string& scope, const std::string& id, Lsn note) {
+    find(scope, id)->forgotten = true;
+    accept(scope, id, note);
+    entries_.back().note = true;
+    newest_.erase({scope, id});
+  }
+
+  /// The holder of an id, or of a lock (of no scope), unless another one may take it.
+  Holder* holder(const std::string& scope, const std::string& id) {
+    const auto at = holders_.find({scope, id});
+    if (at == holders_.end()) return nullptr;
+    const bool over = at->second.deadline_us <= host_.boot_us() && at->second.orphans != OrphanPolicy::keep;
+    return over ? nullptr : &at->second;
+  }
+  /// Whoever has it, its lease over or not.
+  std::map<std::pair<std::string, std::string>, Holder>& holders() { return holders_; }
+
+  /// The records that a scan must show, and those that it may.
+  bool must_show(const Entry& entry) const { return within_retention(entry) && !entry.was_over; }
+  bool may_show(const Entry& entry) const { return within_retention(entry); }
+  /// What was processed just a retention ago is forgotten now.
+  std::int64_t known_since_us() const {
+    return std::min(host_.wall_us(), host_.boot_us() + offset_us_) - retention_us_ + 1;
+  }
+  /// The store may say this late: what was over at some time it may have let go of.
+  std::int64_t latest_known_since_us() const {
+    std::int64_t latest = known_since_us();
+    for (const Entry& entry : entries_) {
+      if (entry.was_over) latest = std::max(latest, entry.processed_us + 1);
+    }
+    return latest;
+  }
+  const std::vector<Entry>& entries() const { return entries_; }  // By ascending LSN.
+  Lsn last_lsn() const { return entries_.empty() ? Lsn{} : entries_.back().lsn; }
+
+ private:
+  bool within_retention(const Entry& entry) const {
+    const std::int64_t now_us = std::min(host_.wall_us(), host_.boot_us() + offset_us_);
+    return now_us < entry.processed_us + retention_us_;
+  }
+
+  const FakeHost& host_;
+  std::int64_t retention_us_;
+  std::int64_t offset_us_ = 0;
+  std::int64_t last_us_ = 0;
+  std::vector<Entry> entries_;
+  std::map<std::pair<std::string, std::string>, std::size_t> newest_;
+  std::map<std::pair<std::string, std::string>, Holder> holders_;
+};
+
+}  // namespace oncelog::testing
