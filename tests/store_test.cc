@@ -205,6 +205,16 @@ TEST_CASE("scopes keep their ids over closing, and a scope outlives its store") 
   CHECK(Store::open(dir / "store").scope("b").contains("more"));
 }
 
+TEST_CASE("a store names the scopes that were used, oldest first") {
+  const TempDir dir;
+  const Store store = Store::open(dir / "store");
+  CHECK(store.scopes().empty());
+  store.scope("orders");
+  store.scope("mails");
+  store.scope("orders");
+  CHECK(store.scopes() == std::vector<std::string>{"orders", "mails"});
+}
+
 TEST_CASE("ids and scope names outside their bounds are refused, and nothing of their batch is marked") {
   const TempDir dir;
   const Store store = Store::open(dir / "store");
