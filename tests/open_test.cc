@@ -8,6 +8,7 @@
 
 #include "base/fork_generation.h"
 #include "engine/registry.h"
+#include "marked_store.h"
 #include "support.h"
 
 using namespace oncelog;
@@ -75,6 +76,27 @@ TEST_CASE("what a store was created with is kept, and options that contradict it
   CHECK(error_code_of([&] { Store::open(dir / "store", {.buckets = 8}); }) == ErrorCode::options_mismatch);
 }
 
+TEST_CASE("options that contradict the stored ones are an error that says which and what is stored") {
+  const TempDir dir;
+  const Options created{.retention = 2h, .buckets = 5, .expected_ids = 1};
+  make_marked_store(dir / "store", created);
+  const auto check_all = [&] {
+    const auto retention = [&] { Store::open(dir / "store", {.retention = 3h}); };
+    CHECK(error_code_naming("retention of 2h", retention) == ErrorCode::options_mismatch);
+    CHECK(error_code_naming("not 3h", retention) == ErrorCode::options_mismatch);
+    CHECK(error_code_naming("5 buckets, not 6", [&] { Store::open(dir / "store", {.buckets = 6}); }) ==
+          ErrorCode::options_mismatch);
+  };
+  check_all();
+  {
+    const Store open = Store::open(dir / "store", created);
+    check_all();
+    CHECK(error_code_of([&] { Store::open(dir / "store", {.live_dir = dir.path()}); }) == ErrorCode::live_dir_mismatch);
+  }
+  while_open_elsewhere(dir / "store", created, check_all);
+  expect_whole(dir / "store", created);
+}
+
 TEST_CASE("a read-only store answers, and accepts nothing") {
   const TempDir dir;
   {
@@ -95,6 +117,24 @@ TEST_CASE("a read-only store answers, and accepts nothing") {
   store.scan({}, [&](const Record&) { return ++visits > 0; });
   CHECK(visits == 1);
   CHECK(error_code_of([&] { Store::open(dir / "store"); }) == ErrorCode::options_mismatch);
+}
+
+TEST_CASE("a store opened with read_only refuses to write, and follows what others write") {
+  const TempDir dir;
+  make_marked_store(dir / "store");
+  while_open_elsewhere(dir / "store", {.expected_ids = 1}, [&] {
+    const Store reading = Store::open(dir / "store", {.read_only = true});
+    const Scope scope = reading.scope("orders");
+    CHECK(error_code_of([&] { scope.mark("a"); }) == ErrorCode::read_only);
+    CHECK(error_code_of([&] { reading.sync(); }) == ErrorCode::read_only);
+    CHECK(error_code_of([&] { reading.expire(); }) == ErrorCode::read_only);
+    CHECK_FALSE(scope.contains("a"));
+    CHECK(wait_for(spawn([&] {
+            Store::open(dir / "store", {.expected_ids = 1}).scope("orders").mark("a");
+            return 0;
+          })) == 0);
+    CHECK(scope.contains("a"));
+  });
 }
 
 TEST_CASE("all handles of one directory in a process share one engine, whatever path they came by") {
@@ -308,4 +348,24 @@ TEST_CASE("a live_dir that is relative is where the process was when it opened t
         })) == 0);
   // It was noted where that is.
   CHECK(Store::open(dir / "store", {.read_only = true}).scope("s").contains("a"));
+}
+
+TEST_CASE("a second process with another live_dir is an error that names both, and neither is harmed") {
+  const TempDir dir;
+  make_marked_store(dir / "store");
+  std::filesystem::create_directory(dir / "elsewhere");
+  const Options elsewhere{.live_dir = dir / "elsewhere", .expected_ids = 1};
+  while_open_elsewhere(dir / "store", {.expected_ids = 1}, [&] {
+    CHECK(error_code_naming("elsewhere", [&] { Store::open(dir / "store", elsewhere); }) ==
+          ErrorCode::live_dir_mismatch);
+    CHECK(error_code_naming((dir / "store").string(), [&] { Store::open(dir / "store", elsewhere); }) ==
+          ErrorCode::live_dir_mismatch);
+    CHECK(Store::open(dir / "store").scope("orders").contains(marked_id(0)));
+  });
+  expect_whole(dir / "store", elsewhere);
+  while_open_elsewhere(dir / "store", elsewhere, [&] {
+    CHECK(error_code_of([&] { Store::open(dir / "store"); }) == ErrorCode::live_dir_mismatch);
+    CHECK(Store::open(dir / "store", {.read_only = true}).scope("orders").contains(marked_id(0)));
+  });
+  expect_whole(dir / "store");
 }

@@ -103,6 +103,14 @@ std::string error_text_of(const std::function<void()>& call) {
   return {};
 }
 
+ErrorCode error_code_naming(const std::string& named, const std::function<void()>& call) {
+  const std::string sentence = error_text_of(call);
+  CAPTURE(sentence);
+  CHECK(sentence.find(named) != std::string::npos);
+  CHECK(sentence.find(' ') != std::string::npos);
+  return error_code_of(call);
+}
+
 namespace {
 
 bool scale_is(std::string_view name) {

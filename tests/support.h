@@ -77,6 +77,8 @@ int wait_for(pid_t child);
 ErrorCode error_code_of(const std::function<void()>& call);
 /// Its sentence.
 std::string error_text_of(const std::function<void()>& call);
+/// Its code, after a look at its sentence, which names `named`.
+ErrorCode error_code_naming(const std::string& named, const std::function<void()>& call);
 
 /// Waits until `condition()` holds; the test's time limit ends a wait for what never comes.
 template <typename Condition>
