@@ -1,3 +1,5 @@
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <limits>
 #include <map>
@@ -41,6 +43,21 @@ class Walk {
   }
 
   void step() {
+    do_something();
+    note_bucket();
+  }
+
+  void finish() {
+    for (const std::string& id : ids_) {
+      for (const Scope& scope : scopes_) expect_found(scope, id, scope.find(id));
+    }
+    scan();
+    correlated();
+    check_claims();
+  }
+
+ private:
+  void do_something() {
     const std::uint64_t dice = below(10'000);
     if (dice < 2'200) {
       mark_one();
@@ -84,16 +101,6 @@ class Walk {
     }
   }
 
-  void finish() {
-    for (const std::string& id : ids_) {
-      for (const Scope& scope : scopes_) expect_found(scope, id, scope.find(id));
-    }
-    scan();
-    correlated();
-    check_claims();
-  }
-
- private:
   std::uint64_t below(std::uint64_t limit) {
     return std::uniform_int_distribution<std::uint64_t>(0, limit - 1)(random_);
   }
@@ -127,14 +134,42 @@ class Walk {
   }
 
   void open() {
-    // The store goes on with the clock of the boot's earlier shared memory, also when it has to make it anew.
-    const bool first_of_boot = !std::filesystem::exists(dir_ / "store" / "live") || host_.boot_id() != boot_id_;
+    // The store goes on with the clock of the boot's earlier shared memory, also when it has to rebuild it.
+    const auto former = inode_of(shared_path());
+    const bool first_of_boot = !former || host_.boot_id() != boot_id_;
     boot_id_ = host_.boot_id();
     store_.emplace(StoreAccess::open(dir_ / "store", options_, host_));
-    if (first_of_boot) model_->anchor();
+    auto shared_file = internal::MappedFile::open(shared_path(), internal::SharedState::kHeaderBytes);
+    REQUIRE(shared_file);
+    shared_.emplace(std::move(*shared_file));
+    if (first_of_boot) {
+      model_->anchor();
+    } else {
+      model_->clock_moved();
+    }
+    const internal::Layout layout = shared().layout.read(layout_epoch_);
+    if (inode_of(shared_path()) != former) {
+      model_->rebuilt(layout.empty() ? store_->metrics().head : layout.current().first_lsn);
+    }
     settle_clock();
     scopes_.clear();
     for (const char* name : {"orders", "mails", "a scope with a longer name"}) scopes_.push_back(store_->scope(name));
+  }
+
+  std::filesystem::path shared_path() const { return dir_ / "store" / "live"; }
+
+  static std::optional<ino_t> inode_of(const std::filesystem::path& path) {
+    struct stat status {};
+    return ::stat(path.c_str(), &status) == 0 ? std::optional(status.st_ino) : std::nullopt;
+  }
+
+  internal::SharedHeader& shared() const { return *reinterpret_cast<internal::SharedHeader*>(shared_->data()); }
+
+  /// Passes on to the model which bucket is written to.
+  void note_bucket() {
+    if (shared().layout.epoch() == layout_epoch_) return;
+    const internal::Layout layout = shared().layout.read(layout_epoch_);
+    if (!layout.empty()) model_->bucket_opened(layout.current().first_lsn);
   }
 
   /// What a decision on the id must be, but for its LSN; and the record that it is about.
@@ -147,9 +182,10 @@ class Walk {
   Expected expected(const std::string& scope, const std::string& id, const Text& text, bool forgotten_by_clock,
                     bool too_old) {
     const Model::Entry* known = model_->find(scope, id);
-    std::optional<Time> forgotten;
+    std::optional<std::int64_t> forgotten_us;
     if (known != nullptr && known->was_over && forgotten_by_clock) {
-      forgotten = Time{microseconds(known->processed_us)};
+      expect_dropped(*known);
+      forgotten_us = known->latest_us;
       known = nullptr;
     }
     if (known != nullptr) {
@@ -162,9 +198,15 @@ class Walk {
     if (!text.sent_at) return {};
     const std::int64_t sent_us = text.sent_at->time_since_epoch().count();
     // What was processed and let go of must not pass for fresh.
-    if (sent_us < model_->known_since_us() || (forgotten && *text.sent_at <= *forgotten)) return {Verdict::too_old};
+    if (sent_us < model_->known_since_us() || (forgotten_us && sent_us <= *forgotten_us)) return {Verdict::too_old};
     if (too_old && sent_us < model_->latest_known_since_us()) return {Verdict::too_old};
     return {};
+  }
+
+  /// The store has no record of what had expired before the clock went back: then known_since() is later than that.
+  void expect_dropped(const Model::Entry& known) {
+    model_->dropped(known);
+    REQUIRE(store_->known_since().time_since_epoch().count() > known.latest_us);
   }
 
   /// Compares one answer of mark() and tells the model.
@@ -188,7 +230,7 @@ class Walk {
 
   void expect_contained(const Scope& scope, const std::string& id, bool contained) {
     const Model::Entry* known = model_->find(scope.name(), id);
-    if (known != nullptr && known->was_over) return;
+    if (known != nullptr && known->was_over && !contained) return expect_dropped(*known);
     REQUIRE(contained == (known != nullptr));
   }
 
@@ -198,7 +240,7 @@ class Walk {
       REQUIRE_FALSE(record.has_value());
       return;
     }
-    if (known->was_over && !record) return;
+    if (known->was_over && !record) return expect_dropped(*known);
     REQUIRE(record.has_value());
     REQUIRE(record->scope == scope.name());
     REQUIRE(record->id == id);
@@ -492,9 +534,10 @@ class Walk {
             const bool own =
                 std::ranges::any_of(done, [&](const Done& one) { return one.scope == scope.name() && one.id == id; });
             const bool none = marked.lsn.value == 0 || marked == Verdict::fresh;
-            const Verdict wanted = expected(scope.name(), id, text, none, marked == Verdict::too_old).verdict;
-            REQUIRE(marked.verdict == (own ? Verdict::duplicate : wanted));
-            if (own || wanted != Verdict::fresh) break;
+            const Verdict wanted =
+                own ? Verdict::duplicate : expected(scope.name(), id, text, none, marked == Verdict::too_old).verdict;
+            REQUIRE(marked.verdict == wanted);
+            if (wanted != Verdict::fresh) break;
             // A token that nobody is told.
             ++last_token_;
             model_->holders()[{scope.name(), id}] = {0, std::numeric_limits<std::int64_t>::max()};
@@ -533,7 +576,7 @@ class Walk {
     const Model::Entry* known = model_->find(scope.name(), id);
     const Lsn note = store_->metrics().head;
     const bool forgotten = scope.forget(id, Ack::host);
-    if (known != nullptr && known->was_over && !forgotten) return;
+    if (known != nullptr && known->was_over && !forgotten) return expect_dropped(*known);
     REQUIRE(forgotten == (known != nullptr));
     if (forgotten) model_->forget(scope.name(), id, note);
   }
@@ -590,13 +633,10 @@ class Walk {
 
   /// Has the store look at its clock now, which its flusher does at some time, so that the model knows what follows.
   void settle_clock() {
-    const auto file = internal::MappedFile::open(dir_ / "store" / "live", internal::SharedState::kHeaderBytes);
-    REQUIRE(file);
-    auto& live = *reinterpret_cast<internal::SharedHeader*>(file->data());
-    live.mutex.lock();
-    internal::Clock(host_, live.clock).settle(live.clock, retention_us_);
-    live.mutex.unlock();
-    model_->follow(live.clock.offset_us.load());
+    shared().mutex.lock();
+    internal::Clock(host_, shared().clock).settle(shared().clock, retention_us_);
+    shared().mutex.unlock();
+    model_->follow(shared().clock.offset_us.load());
   }
 
   void move_clock() {
@@ -677,7 +717,6 @@ class Walk {
         break;
     }
     if (below(2) == 0) host_.advance(microseconds(below(static_cast<std::uint64_t>(retention_us_))));
-    model_->clock_moved();
     open();
   }
 
@@ -688,6 +727,8 @@ class Walk {
   std::int64_t retention_us_ = 0;
   std::optional<Model> model_;
   std::optional<Store> store_;
+  std::optional<internal::MappedFile> shared_;  // The store's shared memory.
+  std::uint64_t layout_epoch_ = 0;              // Of the layout that the model knows.
   std::vector<Scope> scopes_;
   std::vector<std::string> ids_;
   internal::Uuid boot_id_{};
