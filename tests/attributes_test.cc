@@ -187,17 +187,17 @@ TEST_CASE("a batch marks each id with its own attributes, also where an id comes
   const Store store = StoreAccess::open(dir / "store", kOptions, host);
   const Scope scope = store.scope("orders");
   const std::size_t count = 200;
-  std::vector<std::string> texts;
-  for (std::size_t i = 0; i < count; ++i) texts.push_back(std::to_string(i));
-  std::vector<std::string_view> ids(texts.begin(), texts.end());
+  const Ids ids(count, [](std::size_t i) {
+    if (i == 30) return std::string("10");   // In the same chunk, with another fingerprint,
+    if (i == 150) return std::string("20");  // and in a later one.
+    if (i == 151) return std::string("11");  // Without attributes.
+    return std::to_string(i);
+  });
   std::vector<Attributes> attributes(count);
   for (std::size_t i = 0; i < count; ++i) {
-    if (i % 2 == 0) attributes[i] = {.correlation = i % 4 == 0 ? "c" : "d", .fingerprint = i + 1, .result = texts[i]};
+    if (i % 2 == 0) attributes[i] = {.correlation = i % 4 == 0 ? "c" : "d", .fingerprint = i + 1, .result = ids[i]};
   }
   attributes[7].sent_at = store.known_since() - 1us;
-  ids[30] = ids[10];   // In the same chunk, with another fingerprint,
-  ids[150] = ids[20];  // and in a later one.
-  ids[151] = ids[11];  // Without attributes.
   std::vector<Marked> out(count);
   scope.mark(ids, attributes, out, Ack::host);
   for (std::size_t i = 0; i < count; ++i) {
@@ -208,11 +208,11 @@ TEST_CASE("a batch marks each id with its own attributes, also where an id comes
                                                    : Verdict::fresh;
     REQUIRE(out[i].verdict == expected);
     if (expected != Verdict::fresh) continue;
-    const auto record = scope.find(texts[i]);
+    const auto record = scope.find(ids[i]);
     REQUIRE(record);
     CHECK(record->lsn == out[i].lsn);
     CHECK(record->fingerprint == (i % 2 == 0 ? i + 1 : 0));
-    CHECK(record->result == (i % 2 == 0 ? texts[i] : ""));
+    CHECK(record->result == (i % 2 == 0 ? ids[i] : ""));
   }
   CHECK(out[30].lsn == out[10].lsn);
   CHECK(store.correlated("c").size() == 50);

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,17 +21,17 @@ TEST_CASE("a batch claims each id once, and completes or abandons all it holds")
   const TempDir dir;
   const Store store = Store::open(dir / "store", kOptions);
   const Scope scope = store.scope("orders");
-  std::vector<std::string> texts;
-  for (int i = 0; i < 200; ++i) texts.push_back("id " + std::to_string(i));
-  const Marked known = scope.mark(texts[3]);
-  const Claim held = scope.begin(texts[70], 1h);
-  texts.push_back(texts[0]);                  // Once more, in a later chunk,
-  texts.insert(texts.begin() + 1, texts[5]);  // and in the same.
-  std::vector<std::string_view> ids(texts.begin(), texts.end());
+  const Marked known = scope.mark("id 3");
+  const Claim held = scope.begin("id 70", 1h);
+  std::optional<Ids> ids(std::in_place, 202, [](std::size_t i) {
+    if (i == 1) return std::string("id 5");  // Comes again in the same chunk,
+    if (i == 201) i = 0;                     // and this one for the second time, in a later chunk.
+    return "id " + std::to_string(i == 0 ? 0 : i - 1);
+  });
   const auto fresh = [](const ClaimBatch& batch) { return std::ranges::count(batch.verdicts(), Verdict::fresh); };
   {
-    ClaimBatch batch = scope.begin(ids, 1h);
-    REQUIRE(batch.verdicts().size() == ids.size());
+    ClaimBatch batch = scope.begin(*ids, 1h);
+    REQUIRE(batch.verdicts().size() == ids->size());
     CHECK(fresh(batch) == 198);
     CHECK(batch.verdicts()[1] == Verdict::fresh);
     CHECK(batch.verdicts()[6] == Verdict::duplicate);
@@ -38,20 +39,20 @@ TEST_CASE("a batch claims each id once, and completes or abandons all it holds")
     CHECK(batch.verdicts()[4] == Verdict::duplicate);
     CHECK(batch.verdicts()[71] == Verdict::in_progress);
     CHECK(store.claims().size() == 199);
-    CHECK(scope.mark(texts[10]) == Verdict::in_progress);
+    CHECK(scope.mark("id 10") == Verdict::in_progress);
     // Another batch of the process has none of it.
-    CHECK(fresh(scope.begin(ids, 1h)) == 0);
+    CHECK(fresh(scope.begin(*ids, 1h)) == 0);
   }
   CHECK(store.claims().size() == 1);  // The batch's were abandoned.
-  ClaimBatch first = scope.begin(ids, 1h);
+  ClaimBatch first = scope.begin(*ids, 1h);
   CHECK(fresh(first) == 198);
   first.abandon();
   first.abandon();
   CHECK(store.claims().size() == 1);
   CHECK(error_code_of([&] { first.complete(); }) == ErrorCode::invalid_argument);
 
-  ClaimBatch second = scope.begin(ids, 1h);
-  texts.clear();  // The claims outlive the caller's ids.
+  ClaimBatch second = scope.begin(*ids, 1h);
+  ids.reset();  // The claims outlive the caller's ids.
   ClaimBatch moved(std::move(second));
   ClaimBatch again = scope.begin(std::vector<std::string_view>{"one more"}, 1h);
   again = std::move(moved);

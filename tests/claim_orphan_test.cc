@@ -153,9 +153,7 @@ TEST_CASE("more claims than max_claims are full, hold nothing, and get their pla
   Options options = kOwnerOptions;
   options.max_claims = 100;
   const Store store = StoreAccess::open(dir / "store", options, *host);
-  std::vector<std::string> texts;
-  for (int i = 0; i < 101; ++i) texts.push_back("id " + std::to_string(i));
-  const std::vector<std::string_view> ids(texts.begin(), texts.end());
+  const Ids ids(101, [](std::size_t i) { return "id " + std::to_string(i); });
   const Scope scope = store.scope("orders");
   CHECK(error_code_of([&] { scope.begin(ids, 1h); }) == ErrorCode::full);
   CHECK(store.claims().empty());

@@ -97,9 +97,7 @@ void work(const Store& store, Board& board, std::size_t count, std::uint32_t nam
     return false;  // Or by the destructor.
   };
   const auto batch = [&](std::size_t begin, std::size_t end) {
-    std::vector<std::string> texts;
-    for (std::size_t id = begin; id < end; ++id) texts.push_back(id_of(id));
-    const std::vector<std::string_view> ids(texts.begin(), texts.end());
+    const Ids ids(end - begin, [&](std::size_t i) { return id_of(begin + i); });
     ClaimBatch claims = scope.begin(ids, 1h);
     for (std::size_t i = 0; i < ids.size(); ++i) {
       if (claims.verdicts()[i] == Verdict::fresh) enter(board, begin + i, name);

@@ -12,12 +12,12 @@ using namespace std::chrono_literals;
 
 namespace {
 
-using Ids = std::vector<std::string>;
+using Texts = std::vector<std::string>;
 
 const Options kOptions{.retention = 80s, .buckets = 8, .expected_ids = 1, .flush_interval = 1h, .ring_bytes = 64 << 10};
 
-Ids chain(const Store& store, std::string_view correlation) {
-  Ids ids;
+Texts chain(const Store& store, std::string_view correlation) {
+  Texts ids;
   Lsn last;
   for (const Record& record : store.correlated(correlation)) {
     CHECK(record.correlation == correlation);
@@ -44,8 +44,8 @@ TEST_CASE("a correlation's records are told over all scopes, oldest first, each 
   orders.mark("c");  // An id of that name is no member.
   mails.begin("2", 1h, {.correlation = "c"}).complete();
   orders.mark("1", {.correlation = "d"});  // A duplicate joins nothing.
-  CHECK(chain(store, "c") == Ids{"orders/1", "mails/1", "mails/2"});
-  CHECK(chain(store, "d") == Ids{"orders/2"});
+  CHECK(chain(store, "c") == Texts{"orders/1", "mails/1", "mails/2"});
+  CHECK(chain(store, "d") == Texts{"orders/2"});
   CHECK(store.correlated("c")[0].result == "first");
   CHECK(orders.contains("1", "c"));
   CHECK_FALSE(orders.contains("1", "d"));
@@ -57,7 +57,7 @@ TEST_CASE("a correlation's records are told over all scopes, oldest first, each 
 TEST_CASE("a chain runs over buckets, tables, flushes and rebuilds, and loses its oldest as they expire") {
   const TempDir dir;
   FakeHost host;
-  Ids expected;
+  Texts expected;
   std::optional<Store> store = StoreAccess::open(dir / "store", kOptions, host);
   const int count = static_cast<int>(scaled(3'000, 600));
   std::size_t first = 0;
@@ -78,22 +78,22 @@ TEST_CASE("a chain runs over buckets, tables, flushes and rebuilds, and loses it
     }
     while (times[first] + 80'000'000 <= host.wall_us()) ++first;
     if (i % 53 == 0)
-      REQUIRE(chain(*store, "c") == Ids(expected.begin() + static_cast<std::ptrdiff_t>(first), expected.end()));
+      REQUIRE(chain(*store, "c") == Texts(expected.begin() + static_cast<std::ptrdiff_t>(first), expected.end()));
   }
   host.advance(80s);
   CHECK(chain(*store, "c").empty());
   store->expire();
   CHECK(chain(*store, "c").empty());
   store->scope("orders").mark("anew", {.correlation = "c"});
-  CHECK(chain(*store, "c") == Ids{"orders/anew"});
+  CHECK(chain(*store, "c") == Texts{"orders/anew"});
 }
 
 TEST_CASE("two chains that take turns are told apart, whatever else is marked between") {
   const TempDir dir;
   const Store store = Store::open(dir / "store", kOptions);
   const Scope scope = store.scope("orders");
-  Ids even;
-  Ids odd;
+  Texts even;
+  Texts odd;
   for (int i = 0; i < 1'000; ++i) {
     const std::string id = std::to_string(i);
     scope.mark(id, {.correlation = i % 2 == 0 ? "even" : "odd"});
@@ -125,14 +125,14 @@ TEST_CASE("a forgotten record leaves its chain, and joins the one it is marked w
   const Scope scope = store.scope("orders");
   for (const char* id : {"1", "2", "3"}) scope.mark(id, {.correlation = "c"});
   CHECK(scope.forget("2"));
-  CHECK(chain(store, "c") == Ids{"orders/1", "orders/3"});
+  CHECK(chain(store, "c") == Texts{"orders/1", "orders/3"});
   CHECK_FALSE(scope.contains("2", "c"));
   scope.mark("2", {.correlation = "d"});
-  CHECK(chain(store, "c") == Ids{"orders/1", "orders/3"});
-  CHECK(chain(store, "d") == Ids{"orders/2"});
+  CHECK(chain(store, "c") == Texts{"orders/1", "orders/3"});
+  CHECK(chain(store, "d") == Texts{"orders/2"});
   CHECK(scope.forget("3"));
   scope.mark("3", {.correlation = "c"});
-  CHECK(chain(store, "c") == Ids{"orders/1", "orders/3"});
+  CHECK(chain(store, "c") == Texts{"orders/1", "orders/3"});
 }
 
 TEST_CASE("whoever reads a chain while threads append to it is told all that was acknowledged before") {

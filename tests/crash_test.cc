@@ -152,9 +152,7 @@ Workers::Work marking(Journal& journal, const std::filesystem::path& path, const
       }
       if (number >= front + kWindow / 2) journal.next.compare_exchange_strong(front, front + 2);
       if (random() % 4 == 0) {  // A batch.
-        std::vector<std::string> texts;
-        for (std::uint64_t n = number; n < number + 20 && n < kMostIds; ++n) texts.push_back(id_of(n));
-        const std::vector<std::string_view> ids(texts.begin(), texts.end());
+        const Ids ids(std::min<std::uint64_t>(20, kMostIds - number), [&](std::size_t m) { return id_of(number + m); });
         std::vector<Marked> marked(ids.size());
         scope.mark(ids, marked);
         for (std::size_t m = 0; m < marked.size(); ++m) journal.note(number + m, marked[m]);

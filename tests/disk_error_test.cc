@@ -300,11 +300,8 @@ TEST_CASE("a mark that was refused because of the disk is no mark, and never bec
       sentence = error_text_of([&] { scope.mark("refused", Ack::disk); });
     }
     SUBCASE("a batch, of which one was known before") {
-      std::vector<std::string_view> ids;
-      const std::string first = id_of(1);
-      for (int i = 0; i < 200; ++i) names.push_back("refused-" + std::to_string(i));
-      ids.assign(names.begin(), names.end());
-      ids.push_back(first);
+      const Ids ids(201, [](std::size_t i) { return i < 200 ? "refused-" + std::to_string(i) : id_of(1); });
+      names.assign(ids.begin(), ids.end() - 1);
       std::vector<Marked> out(ids.size());
       data_sync.arm(kAlways);
       sentence = error_text_of([&] { scope.mark(ids, out, Ack::disk); });

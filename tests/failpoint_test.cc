@@ -82,9 +82,7 @@ class Crashes {
       if (after_ != After::open) store_ = open();
       check(*store_, *told, n);
       // No lease is lost: all can be had at once.
-      std::vector<std::string> texts;
-      for (std::uint32_t i = 0; i < kClaims; ++i) texts.push_back("all of them " + n + " " + std::to_string(i));
-      const std::vector<std::string_view> ids(texts.begin(), texts.end());
+      const Ids ids(kClaims, [&](std::size_t i) { return "all of them " + n + " " + std::to_string(i); });
       CHECK_NOTHROW(store_->scope("orders").begin(ids, 1h).abandon());
       CHECK(store_->claims().empty());
       check_log();
@@ -275,9 +273,8 @@ TEST_CASE("a process that dies at any place in its claims leaves them completed 
         }
         expect(static_cast<bool>(completed.complete({.result = "done"})), "the claim is in time");
         told.completed = true;
-        std::vector<std::string> texts;
-        for (int i = 0; i < 3; ++i) texts.push_back("batch " + n + " " + std::to_string(i));
-        ClaimBatch batch = orders.begin(std::vector<std::string_view>(texts.begin(), texts.end()), 1h);
+        const Ids ids(3, [&](std::size_t i) { return "batch " + n + " " + std::to_string(i); });
+        ClaimBatch batch = orders.begin(ids, 1h);
         batch.complete();
         told.over = true;
       },

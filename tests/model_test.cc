@@ -126,11 +126,11 @@ class Walk {
     return ids_[at];
   }
 
-  std::vector<std::string> any_ids() {
+  Ids any_ids() {
     std::vector<std::string> ids(1 + below(below(10) == 0 ? 200 : 20));
     for (std::string& id : ids) id = any_id();
     if (ids.size() > 1 && below(2) == 0) ids.back() = ids.front();
-    return ids;
+    return Ids(std::move(ids));
   }
 
   void open() {
@@ -281,15 +281,14 @@ class Walk {
 
   void mark_batch() {
     const Scope& scope = any_scope();
-    const auto ids = any_ids();
-    const std::vector<std::string_view> views(ids.begin(), ids.end());
+    const Ids ids = any_ids();
     std::vector<Marked> marked(ids.size());
     std::vector<Text> texts(ids.size());
     std::vector<Attributes> attributes;
     if (below(2) == 0) {
       for (Text& text : texts) attributes.push_back((text = any_text()).attributes());
     }
-    scope.mark(views, attributes, marked, Ack::host);
+    scope.mark(ids, attributes, marked, Ack::host);
     for (std::size_t i = 0; i < ids.size(); ++i) expect_marked(scope, ids[i], marked[i], texts[i]);
   }
 
@@ -357,10 +356,9 @@ class Walk {
 
   void begin_batch() {
     const Scope& scope = any_scope();
-    const auto ids = any_ids();
-    const std::vector<std::string_view> views(ids.begin(), ids.end());
+    const Ids ids = any_ids();
     const auto lease = any_lease();
-    HeldBatch batch{scope.begin(views, lease), scope.name(), {}};
+    HeldBatch batch{scope.begin(ids, lease), scope.name(), {}};
     for (std::size_t i = 0; i < ids.size(); ++i) {
       const Verdict got = batch.claims.verdicts()[i];
       const bool own =
@@ -609,10 +607,9 @@ class Walk {
 
   void check_batch() {
     const Scope& scope = any_scope();
-    const auto ids = any_ids();
-    const std::vector<std::string_view> views(ids.begin(), ids.end());
+    const Ids ids = any_ids();
     const auto contained = std::make_unique<bool[]>(ids.size());
-    scope.contains(views, std::span(contained.get(), ids.size()));
+    scope.contains(ids, std::span(contained.get(), ids.size()));
     for (std::size_t i = 0; i < ids.size(); ++i) expect_contained(scope, ids[i], contained[i]);
   }
 
@@ -624,10 +621,9 @@ class Walk {
 
   void find_batch() {
     const Scope& scope = any_scope();
-    const auto ids = any_ids();
-    const std::vector<std::string_view> views(ids.begin(), ids.end());
+    const Ids ids = any_ids();
     std::vector<std::optional<Record>> found(ids.size());
-    scope.find(views, found);
+    scope.find(ids, found);
     for (std::size_t i = 0; i < ids.size(); ++i) expect_found(scope, ids[i], found[i]);
   }
 

@@ -59,14 +59,10 @@ void mark_all(const Store& store, Answers& answers, std::size_t first, std::size
     std::shuffle(numbers.begin() + static_cast<std::ptrdiff_t>(begin),
                  numbers.begin() + static_cast<std::ptrdiff_t>(std::min(count, begin + 512)), random);
   }
-  std::vector<std::string> texts;
-  std::vector<std::string_view> ids;
   std::vector<Marked> marked;
   for (std::size_t begin = 0; begin < count; begin += batch) {
     const std::size_t some = std::min(batch, count - begin);
-    texts.clear();
-    for (std::size_t i = 0; i < some; ++i) texts.push_back(id_of(numbers[begin + i]));
-    ids.assign(texts.begin(), texts.end());
+    const Ids ids(some, [&](std::size_t i) { return id_of(numbers[begin + i]); });
     marked.resize(some);
     if (some == 1) {
       marked[0] = scope.mark(ids[0]);

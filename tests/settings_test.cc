@@ -175,9 +175,7 @@ TEST_CASE("a mark is refused when a process that lowers the cap meanwhile leaves
   const pid_t child = spawn([&]() -> int {
     const Store store = Store::open(dir / "store");
     const Scope scope = store.scope("s");
-    std::vector<std::string> ids;
-    for (std::size_t i = 0; i < marks; ++i) ids.push_back(id_of(i));
-    const std::vector<std::string_view> views(ids.begin(), ids.end());
+    const Ids ids(marks, id_of);
     const std::vector<Attributes> attributes(marks, Attributes{.result = result});
     std::vector<Marked> marked(marks);
     std::thread marker;
@@ -185,7 +183,7 @@ TEST_CASE("a mark is refused when a process that lowers the cap meanwhile leaves
     store.transact([&](Transaction&) {
       marker = std::thread([&] {
         signals->refused =
-            error_code_of([&] { scope.mark(views, attributes, marked, Ack::host); }) == ErrorCode::invalid_argument;
+            error_code_of([&] { scope.mark(ids, attributes, marked, Ack::host); }) == ErrorCode::invalid_argument;
         signals->done = true;
       });
       expect(holds_soon([&] { return store.metrics().head.value > kDefaultRingBytes / 2; }), "marks");
@@ -197,8 +195,8 @@ TEST_CASE("a mark is refused when a process that lowers the cap meanwhile leaves
       expect(live.flush().good(), "another cap");
     });
     marker.join();
-    expect(marked.front() == Verdict::fresh && scope.contains(ids.front()), "the first ids");
-    expect(!scope.contains(ids.back()), "no more ids");
+    expect(marked.front() == Verdict::fresh && scope.contains(ids[0]), "the first ids");
+    expect(!scope.contains(ids[marks - 1]), "no more ids");
     return 0;
   });
   const bool done = holds_soon([&] { return signals->done.load(); });

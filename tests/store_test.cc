@@ -52,9 +52,7 @@ TEST_CASE("marks survive closing and opening again, and losing every derived fil
 TEST_CASE("a batch marks in order, and its second occurrence of an id is a duplicate") {
   const TempDir dir;
   const Scope orders = Store::open(dir / "store").scope("orders");
-  std::vector<std::string> names;
-  for (int i = 0; i < 300; ++i) names.push_back(std::to_string(i % 200));
-  const std::vector<std::string_view> ids(names.begin(), names.end());
+  const Ids ids(300, [](std::size_t i) { return std::to_string(i % 200); });
   std::vector<Marked> marked(ids.size());
   orders.mark(ids, marked);
   for (std::size_t i = 0; i < 300; ++i) CHECK(marked[i] == (i < 200 ? Verdict::fresh : Verdict::duplicate));
@@ -103,13 +101,11 @@ TEST_CASE("with the smallest ring and ids of 1 to 1024 bytes, batches answer wha
   };
   const std::uint64_t rounds = scaled(150, 30);
   for (std::uint64_t round = 0; round < rounds; ++round) {
-    std::vector<std::string> names;
-    for (std::uint64_t i = random() % 200; i > 0; --i) names.push_back(draw());
-    const std::vector<std::string_view> ids(names.begin(), names.end());
+    const Ids ids(random() % 200, [&](std::size_t) { return draw(); });
     std::vector<Marked> marked(ids.size());
     scope.mark(ids, marked);
     for (std::size_t i = 0; i < ids.size(); ++i) {
-      const auto [known, fresh] = model.try_emplace(names[i], marked[i].lsn);
+      const auto [known, fresh] = model.try_emplace(ids[i], marked[i].lsn);
       REQUIRE(marked[i] == Marked{fresh ? Verdict::fresh : Verdict::duplicate, known->second});
     }
     const std::string single = draw();
@@ -117,16 +113,14 @@ TEST_CASE("with the smallest ring and ids of 1 to 1024 bytes, batches answer wha
     const auto [known, fresh] = model.try_emplace(single, one.lsn);
     REQUIRE(one == Marked{fresh ? Verdict::fresh : Verdict::duplicate, known->second});
 
-    names.clear();
-    for (int i = 0; i < 100; ++i)
-      names.push_back(i % 4 == 0 ? "never-" + std::to_string(i) : drawn[random() % drawn.size()]);
-    const std::vector<std::string_view> asked(names.begin(), names.end());
+    const Ids asked(
+        100, [&](std::size_t i) { return i % 4 == 0 ? "never-" + std::to_string(i) : drawn[random() % drawn.size()]; });
     const auto contained = std::make_unique<bool[]>(asked.size());
     std::vector<std::optional<Record>> found(asked.size());
     scope.contains(asked, std::span(contained.get(), asked.size()));
     scope.find(asked, found);
     for (std::size_t i = 0; i < asked.size(); ++i) {
-      const auto expected = model.find(names[i]);
+      const auto expected = model.find(asked[i]);
       REQUIRE(contained[i] == (expected != model.end()));
       REQUIRE(scope.contains(asked[i]) == contained[i]);
       REQUIRE(found[i].has_value() == contained[i]);
@@ -277,11 +271,9 @@ TEST_CASE("of many threads that mark the same ids, exactly one gets each fresh")
   std::vector<std::thread> threads;
   for (unsigned t = 0; t < kThreads; ++t) {
     threads.emplace_back([&, t] {
-      std::vector<std::string> names(16);
       std::vector<Marked> marked(16);
       for (std::uint64_t at = 0; at < ids; at += 16) {
-        for (std::uint64_t i = 0; i < 16; ++i) names[i] = std::to_string(at + i) + std::string(40, '-');
-        const std::vector<std::string_view> batch(names.begin(), names.end());
+        const Ids batch(16, [&](std::size_t i) { return std::to_string(at + i) + std::string(40, '-'); });
         if (t % 2 == 0) {
           scope.mark(batch, marked);
         } else {

@@ -7,8 +7,12 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include <oncelog/oncelog.h>
 
@@ -44,6 +48,38 @@ class TempDir {
 
  private:
   std::filesystem::path path_;
+};
+
+/// Ids, and the views over them that a batch takes: a range of views. The ids stay where they are until it is
+/// destroyed.
+class Ids {
+ public:
+  explicit Ids(std::vector<std::string> texts) : texts_(std::move(texts)), views_(texts_.begin(), texts_.end()) {}
+
+  /// What `id_of` returns for each place from 0 to `count` - 1.
+  template <typename IdOf>
+  Ids(std::size_t count, IdOf id_of) : Ids(made(count, id_of)) {}
+
+  Ids(Ids&&) = default;  // The strings stay in their place.
+  Ids& operator=(Ids&&) = default;
+
+  const std::string_view* data() const { return views_.data(); }
+  std::size_t size() const { return views_.size(); }
+  const std::string_view* begin() const { return data(); }
+  const std::string_view* end() const { return data() + size(); }
+  const std::string& operator[](std::size_t i) const { return texts_[i]; }
+
+ private:
+  template <typename IdOf>
+  static std::vector<std::string> made(std::size_t count, IdOf id_of) {
+    std::vector<std::string> texts;
+    texts.reserve(count);
+    for (std::size_t i = 0; i < count; ++i) texts.push_back(id_of(i));
+    return texts;
+  }
+
+  std::vector<std::string> texts_;
+  std::vector<std::string_view> views_;
 };
 
 /// A machine whose clocks move only when told to, and that boots when told to. Thread-safe.

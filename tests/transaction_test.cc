@@ -39,7 +39,7 @@ std::vector<std::string> scanned_ids(const Store& store) {
   return ids;
 }
 
-using Ids = std::vector<std::string>;
+using Texts = std::vector<std::string>;
 
 }  // namespace
 
@@ -61,7 +61,7 @@ TEST_CASE("a transaction's effects and marks are there together, on disk, when i
       CHECK(orders.mark("id") == Verdict::in_progress);
       CHECK(orders.begin("id", 1h) == Verdict::in_progress);
       CHECK_FALSE(store.get("orders", "7"));
-      CHECK(scanned_ids(store) == Ids{"before"});
+      CHECK(scanned_ids(store) == Texts{"before"});
     });
     CHECK(orders.contains("id"));
     CHECK(orders.mark("id") == Verdict::duplicate);
@@ -69,7 +69,7 @@ TEST_CASE("a transaction's effects and marks are there together, on disk, when i
     CHECK(store.durable() > mails.find("id")->lsn);
     CHECK(mails.find("id")->result == "sent");
     CHECK(store.get("orders", "7") == "paid");
-    CHECK(scanned_ids(store) == Ids{"before", "id", "id"});
+    CHECK(scanned_ids(store) == Texts{"before", "id", "id"});
     CHECK(store.claims().empty());
     orders.mark("after");
   }
@@ -86,7 +86,7 @@ TEST_CASE("a transaction's effects and marks are there together, on disk, when i
   CHECK(record->result == "sent");
   CHECK(record->source == Source{"q", 1, 2});
   CHECK(store.get("orders", "7") == "paid");
-  CHECK(scanned_ids(store) == Ids{"before", "id", "id", "after"});
+  CHECK(scanned_ids(store) == Texts{"before", "id", "id", "after"});
 }
 
 TEST_CASE("a transaction that throws leaves neither effects nor marks") {
@@ -107,7 +107,7 @@ TEST_CASE("a transaction that throws leaves neither effects nor marks") {
   CHECK_FALSE(orders.contains("id"));
   CHECK(store.claims().empty());
   CHECK(orders.mark("id") == Verdict::fresh);
-  CHECK(scanned_ids(store) == Ids{"id"});
+  CHECK(scanned_ids(store) == Texts{"id"});
 }
 
 TEST_CASE("a transaction's mark answers as a mark does") {
@@ -130,7 +130,7 @@ TEST_CASE("a transaction's mark answers as a mark does") {
     CHECK(error_code_of([&] { tx.mark(other.scope("orders"), "id"); }) == ErrorCode::invalid_argument);
     CHECK(error_code_of([&] { tx.mark(orders, ""); }) == ErrorCode::invalid_argument);
   });
-  CHECK(scanned_ids(store) == Ids{"known", "id"});
+  CHECK(scanned_ids(store) == Texts{"known", "id"});
   CHECK(claim.complete());
 }
 
@@ -305,23 +305,23 @@ TEST_CASE("user tables are ordered maps of bytes") {
     CHECK_FALSE(tx.erase("t", "a"));
     CHECK_FALSE(tx.get("t", "a"));
     CHECK(tx.get("ta", "a") == "of a longer name");
-    Ids keys;
+    Texts keys;
     tx.scan("t", "", [&](std::string_view key, std::string_view) {
       keys.emplace_back(key);
       return true;
     });
-    CHECK(keys == Ids{binary, "b", "c", "d"});
+    CHECK(keys == Texts{binary, "b", "c", "d"});
     keys.clear();
     tx.scan("t", "bb", [&](std::string_view key, std::string_view) {
       keys.emplace_back(key);
       return false;
     });
-    CHECK(keys == Ids{"c"});
+    CHECK(keys == Texts{"c"});
   });
-  CHECK(table_of(store, "t") == Ids{binary + "=" + binary, "b=3", "c=", "d=" + large});
+  CHECK(table_of(store, "t") == Texts{binary + "=" + binary, "b=3", "c=", "d=" + large});
   CHECK(table_of(store, "t", "c").size() == 2);
-  CHECK(table_of(store, "ta") == Ids{"a=of a longer name"});
-  CHECK(table_of(store, "s") == Ids{"z=of an earlier name"});
+  CHECK(table_of(store, "ta") == Texts{"a=of a longer name"});
+  CHECK(table_of(store, "s") == Texts{"z=of an earlier name"});
   CHECK(table_of(store, "u").empty());
   CHECK(store.get("t", "c") == "");
   // From within a scan, and while its entries are being changed.
@@ -545,16 +545,16 @@ TEST_CASE("a map that is full makes the transaction fail whole, wherever that is
   CHECK(failed_at_commit > 0);
   CHECK(orders.mark("id") == Verdict::duplicate);
   CHECK(store.get("t", "k") == "filled");
-  CHECK(scanned_ids(store) == Ids{"id"});
+  CHECK(scanned_ids(store) == Texts{"id"});
 }
 
 TEST_CASE("marks of one transaction join their chains in order, those of failed ones leave no gap") {
   const TempDir dir;
   const Store store = Store::open(dir / "store", kOptions);
   const Scope orders = store.scope("orders");
-  Ids expected;
+  Texts expected;
   const auto check = [&](const Store& of) {
-    Ids ids;
+    Texts ids;
     for (const Record& record : of.correlated("c")) ids.push_back(record.id);
     CHECK(ids == expected);
   };
