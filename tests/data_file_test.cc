@@ -126,6 +126,12 @@ TEST_CASE("a data.mdb that is damaged as a whole is an error, and the derived fi
   }
 }
 
+TEST_CASE("another program's LMDB environment is not a store") {
+  const TempDir dir;
+  make_foreign_lmdb(dir / "other");
+  CHECK(error_code_naming("other", [&] { Store::open(dir / "other"); }) == ErrorCode::not_a_store);
+}
+
 TEST_CASE("a truncated data.mdb is an error or opens with all that was accepted, and never a crash") {
   const TempDir dir;
   make_marked_store(dir / "store");

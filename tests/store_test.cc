@@ -209,26 +209,31 @@ TEST_CASE("a store names the scopes that were used, oldest first") {
   CHECK(store.scopes() == std::vector<std::string>{"orders", "mails"});
 }
 
-TEST_CASE("ids and scope names outside their bounds are refused, and nothing of their batch is marked") {
+TEST_CASE("ids and scope names outside their bounds are refused by every call, and nothing of their batch is marked") {
   const TempDir dir;
   const Store store = Store::open(dir / "store");
   const Scope scope = store.scope("s");
-  const std::string longest(kMaxIdBytes, 'x');
-  const std::string too_long(kMaxIdBytes + 1, 'x');
-  CHECK(scope.mark(longest) == Verdict::fresh);
-  CHECK(scope.contains(longest));
-  CHECK(error_code_of([&] { scope.mark(""); }) == ErrorCode::invalid_argument);
-  CHECK(error_code_of([&] { scope.mark(too_long); }) == ErrorCode::invalid_argument);
-  CHECK(error_code_of([&] { scope.contains(too_long); }) == ErrorCode::invalid_argument);
-  CHECK(error_code_of([&] { scope.find(""); }) == ErrorCode::invalid_argument);
-  const std::vector<std::string_view> ids{"good", too_long};
-  std::vector<Marked> marked(2);
-  CHECK(error_code_of([&] { scope.mark(ids, marked); }) == ErrorCode::invalid_argument);
-  CHECK_FALSE(scope.contains("good"));
-  CHECK(error_code_of([&] { scope.mark(std::span(ids).first(1), marked); }) == ErrorCode::invalid_argument);
+  for (const std::string& bad : {std::string(), std::string(kMaxIdBytes + 1, 'x')}) {
+    CHECK(error_code_naming("bytes", [&] { scope.mark(bad); }) == ErrorCode::invalid_argument);
+    CHECK(error_code_of([&] { scope.contains(bad); }) == ErrorCode::invalid_argument);
+    CHECK(error_code_of([&] { scope.find(bad); }) == ErrorCode::invalid_argument);
+    for (const std::size_t size : {2U, 100U}) {
+      const Ids ids(size, [&](std::size_t i) { return i + 1 < size ? "good" : bad; });
+      std::vector<Marked> marked(size);
+      CHECK(error_code_of([&] { scope.mark(ids, marked); }) == ErrorCode::invalid_argument);
+      CHECK_FALSE(scope.contains("good"));
+      CHECK(error_code_of([&] { scope.mark(std::span(ids).first(1), marked); }) == ErrorCode::invalid_argument);
+    }
+  }
   CHECK(error_code_of([&] { store.scope(""); }) == ErrorCode::invalid_argument);
   CHECK(error_code_of([&] { store.scope(std::string(kMaxScopeBytes + 1, 's')); }) == ErrorCode::invalid_argument);
-  CHECK(store.scope(std::string(kMaxScopeBytes, 's')).mark("a") == Verdict::fresh);
+  const std::string longest(kMaxIdBytes, '\0');
+  for (const Scope& longest_scope : {scope, store.scope(std::string(kMaxScopeBytes, 's'))}) {
+    CHECK(longest_scope.mark(longest) == Verdict::fresh);
+    CHECK(longest_scope.contains(longest));
+    CHECK(longest_scope.mark(longest) == Verdict::duplicate);
+    CHECK_FALSE(longest_scope.contains(longest.substr(1)));
+  }
   scope.mark(std::span<const std::string_view>{}, {}, Ack::disk);  // An empty batch is none.
 }
 
