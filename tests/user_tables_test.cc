@@ -6,14 +6,19 @@
 #include <vector>
 
 #include "parts.h"
+#include "table_entries.h"
 
 using namespace oncelog;
 using namespace oncelog::internal;
 using namespace oncelog::testing;
+using namespace std::chrono_literals;
 using namespace std::string_literals;
 
 namespace {
 
+const Options kOptions{.retention = 1h, .expected_ids = 1, .flush_interval = 1h, .ring_bytes = 1 << 20};
+
+using Texts = std::vector<std::string>;
 using Entries = std::vector<std::pair<std::string, std::string>>;
 
 /// User tables within one write transaction.
@@ -168,4 +173,78 @@ TEST_CASE("tables hold what maps hold, and scan in the order of bytes") {
     REQUIRE(test.scan(table, from) == expected);
     REQUIRE(test.scan(table) == Entries(entries.begin(), entries.end()));
   }
+}
+
+TEST_CASE("user tables are ordered maps of bytes") {
+  const TempDir dir;
+  const Store store = Store::open(dir / "store", kOptions);
+  const std::string binary("\0\xff\0", 3);
+  const std::string large(3 << 20, 'v');
+  CHECK_FALSE(store.get("t", "k"));
+  CHECK(table_of(store, "t").empty());
+  store.transact([&](Transaction& tx) {
+    CHECK_FALSE(tx.get("t", "b"));
+    tx.put("t", "b", "2");
+    tx.put("t", "a", "1");
+    tx.put("t", binary, binary);
+    tx.put("t", "c", "");
+    tx.put("t", "d", large);
+    tx.put("ta", "a", "of a longer name");
+    tx.put("s", "z", "of an earlier name");
+    CHECK(tx.get("t", "b") == "2");
+    tx.put("t", "b", "3");
+    CHECK(tx.get("t", "b") == "3");
+    CHECK(tx.erase("t", "a"));
+    CHECK_FALSE(tx.erase("t", "a"));
+    CHECK_FALSE(tx.get("t", "a"));
+    CHECK(tx.get("ta", "a") == "of a longer name");
+    Texts keys;
+    tx.scan("t", "", [&](std::string_view key, std::string_view) {
+      keys.emplace_back(key);
+      return true;
+    });
+    CHECK(keys == Texts{binary, "b", "c", "d"});
+    keys.clear();
+    tx.scan("t", "bb", [&](std::string_view key, std::string_view) {
+      keys.emplace_back(key);
+      return false;
+    });
+    CHECK(keys == Texts{"c"});
+  });
+  CHECK(table_of(store, "t") == Texts{binary + "=" + binary, "b=3", "c=", "d=" + large});
+  CHECK(table_of(store, "t", "c").size() == 2);
+  CHECK(table_of(store, "ta") == Texts{"a=of a longer name"});
+  CHECK(table_of(store, "s") == Texts{"z=of an earlier name"});
+  CHECK(table_of(store, "u").empty());
+  CHECK(store.get("t", "c") == "");
+  // From within a scan, and while its entries are being changed.
+  store.scan_table("t", "", [&](std::string_view key, std::string_view) {
+    store.transact([&](Transaction& tx) { tx.erase("t", key); });
+    CHECK_FALSE(store.get("t", key));
+    return true;
+  });
+  CHECK(table_of(store, "t").empty());
+}
+
+TEST_CASE("names and keys of user tables have limits") {
+  const TempDir dir;
+  const Store store = Store::open(dir / "store", kOptions);
+  const std::string longest_table(kMaxTableBytes, 't');
+  const std::string longest_key(kMaxKeyBytes, 'k');
+  store.transact([&](Transaction& tx) {
+    tx.put(longest_table, longest_key, "v");
+    using TableAndKey = std::pair<std::string, std::string>;
+    for (const TableAndKey& wrong :
+         {TableAndKey{"", "k"}, TableAndKey{longest_table + "t", "k"}, TableAndKey{std::string("t\0t", 3), "k"},
+          TableAndKey{"t", ""}, TableAndKey{"t", longest_key + "k"}}) {
+      const std::string& table = wrong.first;
+      const std::string& key = wrong.second;
+      CHECK(error_code_of([&] { tx.put(table, key, "v"); }) == ErrorCode::invalid_argument);
+      CHECK(error_code_of([&] { tx.get(table, key); }) == ErrorCode::invalid_argument);
+      CHECK(error_code_of([&] { tx.erase(table, key); }) == ErrorCode::invalid_argument);
+    }
+  });
+  CHECK(store.get(longest_table, longest_key) == "v");
+  CHECK(error_code_of([&] { store.get("", "k"); }) == ErrorCode::invalid_argument);
+  CHECK(error_code_of([&] { table_of(store, ""); }) == ErrorCode::invalid_argument);
 }
