@@ -12,9 +12,8 @@
 #include <string_view>
 #include <vector>
 
+#include "injector.h"
 #include "intercept.h"
-#include "lmdb/env.h"
-#include "lmdb/handles.h"
 #include "shared.h"
 #include "support.h"
 
@@ -30,92 +29,7 @@ namespace {
 constexpr unsigned kMaxIds = 4096;
 constexpr unsigned kMaxTransactions = 64;
 constexpr unsigned kHangSeconds = 60;
-constexpr auto kPatience = 3s;  // For a store to go on when the fault is gone.
 const std::string kResult(300, 'r');
-
-/// What a machine may be short of: which calls fail, and with what.
-enum class Lack { space, device, permission, descriptors, memory };
-
-std::string to_string(Lack lack) {
-  constexpr const char* kNames[] = {"space", "device", "permission", "descriptors", "memory"};
-  return kNames[static_cast<int>(lack)];
-}
-
-/// 0 for a call that this lack does not concern.
-int error_of(Lack lack, const Intercepted& call) {
-  const auto writes = [&] {
-    switch (call.call) {
-      case SystemCall::pwrite:
-      case SystemCall::write:
-      case SystemCall::ftruncate:
-      case SystemCall::fallocate:
-        return true;
-      default:
-        return false;
-    }
-  };
-  const auto names = [&] {
-    return call.call == SystemCall::unlink || call.call == SystemCall::rename || call.call == SystemCall::link;
-  };
-  switch (lack) {
-    case Lack::space:
-      return writes() || (names() && call.call != SystemCall::unlink) || call.creates ? ENOSPC : 0;
-    case Lack::device:
-      return writes() || names() || call.call == SystemCall::fdatasync || call.call == SystemCall::fsync ||
-                     call.call == SystemCall::msync
-                 ? EIO
-                 : 0;
-    case Lack::permission:
-      return names() || call.call == SystemCall::open ? EACCES : 0;
-    case Lack::descriptors:
-      return call.call == SystemCall::open ? EMFILE : 0;
-    case Lack::memory:
-      if (call.call == SystemCall::pthread_create) return EAGAIN;
-      return call.call == SystemCall::mmap ? ENOMEM : 0;
-  }
-  return 0;
-}
-
-bool fits(Lack lack, ErrorCode code) {
-  switch (lack) {
-    case Lack::space:
-      return code == ErrorCode::full;
-    case Lack::permission:
-      return code == ErrorCode::no_permission || code == ErrorCode::io;
-    case Lack::memory:
-      return code == ErrorCode::io || code == ErrorCode::unsupported;  // The latter of address space.
-    default:
-      return code == ErrorCode::io;
-  }
-}
-
-class Injector final : public Interceptor {
- public:
-  Injector(Lack lack, unsigned nth, bool always) : lack_(lack), nth_(nth), always_(always) {}
-
-  int before(const Intercepted& call) override {
-    // Relaxed: the threads that fail need only agree on the count.
-    if (!armed_.load(std::memory_order_relaxed)) return 0;
-    const int error_number = error_of(lack_, call);
-    if (error_number == 0) return 0;
-    const unsigned count = count_.fetch_add(1, std::memory_order_relaxed) + 1;
-    if (count < nth_ || (count > nth_ && !always_)) return 0;
-    failed_.store(static_cast<int>(call.call), std::memory_order_relaxed);
-    return error_number;
-  }
-
-  void arm(bool armed) { armed_.store(armed, std::memory_order_relaxed); }
-  bool fired() const { return failed_.load(std::memory_order_relaxed) >= 0; }
-  Lack lack() const { return lack_; }
-
- private:
-  const Lack lack_;
-  const unsigned nth_;
-  const bool always_;
-  std::atomic<bool> armed_{false};
-  std::atomic<unsigned> count_{0};
-  std::atomic<int> failed_{-1};
-};
 
 /// What became of an id, or of a transaction.
 enum class Fate : std::uint8_t {
@@ -611,53 +525,4 @@ TEST_CASE("a call that fails while reading loses nothing") {
            subject.close();
            subject.options().read_only = false;
          }});
-}
-
-TEST_CASE("a data.mdb that cannot be mapped again when it has grown is mapped as before, and parked readers go on") {
-  constexpr std::uint64_t kReserve = std::uint64_t{1} << 20;
-  bool fired = true;
-  for (unsigned nth = 1; fired; ++nth) {
-    for (const bool always : {false, true}) {
-      CAPTURE(nth);
-      CAPTURE(always);
-      const TempDir dir;
-      const internal::lmdb::Env env(dir.path(), MDB_NOTLS | MDB_NORDAHEAD, 64 * kReserve, 16, 4, kReserve);
-      MDB_dbi dbi = 0;
-      const std::string value(kReserve / 10, 'v');
-      const auto put = [&](std::uint64_t key) {
-        internal::lmdb::WriteTxn txn(env);
-        if (dbi == 0) dbi = txn.open_table("table", MDB_CREATE | MDB_INTEGERKEY);
-        txn.put(dbi, internal::lmdb::to_val(key), internal::lmdb::to_bytes(value));
-        txn.commit();
-      };
-      put(0);
-      internal::lmdb::ReadTxn parked(env, dbi);
-      Injector injector(Lack::memory, nth, always);
-      intercept(&injector);
-      injector.arm(true);
-      for (std::uint64_t key = 1; key < 15; ++key) {
-        try {
-          put(key);
-        } catch (const Error& error) {
-          CHECK((fits(Lack::memory, error.code()) || error.code() == ErrorCode::full));
-        }
-      }
-      injector.arm(false);
-      intercept(nullptr);
-      fired = injector.fired();
-      const auto limit = std::chrono::steady_clock::now() + kPatience;
-      for (;;) {
-        try {
-          put(15);
-          break;
-        } catch (const Error& error) {
-          REQUIRE_MESSAGE(std::chrono::steady_clock::now() < limit, error.what());
-        }
-      }
-      const internal::lmdb::ReadTxn::Active active(parked);
-      CHECK(parked.get(dbi, internal::lmdb::to_val(std::uint64_t{0})).has_value());
-      CHECK(parked.get(dbi, internal::lmdb::to_val(std::uint64_t{15})).has_value());
-      CHECK((always || env.reserved_bytes() > kReserve));
-    }
-  }
 }
