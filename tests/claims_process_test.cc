@@ -2,14 +2,17 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
+#include <functional>
 #include <random>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "shared.h"
+#include "store_files.h"
 #include "support.h"
 
 using namespace oncelog;
@@ -63,79 +66,161 @@ void leave(Board& board, std::size_t id, std::uint32_t name) {
   expect(board.holder[id].compare_exchange_strong(own, 0), "nobody else holds the claim of id " + std::to_string(id));
 }
 
-/// Goes over all ids in runs of neighbours, so that the threads do meet, and in an order of its own, until each of them
-/// is known to be completed.
-void work(const Store& store, Board& board, std::size_t count, std::uint32_t name, std::uint64_t seed) {
-  const Scope scope = store.scope("orders");
-  std::mt19937_64 random(seed);
-  constexpr std::size_t kRun = 32;
-  std::vector<std::size_t> runs;
-  for (std::size_t run = 0; run * kRun < count; ++run) runs.push_back(run);
-  std::vector<std::size_t> left;
-  const auto one = [&](std::size_t id) {
-    const std::chrono::milliseconds patience{random() % 50 == 0 ? 2 : 0};
-    Claim claim = scope.begin(id_of(id), 1h, {}, patience);
+/// A thread that claims.
+class Worker {
+ public:
+  Worker(const Store& store, Board& board, std::uint32_t name, std::uint64_t seed)
+      : scope_(store.scope("orders")), board_(board), name_(name), random_(seed) {}
+
+  /// Goes over all ids in runs of neighbours, so that the threads do meet, and in an order of its own, until each of
+  /// them is known to be completed.
+  void work(std::size_t count) {
+    constexpr std::size_t kRun = 32;
+    std::vector<std::size_t> runs;
+    for (std::size_t run = 0; run * kRun < count; ++run) runs.push_back(run);
+    for (std::size_t from = 0; from < runs.size(); from += 64) {
+      std::shuffle(runs.begin() + static_cast<std::ptrdiff_t>(from),
+                   runs.begin() + static_cast<std::ptrdiff_t>(std::min(runs.size(), from + 64)), random_);
+    }
+    for (const std::size_t run : runs) {
+      const std::size_t begin = run * kRun;
+      const std::size_t end = std::min(count, begin + kRun);
+      if (random_() % 2 == 0) {
+        batch(begin, end);
+      } else {
+        for (std::size_t id = begin; id < end; ++id) {
+          if (!one(id)) left_.push_back(id);
+        }
+      }
+    }
+    while (!left_.empty()) {
+      std::shuffle(left_.begin(), left_.end(), random_);
+      std::erase_if(left_, [&](std::size_t id) { return one(id); });
+    }
+  }
+
+ private:
+  /// Returns whether the id is completed.
+  bool one(std::size_t id) {
+    const std::chrono::milliseconds patience{random_() % 50 == 0 ? 2 : 0};
+    Claim claim = scope_.begin(id_of(id), 1h, {}, patience);
     if (claim == Verdict::duplicate) {
-      board.marked[id].store(1);
+      board_.marked[id].store(1);
       return true;
     }
     if (!claim) {
       expect(claim == Verdict::in_progress, "an id is fresh, in progress or a duplicate");
       return false;
     }
-    enter(board, id, name);
-    expect(board.completed[id].load() == 0, "a completed id is not given out again");
-    if (random() % 8 == 0) std::this_thread::yield();
-    const std::uint64_t dice = random() % 10;
-    leave(board, id, name);
+    enter(board_, id, name_);
+    expect(board_.completed[id].load() == 0, "a completed id is not given out again");
+    if (random_() % 8 == 0) std::this_thread::yield();
+    const std::uint64_t dice = random_() % 10;
+    leave(board_, id, name_);
     if (dice < 6) {
       expect(static_cast<bool>(claim.complete()), "nobody has taken a claim whose owner lives");
-      expect(board.completed[id].fetch_add(1) == 0, "an id is completed once");
+      expect(board_.completed[id].fetch_add(1) == 0, "an id is completed once");
       return true;
     }
     if (dice < 9) claim.abandon();
     return false;  // Or by the destructor.
-  };
-  const auto batch = [&](std::size_t begin, std::size_t end) {
+  }
+
+  void batch(std::size_t begin, std::size_t end) {
     const Ids ids(end - begin, [&](std::size_t i) { return id_of(begin + i); });
-    ClaimBatch claims = scope.begin(ids, 1h);
+    ClaimBatch claims = scope_.begin(ids, 1h);
     for (std::size_t i = 0; i < ids.size(); ++i) {
-      if (claims.verdicts()[i] == Verdict::fresh) enter(board, begin + i, name);
+      if (claims.verdicts()[i] == Verdict::fresh) enter(board_, begin + i, name_);
     }
-    const bool complete = random() % 3 != 0;
+    const bool complete = random_() % 3 != 0;
     for (std::size_t i = 0; i < ids.size(); ++i) {
-      if (claims.verdicts()[i] == Verdict::fresh) leave(board, begin + i, name);
+      if (claims.verdicts()[i] == Verdict::fresh) leave(board_, begin + i, name_);
     }
     std::size_t late = 0;
     if (complete) claims.complete(&late);
     expect(late == 0, "nobody has taken a claim whose owner lives");
     for (std::size_t i = 0; i < ids.size(); ++i) {
-      if (claims.verdicts()[i] == Verdict::duplicate) board.marked[begin + i].store(1);
+      if (claims.verdicts()[i] == Verdict::duplicate) board_.marked[begin + i].store(1);
       if (claims.verdicts()[i] == Verdict::fresh && complete) {
-        expect(board.completed[begin + i].fetch_add(1) == 0, "an id is completed once");
+        expect(board_.completed[begin + i].fetch_add(1) == 0, "an id is completed once");
       } else if (claims.verdicts()[i] != Verdict::duplicate) {
-        left.push_back(begin + i);
+        left_.push_back(begin + i);
       }
     }
-  };
-  for (std::size_t from = 0; from < runs.size(); from += 64) {
-    std::shuffle(runs.begin() + static_cast<std::ptrdiff_t>(from),
-                 runs.begin() + static_cast<std::ptrdiff_t>(std::min(runs.size(), from + 64)), random);
   }
-  for (const std::size_t run : runs) {
-    const std::size_t begin = run * kRun;
-    const std::size_t end = std::min(count, begin + kRun);
-    if (random() % 2 == 0) {
-      batch(begin, end);
+
+  const Scope scope_;
+  Board& board_;
+  const std::uint32_t name_;
+  std::mt19937_64 random_;
+  std::vector<std::size_t> left_;
+};
+
+using Processes = std::array<pid_t, kProcesses>;
+
+/// Kills one of the processes each time that another part of the work is done, `kills` times over nine tenths of it,
+/// and then calls `killed` with its place. Waits for all of them at the end.
+void kill_and_wait(Processes& processes, std::uint64_t kills, std::uint64_t whole, std::mt19937_64& random,
+                   const std::function<std::uint64_t()>& done, const std::function<void(unsigned)>& killed) {
+  for (std::uint64_t kill = 0; kill < kills; ++kill) {
+    if (!holds_soon([&] { return done() >= kill * whole * 9 / 10 / kills; })) FAIL("the work stands still");
+    const unsigned p = static_cast<unsigned>(random() % kProcesses);
+    ::kill(processes[p], SIGKILL);
+    const int status = wait_for(processes[p]);
+    CHECK((status == -SIGKILL || status == 0));  // It may just have finished.
+    killed(p);
+  }
+  for (const pid_t process : processes) CHECK(wait_for(process) == 0);
+}
+
+std::size_t number_in(const std::string& id) {
+  return std::stoul(id.substr(id.find('-') + 1));
+}
+
+/// Accepts each id of its turn in one of the ways there are, in one of two chains, and now and then compares the chains
+/// with what was acknowledged before.
+void append_to_chains(const Store& store, Board& board, std::atomic<std::size_t>& next, std::size_t count) {
+  const Scope scope = store.scope("orders");
+  for (std::size_t id = next.fetch_add(1); id < count; id = next.fetch_add(1)) {
+    const Attributes attributes{.correlation = id % 3 == 0 ? "other" : "chain"};
+    if (id % 5 == 0) {
+      Claim claim = scope.begin(id_of(id), 1h, attributes);
+      expect(static_cast<bool>(claim.complete()), "the claim is in time");
+    } else if (id % 500 == 1) {
+      store.transact([&](Transaction& tx) { tx.mark(scope, id_of(id), attributes); });
     } else {
-      for (std::size_t id = begin; id < end; ++id) {
-        if (!one(id)) left.push_back(id);
-      }
+      expect(scope.mark(id_of(id), attributes) == Verdict::fresh, "each id comes once");
+    }
+    board.marked[id].store(1);
+    if (id % 1'000 != 7) continue;
+    // Everything that was acknowledged before is there already.
+    std::vector<std::uint8_t> before(count);
+    for (std::size_t i = 0; i < count; ++i) before[i] = board.marked[i].load();
+    std::vector<std::uint8_t> seen(count);
+    for (const char* chain : {"chain", "other"}) {
+      for (const Record& record : store.correlated(chain)) seen[number_in(record.id)] = 1;
+    }
+    for (std::size_t i = 0; i < count; ++i)
+      expect(seen[i] >= before[i], "id " + std::to_string(i) + " is in its chain");
+  }
+}
+
+/// The chains hold every acknowledged id once, in order, and all that the store knows.
+void check_chains(const Store& store, const Board& board, std::size_t count) {
+  std::vector<std::uint8_t> seen(count);
+  for (const std::string chain : {"chain", "other"}) {
+    Lsn last;
+    for (const Record& record : store.correlated(chain)) {
+      CHECK(record.lsn > last);
+      last = record.lsn;
+      CHECK(record.correlation == chain);
+      ++seen[number_in(record.id)];
     }
   }
-  while (!left.empty()) {
-    std::shuffle(left.begin(), left.end(), random);
-    std::erase_if(left, one);
+  for (std::size_t id = 0; id < count; ++id) {
+    REQUIRE(seen[id] <= 1);
+    REQUIRE(seen[id] >= board.marked[id].load());
+    REQUIRE(seen[id] == store.scope("orders").contains(id_of(id)));
   }
 }
 
@@ -148,21 +233,21 @@ TEST_CASE("no claim is ever held twice, and each id is completed once, while pro
   const TempDir dir;
   const Shared<Board> board;
   const std::size_t count = scaled(kMostIds, 3'000);
-  const unsigned kills = static_cast<unsigned>(scaled(60, 8));
+  const std::uint64_t kills = scaled(60, 8);
   unsigned lives = 0;
-  std::array<pid_t, kProcesses> children{};
+  Processes processes{};
   std::array<unsigned, kProcesses> life{};
   const auto start = [&](unsigned p) {
     life[p] = lives++;
     const std::uint64_t own_seed = random();
-    children[p] = spawn([&, p, own_seed] {
+    processes[p] = spawn([&, p, own_seed] {
       const Store store = Store::open(dir / "store", kOptions);
       std::array<std::string, kThreads> errors;
       std::vector<std::thread> threads;
       for (unsigned t = 0; t < kThreads; ++t) {
         threads.emplace_back([&, t] {
           try {
-            work(store, *board, count, name_of(life[p], t), own_seed + t);
+            Worker(store, *board, name_of(life[p], t), own_seed + t).work(count);
           } catch (const std::exception& error) {
             errors[t] = error.what();
           }
@@ -179,18 +264,10 @@ TEST_CASE("no claim is ever held twice, and each id is completed once, while pro
     return ids;
   };
   for (unsigned p = 0; p < kProcesses; ++p) start(p);
-  // Spread over the work: the n-th kill comes when n parts of it are done.
-  for (unsigned kill = 0; kill < kills; ++kill) {
-    const std::size_t wanted = kill * count * 9 / 10 / kills;
-    if (!holds_soon([&] { return completed() >= wanted; })) FAIL("the work stands still");
-    const unsigned p = static_cast<unsigned>(random() % kProcesses);
-    ::kill(children[p], SIGKILL);
-    const int status = wait_for(children[p]);
-    CHECK((status == -SIGKILL || status == 0));
+  kill_and_wait(processes, kills, count, random, completed, [&](unsigned p) {
     board->dead[life[p]].store(1);
     start(p);
-  }
-  for (const pid_t child : children) CHECK(wait_for(child) == 0);
+  });
 
   const Store store = Store::open(dir / "store", kOptions);
   const Scope scope = store.scope("orders");
@@ -218,11 +295,11 @@ TEST_CASE("a lock is held by one at a time while its owners are killed, and its 
   const std::uint64_t turns = scaled(20'000, 1'000);
   const Shared<std::atomic<std::uint64_t>> taken(std::uint64_t{0});
   unsigned lives = 0;
-  std::array<pid_t, kProcesses> children{};
+  Processes processes{};
   std::array<unsigned, kProcesses> life{};
   const auto start = [&](unsigned p) {
     life[p] = lives++;
-    children[p] = spawn([&, p] {
+    processes[p] = spawn([&, p] {
       const Store store = Store::open(dir / "store", kOptions);
       const std::uint32_t name = name_of(life[p], 0);
       while (taken->load() < turns) {
@@ -238,20 +315,15 @@ TEST_CASE("a lock is held by one at a time while its owners are killed, and its 
     });
   };
   for (unsigned p = 0; p < kProcesses; ++p) start(p);
-  const std::uint64_t kills = scaled(40, 6);
-  for (std::uint64_t kill = 0; kill < kills; ++kill) {
-    if (!holds_soon([&] { return taken->load() >= kill * turns * 9 / 10 / kills; })) FAIL("the work stands still");
-    const unsigned p = static_cast<unsigned>(random() % kProcesses);
-    ::kill(children[p], SIGKILL);
-    const int status = wait_for(children[p]);
-    CHECK((status == -SIGKILL || status == 0));  // It may just have finished.
-    board->dead[life[p]].store(1);
-    start(p);
-  }
-  for (const pid_t child : children) CHECK(wait_for(child) == 0);
+  kill_and_wait(
+      processes, scaled(40, 6), turns, random, [&] { return taken->load(); },
+      [&](unsigned p) {
+        board->dead[life[p]].store(1);
+        start(p);
+      });
 }
 
-TEST_CASE("a chain that several processes append to, while they are killed, tells every acknowledged record once") {
+TEST_CASE("a chain that several processes append to, while they are killed, holds every acknowledged record once") {
   const std::uint64_t seed = test_seed();
   CAPTURE(seed);
   std::mt19937_64 random(seed);
@@ -259,80 +331,17 @@ TEST_CASE("a chain that several processes append to, while they are killed, tell
   const Shared<Board> board;
   const std::size_t count = scaled(20'000, 2'000);
   const Shared<std::atomic<std::size_t>> next(std::size_t{0});
-  std::array<pid_t, kProcesses> children{};
+  Processes processes{};
   const auto start = [&](unsigned p) {
-    children[p] = spawn([&] {
-      const Store store = Store::open(dir / "store", kOptions);
-      const Scope scope = store.scope("orders");
-      for (std::size_t id = next->fetch_add(1); id < count; id = next->fetch_add(1)) {
-        const Attributes attributes{.correlation = id % 3 == 0 ? "other" : "chain"};
-        switch (id % 5) {
-          case 0: {
-            Claim claim = scope.begin(id_of(id), 1h, attributes);
-            expect(static_cast<bool>(claim.complete()), "the claim is in time");
-            break;
-          }
-          case 1:
-            if (id % 500 == 1) {
-              store.transact([&](Transaction& tx) { tx.mark(scope, id_of(id), attributes); });
-              break;
-            }
-            [[fallthrough]];
-          default:
-            expect(scope.mark(id_of(id), attributes) == Verdict::fresh, "each id comes once");
-        }
-        board->marked[id].store(1);
-        if (id % 1'000 == 7) {
-          // Everything that was acknowledged before is there already.
-          std::vector<std::uint8_t> before(count);
-          for (std::size_t i = 0; i < count; ++i) before[i] = board->marked[i].load();
-          std::vector<std::uint8_t> seen(count);
-          for (const char* chain : {"chain", "other"}) {
-            for (const Record& record : store.correlated(chain)) {
-              seen[std::stoul(record.id.substr(record.id.find('-') + 1))] = 1;
-            }
-          }
-          for (std::size_t i = 0; i < count; ++i) expect(seen[i] >= before[i], "id " + std::to_string(i) + " is told");
-        }
-      }
+    processes[p] = spawn([&] {
+      append_to_chains(Store::open(dir / "store", kOptions), *board, *next, count);
       return 0;
     });
   };
   for (unsigned p = 0; p < kProcesses; ++p) start(p);
-  const std::uint64_t kills = scaled(40, 6);
-  for (std::uint64_t kill = 0; kill < kills; ++kill) {
-    if (!holds_soon([&] { return next->load() >= kill * count * 9 / 10 / kills; })) FAIL("the work stands still");
-    const unsigned p = static_cast<unsigned>(random() % kProcesses);
-    ::kill(children[p], SIGKILL);
-    const int status = wait_for(children[p]);
-    CHECK((status == -SIGKILL || status == 0));
-    start(p);
-  }
-  for (const pid_t child : children) CHECK(wait_for(child) == 0);
-  const auto check = [&] {
-    const Store store = Store::open(dir / "store", kOptions);
-    std::vector<std::uint8_t> seen(count);
-    for (const std::string chain : {"chain", "other"}) {
-      Lsn last;
-      for (const Record& record : store.correlated(chain)) {
-        CHECK(record.lsn > last);
-        last = record.lsn;
-        CHECK(record.correlation == chain);
-        ++seen[std::stoul(record.id.substr(record.id.find('-') + 1))];
-      }
-    }
-    for (std::size_t id = 0; id < count; ++id) {
-      REQUIRE(seen[id] <= 1);
-      REQUIRE(seen[id] >= board->marked[id].load());
-      REQUIRE(seen[id] == store.scope("orders").contains(id_of(id)));
-    }
-  };
-  check();
-  for (const auto& entry : std::filesystem::directory_iterator(dir / "store")) {
-    const std::string name = entry.path().filename().string();
-    if (name == "live" || name.starts_with("index-") || name.starts_with("filter-")) {
-      std::filesystem::remove(entry.path());
-    }
-  }
-  check();
+  kill_and_wait(
+      processes, scaled(40, 6), count, random, [&] { return next->load(); }, start);
+  check_chains(Store::open(dir / "store", kOptions), *board, count);
+  remove_derived(dir / "store");
+  check_chains(Store::open(dir / "store", kOptions), *board, count);
 }

@@ -360,95 +360,103 @@ TEST_CASE("an id is a duplicate until its retention is over although processes a
   }
 }
 
+namespace {
+
+/// Whether the store that nobody has open holds what was accepted and is not on disk.
+bool has_unflushed(const std::filesystem::path& path, const Options& options) {
+  std::filesystem::path live_dir = path;
+  if (!options.live_dir.empty()) live_dir = std::filesystem::directory_iterator(options.live_dir)->path();
+  // Of this boot and store file, whichever those are.
+  const auto file = internal::MappedFile::open(live_dir / "live", internal::kFileHeaderBytes);
+  REQUIRE(file);
+  const internal::FileStamp stamp = internal::load_stamp(file->data());
+  const auto live = internal::SharedState::open(live_dir / "live", stamp.boot_id, stamp.store_file_id);
+  REQUIRE(live);
+  const internal::Watermarks& marks = live->header().marks;
+  return marks.flushed.load() < marks.head.load();
+}
+
+/// Has a process mark the ids after those of the journal, and die with some of them unflushed.
+void die_with_unflushed(Journal& journal, const std::filesystem::path& path, const Options& options) {
+  bool certain = false;
+  for (int attempt = 0; !certain && attempt < 20; ++attempt) {
+    const std::uint64_t first = journal.next.load();
+    const std::uint64_t end = first + 300;
+    const pid_t child = spawn([&]() -> int {
+      const Store store = Store::open(path, options);
+      const Scope scope = store.scope("orders");
+      Lsn last;
+      for (std::uint64_t id = first; id < end; ++id) {
+        const Marked marked = scope.mark(id_of(id));
+        journal.note(id, marked);
+        last = marked.lsn;
+      }
+      // A new bucket makes the flusher look once, at some time: what is marked after that stays unflushed.
+      for (std::uint64_t more = 0; store.durable() > last; ++more) {
+        last = scope.mark("more " + std::to_string(first) + " " + std::to_string(more)).lsn;
+      }
+      ::raise(SIGKILL);
+      return 0;
+    });
+    REQUIRE(wait_for(child) == -SIGKILL);
+    journal.next.store(end);
+    // The flusher may have looked between the child's last look and its death. This only makes sure that there is
+    // something to be saved, and hides no failure: what is acknowledged must stand whether it was flushed or not.
+    certain = has_unflushed(path, options);
+  }
+  REQUIRE(certain);
+}
+
+}  // namespace
+
 TEST_CASE("what was accepted but not flushed when all processes were killed is saved") {
   const TempDir dir;
   const auto path = dir / "store";
-  Options options{.expected_ids = 1, .flush_interval = 1h};
+  const Options options{.expected_ids = 1, .flush_interval = 1h};
   std::filesystem::create_directories(dir / "elsewhere");
   Options elsewhere = options;
   elsewhere.live_dir = dir / "elsewhere";
   const Shared<Journal> journal;
-  std::uint64_t next = 0;
-  const auto unflushed = [&](const Options& with) {
-    std::filesystem::path live_dir = path;
-    if (!with.live_dir.empty()) live_dir = std::filesystem::directory_iterator(with.live_dir)->path();
-    // Of this boot and store file, whichever those are.
-    const auto file = internal::MappedFile::open(live_dir / "live", internal::kFileHeaderBytes);
-    REQUIRE(file);
-    const internal::FileStamp stamp = internal::load_stamp(file->data());
-    const auto live = internal::SharedState::open(live_dir / "live", stamp.boot_id, stamp.store_file_id);
-    REQUIRE(live);
-    const internal::Watermarks& marks = live->header().marks;
-    return marks.flushed.load() < marks.head.load();
-  };
-  const auto die_with_unflushed = [&](const Options& with) {
-    bool certain = false;
-    for (int attempt = 0; !certain && attempt < 20; ++attempt) {
-      const std::uint64_t first = next;
-      next += 300;
-      const pid_t child = spawn([&]() -> int {
-        const Store store = Store::open(path, with);
-        const Scope scope = store.scope("orders");
-        Lsn last;
-        for (std::uint64_t id = first; id < next; ++id) {
-          const Marked marked = scope.mark(id_of(id));
-          journal->note(id, marked);
-          last = marked.lsn;
-        }
-        // A new bucket makes the flusher look once, at some time: what is marked after that stays unflushed.
-        for (std::uint64_t more = 0; store.durable() > last; ++more) {
-          last = scope.mark("more " + std::to_string(first) + " " + std::to_string(more)).lsn;
-        }
-        ::raise(SIGKILL);
-        return 0;
-      });
-      REQUIRE(wait_for(child) == -SIGKILL);
-      journal->next.store(next);
-      // The flusher may have looked between the child's last look and its death. This only makes sure that there is
-      // something to be saved, and hides no failure: what is acknowledged must stand whether it was flushed or not.
-      certain = unflushed(with);
-    }
-    REQUIRE(certain);
-  };
+  const auto die = [&](const Options& with) { die_with_unflushed(*journal, path, with); };
   SUBCASE("when everything is there") {
-    die_with_unflushed(options);
+    die(options);
     verify(*journal, path, options);
   }
   SUBCASE("when an index file is gone") {
-    die_with_unflushed(options);
+    die(options);
     std::filesystem::remove(derived_files(path, "index-").front());
     verify(*journal, path, options);
   }
   SUBCASE("when the filter files are gone") {
-    die_with_unflushed(options);
+    die(options);
     for (const auto& file : derived_files(path, "filter-")) std::filesystem::remove(file);
     verify(*journal, path, options);
   }
   SUBCASE("when an index file is cut short") {
-    die_with_unflushed(options);
+    die(options);
     std::filesystem::resize_file(derived_files(path, "index-").front(), 100);
     verify(*journal, path, options);
   }
   SUBCASE("when the next process has another live_dir, and the one after that the first again") {
-    die_with_unflushed(options);
+    die(options);
     verify(*journal, path, elsewhere);
     CHECK(derived_files(path).empty());
-    die_with_unflushed(elsewhere);
+    die(elsewhere);
     verify(*journal, path, options);
-    die_with_unflushed(options);
+    die(options);
     verify(*journal, path, options);
   }
   SUBCASE("when the next process to open it is killed as well, before it could flush") {
-    for (int i = 0; i < 5; ++i) die_with_unflushed(options);
+    for (int i = 0; i < 5; ++i) die(options);
     verify(*journal, path, options);
   }
   SUBCASE("when the next process may only read") {
-    die_with_unflushed(options);
+    die(options);
     {
       Options reading = options;
       reading.read_only = true;
       const Scope scope = Store::open(path, reading).scope("orders");
-      for (std::uint64_t id = 0; id < next; ++id) REQUIRE(scope.contains(id_of(id)));
+      for (std::uint64_t id = 0; id < journal->next.load(); ++id) REQUIRE(scope.contains(id_of(id)));
     }
     verify(*journal, path, options);
   }

@@ -482,67 +482,19 @@ class Walk {
 
   // --- Transactions: marks, claims and a table, all or nothing.
 
+  /// What a transaction has marked or completed.
+  struct Done {
+    std::string scope;
+    std::string id;
+    Text text;
+  };
+
   void transact() {
-    struct Done {
-      std::string scope;
-      std::string id;
-      Text text;
-    };
     std::vector<Done> done;
     auto table = table_;
     const bool fail = below(3) == 0;
     const auto work = [&](Transaction& tx) {
-      for (std::uint64_t i = 0, count = below(7); i < count; ++i) {
-        const std::string key = std::to_string(below(30));
-        switch (below(5)) {
-          case 0: {
-            const std::string value(below(100), 'v');
-            tx.put("table", key, value);
-            table[key] = value;
-            break;
-          }
-          case 1:
-            REQUIRE(tx.erase("table", key) == (table.erase(key) != 0));
-            break;
-          case 2: {
-            const auto value = tx.get("table", key);
-            REQUIRE(value.has_value() == table.contains(key));
-            if (value) REQUIRE(*value == table[key]);
-            break;
-          }
-          case 3: {
-            const std::size_t at = claims_.empty() ? 0 : below(claims_.size());
-            if (claims_.empty()) break;
-            Held held = std::move(claims_[at]);
-            claims_.erase(claims_.begin() + static_cast<std::ptrdiff_t>(at));
-            const bool still = holds(held.scope, held.id, held.claim.token());
-            REQUIRE(tx.complete(held.claim) == still);
-            if (!still) break;
-            model_->holders()[{held.scope, held.id}] = {0, std::numeric_limits<std::int64_t>::max()};
-            done.push_back({held.scope, held.id, held.text});
-            done.back().text.result.clear();
-            break;
-          }
-          default: {
-            const Scope& scope = any_scope();
-            const std::string id = any_id();
-            Text text = any_text();
-            text.result.resize(std::min<std::size_t>(text.result.size(), 60));
-            const Marked marked = tx.mark(scope, id, text.attributes());
-            const bool own =
-                std::ranges::any_of(done, [&](const Done& one) { return one.scope == scope.name() && one.id == id; });
-            const bool none = marked.lsn.value == 0 || marked == Verdict::fresh;
-            const Verdict wanted =
-                own ? Verdict::duplicate : expected(scope.name(), id, text, none, marked == Verdict::too_old).verdict;
-            REQUIRE(marked.verdict == wanted);
-            if (wanted != Verdict::fresh) break;
-            // A token that nobody is told.
-            ++last_token_;
-            model_->holders()[{scope.name(), id}] = {0, std::numeric_limits<std::int64_t>::max()};
-            done.push_back({scope.name(), id, text});
-          }
-        }
-      }
+      for (std::uint64_t i = 0, count = below(7); i < count; ++i) do_within(tx, table, done);
       if (fail) throw done.size();
     };
     if (fail) {
@@ -566,6 +518,63 @@ class Walk {
       return true;
     });
     REQUIRE(seen == table_);
+  }
+
+  /// One step of a transaction.
+  void do_within(Transaction& tx, std::map<std::string, std::string>& table, std::vector<Done>& done) {
+    const std::string key = std::to_string(below(30));
+    switch (below(5)) {
+      case 0: {
+        const std::string value(below(100), 'v');
+        tx.put("table", key, value);
+        table[key] = value;
+        return;
+      }
+      case 1:
+        REQUIRE(tx.erase("table", key) == (table.erase(key) != 0));
+        return;
+      case 2: {
+        const auto value = tx.get("table", key);
+        REQUIRE(value.has_value() == table.contains(key));
+        if (value) REQUIRE(*value == table[key]);
+        return;
+      }
+      case 3:
+        return complete_within(tx, done);
+      default:
+        return mark_within(tx, done);
+    }
+  }
+
+  void complete_within(Transaction& tx, std::vector<Done>& done) {
+    const std::size_t at = claims_.empty() ? 0 : below(claims_.size());
+    if (claims_.empty()) return;
+    Held held = std::move(claims_[at]);
+    claims_.erase(claims_.begin() + static_cast<std::ptrdiff_t>(at));
+    const bool still = holds(held.scope, held.id, held.claim.token());
+    REQUIRE(tx.complete(held.claim) == still);
+    if (!still) return;
+    model_->holders()[{held.scope, held.id}] = {0, std::numeric_limits<std::int64_t>::max()};
+    done.push_back({held.scope, held.id, held.text});
+    done.back().text.result.clear();
+  }
+
+  void mark_within(Transaction& tx, std::vector<Done>& done) {
+    const Scope& scope = any_scope();
+    const std::string id = any_id();
+    Text text = any_text();
+    text.result.resize(std::min<std::size_t>(text.result.size(), 60));
+    const Marked marked = tx.mark(scope, id, text.attributes());
+    const bool own =
+        std::ranges::any_of(done, [&](const Done& one) { return one.scope == scope.name() && one.id == id; });
+    const bool none = marked.lsn.value == 0 || marked == Verdict::fresh;
+    const Verdict wanted =
+        own ? Verdict::duplicate : expected(scope.name(), id, text, none, marked == Verdict::too_old).verdict;
+    REQUIRE(marked.verdict == wanted);
+    if (wanted != Verdict::fresh) return;
+    ++last_token_;  // The transaction takes one, and reports it to nobody.
+    model_->holders()[{scope.name(), id}] = {0, std::numeric_limits<std::int64_t>::max()};
+    done.push_back({scope.name(), id, text});
   }
 
   void forget_one() {
