@@ -203,21 +203,28 @@ TEST_CASE("a file that ends before its last used page is sound while only free p
   CHECK(faults_of(pages, meta).find("beyond the end of the file") != std::string::npos);
 }
 
-TEST_CASE("damage is found, followed nowhere, and what lies beside it is still read") {
-  const TempDir dir;
-  std::mt19937_64 random(7);
-  std::map<std::uint64_t, std::string> numbers;
-  {
-    Env lmdb(dir.path());
-    lmdb.churn(random, 15);
-    numbers = lmdb.numbers;
+namespace {
+
+/// A sound data.mdb, and what its pages say of it when it is damaged.
+class DamagedFile {
+ public:
+  DamagedFile() {
+    std::mt19937_64 random(7);
+    {
+      Env lmdb(dir_.path());
+      lmdb.churn(random, 15);
+      numbers = lmdb.numbers;
+    }
+    sound = contents_of(path());
+    REQUIRE(faults_with(sound) == "");
   }
-  const auto path = dir / "data.mdb";
-  const std::string sound = contents_of(path);
-  const auto look = [&](const std::string& bytes) {
-    put_contents(path, bytes);
-    const File file(path);
-    const Pages pages(file.fd(), path);
+
+  std::filesystem::path path() const { return dir_ / "data.mdb"; }
+
+  std::string faults_with(const std::string& bytes) const {
+    put_contents(path(), bytes);
+    const File file(path());
+    const Pages pages(file.fd(), path());
     const auto meta = pages.newest();
     if (!meta) return std::string("no usable meta page");
     std::string faults = faults_of(pages, *meta);
@@ -225,100 +232,117 @@ TEST_CASE("damage is found, followed nowhere, and what lies beside it is still r
       if (const auto other = pages.meta(which); !other.usable()) faults += "meta " + other.fault;
     }
     return faults;
-  };
-  REQUIRE(look(sound) == "");
+  }
 
-  std::size_t damaged = 0;
-  SUBCASE("each page zeroed") {
-    std::size_t unnoticed = 0;
-    for (std::size_t page = 0; page * 4096 < sound.size(); ++page) {
-      std::string bytes = sound;
-      std::fill_n(bytes.begin() + static_cast<std::ptrdiff_t>(page * 4096), 4096, '\0');
-      // Free pages and the insides of overflow runs are nobody's concern here.
-      unnoticed += look(bytes).empty();
-      ++damaged;
-    }
-    CHECK(unnoticed < damaged);
-    CHECK(unnoticed * 10 < damaged * 9);
-  }
-  SUBCASE("bytes overwritten anywhere") {
-    const auto seed = test_seed();
-    CAPTURE(seed);
-    std::mt19937_64 dice(seed);
-    for (std::uint64_t i = 0; i < scaled(500, 100); ++i) {
-      std::string bytes = sound;
-      // Mostly in headers and the places that point to others.
-      const std::size_t page = dice() % (sound.size() / 4096);
-      for (unsigned n = 0; n <= dice() % 3; ++n) {
-        const std::size_t at = page * 4096 + (dice() % 2 == 0 ? dice() % 64 : dice() % 4096);
-        bytes[at] =
-            static_cast<char>(dice() % 3 == 0 ? dice() : static_cast<unsigned char>(bytes[at]) ^ 1U << dice() % 8);
-      }
-      if (dice() % 10 == 0) bytes.resize(dice() % bytes.size());
-      damaged += !look(bytes).empty();
-      const File file(path);
-      const Pages pages(file.fd(), path);
-      for (unsigned which : {0U, 1U}) {
-        const auto meta = pages.meta(which);
-        if (!meta.usable()) continue;
-        const auto ignore = [](const lmdb::Fault&) {};
-        pages.lacks_only_free_pages(meta);
-        pages.tables(
-            meta,
-            [&](std::string_view, const lmdb::TreeInfo& tree) {
-              pages.each(
-                  tree,
-                  [&](const lmdb::TreeEntry& entry) {
-                    std::vector<std::byte> value(std::min<std::uint64_t>(entry.bytes, 70'000));
-                    pages.read(entry, 0, value, ignore);
-                    return true;
-                  },
-                  ignore);
-            },
-            ignore);
-      }
-      pages.each_on_page(page, [](const lmdb::TreeEntry&) {});
-    }
-    CHECK(damaged > 0);
-  }
-  SUBCASE("one leaf lost") {
-    lmdb::PageNumber leaf = 0;
-    std::map<lmdb::PageNumber, std::size_t> entries_on;
-    {
-      put_contents(path, sound);
-      const File file(path);
-      const Pages pages(file.fd(), path);
-      pages.each(*pages.table(*pages.newest(), "numbers", {}),
-                 [&](const lmdb::TreeEntry& entry) {
-                   if (*entry.number() >= 1000 && leaf == 0) leaf = entry.page;
-                   ++entries_on[entry.page];
-                   return true;
-                 },
-                 {});
-    }
-    REQUIRE(leaf != 0);
+  std::string with_page_zeroed(std::size_t page) const {
     std::string bytes = sound;
-    std::fill_n(bytes.begin() + static_cast<std::ptrdiff_t>(leaf * 4096), 4096, '\0');
-    put_contents(path, bytes);
-    const File file(path);
-    const Pages pages(file.fd(), path);
-    std::size_t found = 0;
-    std::size_t faults = 0;
-    const auto count_fault = [&](const lmdb::Fault& fault) {
-      ++faults;
-      CHECK(fault.page == leaf);
-    };
-    pages.each(
-        *pages.table(*pages.newest(), "numbers", count_fault),
-        [&](const lmdb::TreeEntry& entry) {
-          std::string value(entry.bytes, '\0');
-          REQUIRE(pages.read(entry, 0, std::as_writable_bytes(std::span(value)), count_fault));
-          CHECK(numbers.at(*entry.number()) == value);
-          ++found;
-          return true;
-        },
-        count_fault);
-    CHECK(faults == 1);
-    CHECK(found == numbers.size() - entries_on[leaf]);
+    std::fill_n(bytes.begin() + static_cast<std::ptrdiff_t>(page * 4096), 4096, '\0');
+    return bytes;
   }
+
+  std::string sound;
+  std::map<std::uint64_t, std::string> numbers;  // The entries of the table of that name.
+
+ private:
+  TempDir dir_;
+};
+
+/// Reads all that both meta pages lead to, whatever it is.
+void read_all(const Pages& pages) {
+  const auto ignore = [](const lmdb::Fault&) {};
+  for (unsigned which : {0U, 1U}) {
+    const auto meta = pages.meta(which);
+    if (!meta.usable()) continue;
+    pages.lacks_only_free_pages(meta);
+    pages.tables(
+        meta,
+        [&](std::string_view, const lmdb::TreeInfo& tree) {
+          pages.each(
+              tree,
+              [&](const lmdb::TreeEntry& entry) {
+                std::vector<std::byte> value(std::min<std::uint64_t>(entry.bytes, 70'000));
+                pages.read(entry, 0, value, ignore);
+                return true;
+              },
+              ignore);
+        },
+        ignore);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("a zeroed page is noticed, unless it is free or within a long value") {
+  const DamagedFile damaged;
+  std::size_t pages = 0;
+  std::size_t unnoticed = 0;
+  for (; pages * 4096 < damaged.sound.size(); ++pages) {
+    unnoticed += damaged.faults_with(damaged.with_page_zeroed(pages)).empty();
+  }
+  CHECK(unnoticed < pages);
+  CHECK(unnoticed * 10 < pages * 9);
+}
+
+TEST_CASE("bytes overwritten anywhere are found, and followed nowhere") {
+  const DamagedFile damaged;
+  const auto seed = test_seed();
+  CAPTURE(seed);
+  std::mt19937_64 dice(seed);
+  std::size_t noticed = 0;
+  for (std::uint64_t i = 0; i < scaled(500, 100); ++i) {
+    std::string bytes = damaged.sound;
+    // Mostly in headers and the places that point to others.
+    const std::size_t page = dice() % (bytes.size() / 4096);
+    for (unsigned n = 0; n <= dice() % 3; ++n) {
+      const std::size_t at = page * 4096 + (dice() % 2 == 0 ? dice() % 64 : dice() % 4096);
+      bytes[at] =
+          static_cast<char>(dice() % 3 == 0 ? dice() : static_cast<unsigned char>(bytes[at]) ^ 1U << dice() % 8);
+    }
+    if (dice() % 10 == 0) bytes.resize(dice() % bytes.size());
+    noticed += !damaged.faults_with(bytes).empty();
+    const File file(damaged.path());
+    const Pages pages(file.fd(), damaged.path());
+    read_all(pages);
+    pages.each_on_page(page, [](const lmdb::TreeEntry&) {});
+  }
+  CHECK(noticed > 0);
+}
+
+TEST_CASE("a leaf that is lost is one fault, and all entries of the others are read") {
+  const DamagedFile damaged;
+  lmdb::PageNumber leaf = 0;
+  std::map<lmdb::PageNumber, std::size_t> entries_on;
+  {
+    const File file(damaged.path());
+    const Pages pages(file.fd(), damaged.path());
+    pages.each(*pages.table(*pages.newest(), "numbers", {}),
+               [&](const lmdb::TreeEntry& entry) {
+                 if (*entry.number() >= 1000 && leaf == 0) leaf = entry.page;
+                 ++entries_on[entry.page];
+                 return true;
+               },
+               {});
+  }
+  REQUIRE(leaf != 0);
+  put_contents(damaged.path(), damaged.with_page_zeroed(leaf));
+  const File file(damaged.path());
+  const Pages pages(file.fd(), damaged.path());
+  std::size_t found = 0;
+  std::size_t faults = 0;
+  const auto count_fault = [&](const lmdb::Fault& fault) {
+    ++faults;
+    CHECK(fault.page == leaf);
+  };
+  pages.each(
+      *pages.table(*pages.newest(), "numbers", count_fault),
+      [&](const lmdb::TreeEntry& entry) {
+        std::string value(entry.bytes, '\0');
+        REQUIRE(pages.read(entry, 0, std::as_writable_bytes(std::span(value)), count_fault));
+        CHECK(damaged.numbers.at(*entry.number()) == value);
+        ++found;
+        return true;
+      },
+      count_fault);
+  CHECK(faults == 1);
+  CHECK(found == damaged.numbers.size() - entries_on[leaf]);
 }

@@ -197,101 +197,113 @@ TEST_CASE("of a sound store everything is saved, and what was not flushed yet") 
   check_repaired(dir / "new", original);
 }
 
-TEST_CASE("around what is damaged everything is saved") {
-  const TempDir dir;
-  std::map<std::uint64_t, Record> original;
-  {
-    const auto store = Store::open(dir / "store", kOptions);
-    fill(store, 20'000);
-    original = records_of(store);
-  }
-  remove_derived(dir / "store");
-  const auto data = dir / "store/data.mdb";
-  const Places places(data);
-  const std::string sound = contents_of(data);
-  const auto run = [&] { return repair(dir / "store", dir / "new"); };
+namespace {
 
-  SUBCASE("a page in the middle of a block") {
-    zero_page(data, places.runs[3] + 5);
-    const auto report = run();
+/// A closed store of 20,000 ids, to be damaged and repaired.
+struct ToRepair {
+  ToRepair() {
+    {
+      const auto store = Store::open(dir / "store", kOptions);
+      fill(store, 20'000);
+      original = records_of(store);
+    }
+    remove_derived(dir / "store");
+    places.emplace(data());
+    sound = contents_of(data());
+  }
+
+  std::filesystem::path data() const { return dir / "store/data.mdb"; }
+  std::filesystem::path repaired() const { return dir / "new"; }
+  RepairReport repair() const { return oncelog::repair(dir / "store", repaired()); }
+
+  /// Of something that is needed.
+  RepairReport repair_in_part() const {
+    const auto report = repair();
     CHECK_FALSE(report.complete());
+    return report;
+  }
+
+  TempDir dir;
+  std::map<std::uint64_t, Record> original;
+  std::optional<Places> places;
+  std::string sound;  // What data.mdb holds.
+};
+
+}  // namespace
+
+TEST_CASE("around a damaged page of the log everything is saved") {
+  const ToRepair store;
+  SUBCASE("in the middle of a block") {
+    zero_page(store.data(), store.places->runs[3] + 5);
+    const auto report = store.repair_in_part();
     // The records on the page, and the one that begins on the page before it, are lost.
-    CHECK(report.records + 4096 / 24 + 2 >= original.size());
-    CHECK(report.records < original.size());
+    CHECK(report.records + 4096 / 24 + 2 >= store.original.size());
+    CHECK(report.records < store.original.size());
     CHECK(report.entries == 501);
-    // What is lost cannot be told: messages from before the repair are too old to be called fresh.
-    const auto store = Store::open(dir / "new", kOptions);
-    CHECK(store.known_since() == report.known_since);
-    CHECK(report.known_since > original.rbegin()->second.processed_at);
+    // What is lost cannot be named: messages from before the repair are too old to be called fresh.
+    const auto repaired = Store::open(store.repaired(), kOptions);
+    CHECK(repaired.known_since() == report.known_since);
+    CHECK(report.known_since > store.original.rbegin()->second.processed_at);
   }
-  SUBCASE("the first page of a block") {
-    zero_page(data, places.runs[3]);
-    const auto report = run();
-    CHECK_FALSE(report.complete());
-    CHECK(report.records < original.size());
-    CHECK(report.records > original.size() * 3 / 4);
+  SUBCASE("the first one of a block") {
+    zero_page(store.data(), store.places->runs[3]);
+    const auto report = store.repair_in_part();
+    CHECK(report.records < store.original.size());
+    CHECK(report.records > store.original.size() * 3 / 4);
   }
-  SUBCASE("a leaf of the log") {
-    zero_page(data, places.log_leaves.front());
-    const auto report = run();
-    CHECK_FALSE(report.complete());
-    CHECK(report.entries == 501);
+  SUBCASE("a leaf") {
+    zero_page(store.data(), store.places->log_leaves.front());
+    CHECK(store.repair_in_part().entries == 501);
   }
+  SUBCASE("all in the second half of the file") {
+    std::filesystem::resize_file(store.data(), store.sound.size() / 2);
+    CHECK(store.repair_in_part().records > 0);
+  }
+  check_repaired(store.repaired(), store.original);
+}
+
+TEST_CASE("around a damaged page of another tree everything is saved") {
+  const ToRepair store;
   SUBCASE("the root of all tables: the commit before leads to them") {
-    zero_page(data, places.main_root);
-    const auto report = run();
-    CHECK_FALSE(report.complete());
-    CHECK(report.records >= original.size() - 1);
+    zero_page(store.data(), store.places->main_root);
+    const auto report = store.repair_in_part();
+    CHECK(report.records >= store.original.size() - 1);
     CHECK(report.entries >= 500);
     CHECK(report.scopes == 2);
   }
   SUBCASE("the newer meta page") {
-    zero_page(data, places.newest_meta);
-    const auto report = run();
-    CHECK_FALSE(report.complete());
-    CHECK(report.records >= original.size() - 1);
-  }
-  SUBCASE("the scopes' names") {
-    zero_page(data, places.roots.at("scopes"));
-    const auto report = run();
-    CHECK_FALSE(report.complete());
-    CHECK(report.records == original.size());
-    const auto store = Store::open(dir / "new", kOptions);
-    CHECK(store.scopes() == std::vector<std::string>{"lost-scope-1", "lost-scope-2"});
-    CHECK(store.scope("lost-scope-1").contains(id_of(1)));
-    CHECK(store.scope("another").mark("x") == Verdict::fresh);
-    original.clear();
+    zero_page(store.data(), store.places->newest_meta);
+    CHECK(store.repair_in_part().records >= store.original.size() - 1);
   }
   SUBCASE("the identity, of which a copy lies on a page that nothing leads to") {
-    const auto lost = places.roots.at("meta");
-    const std::uint64_t number = sound.size() / 4096;
-    std::string page = sound.substr(lost * 4096, 4096);
+    const auto lost = store.places->roots.at("meta");
+    const std::uint64_t number = store.sound.size() / 4096;
+    std::string page = store.sound.substr(lost * 4096, 4096);
     page.replace(0, sizeof number, std::string_view(reinterpret_cast<const char*>(&number), sizeof number));
-    std::filesystem::resize_file(data, sound.size() + 4096);
-    overwrite(data, number * 4096, page);
-    zero_page(data, lost);
-    const auto report = run();
-    CHECK_FALSE(report.complete());
-    CHECK(report.records == original.size());
+    std::filesystem::resize_file(store.data(), store.sound.size() + 4096);
+    overwrite(store.data(), number * 4096, page);
+    zero_page(store.data(), lost);
+    CHECK(store.repair_in_part().records == store.original.size());
   }
   SUBCASE("the table of user entries") {
-    zero_page(data, places.roots.at("user"));
-    const auto report = run();
-    CHECK_FALSE(report.complete());
-    CHECK(report.records == original.size());
+    zero_page(store.data(), store.places->roots.at("user"));
+    CHECK(store.repair_in_part().records == store.original.size());
   }
-  SUBCASE("the free list and the buckets' rows, which are not needed") {
-    zero_page(data, places.roots.at("buckets"));
-    const auto report = run();
-    CHECK(report.records == original.size());
+  SUBCASE("the buckets' rows, which are not needed") {
+    zero_page(store.data(), store.places->roots.at("buckets"));
+    CHECK(store.repair().records == store.original.size());
   }
-  SUBCASE("the second half of the file") {
-    std::filesystem::resize_file(data, sound.size() / 2);
-    const auto report = run();
-    CHECK_FALSE(report.complete());
-    CHECK(report.records > 0);
-  }
-  if (!original.empty()) check_repaired(dir / "new", original);
+  check_repaired(store.repaired(), store.original);
+}
+
+TEST_CASE("where the scopes' names are damaged every record is saved, in scopes with names of their own") {
+  const ToRepair store;
+  zero_page(store.data(), store.places->roots.at("scopes"));
+  CHECK(store.repair_in_part().records == store.original.size());
+  const auto repaired = Store::open(store.repaired(), kOptions);
+  CHECK(repaired.scopes() == std::vector<std::string>{"lost-scope-1", "lost-scope-2"});
+  CHECK(repaired.scope("lost-scope-1").contains(id_of(1)));
+  CHECK(repaired.scope("another").mark("x") == Verdict::fresh);
 }
 
 TEST_CASE("without the key of the checksums no record is believed, but tables are saved") {

@@ -238,14 +238,10 @@ TEST_CASE("a store that three processes mark, expire and transact in verifies cl
   CHECK(words_of(verify(dir.path(), {.deep = true})) == "");
 }
 
-TEST_CASE("damage in the log, the rows, the scopes and the numbers is found and named") {
+TEST_CASE("damage in the log and the rows is found and named") {
   const TempDir dir;
   fill(dir.path());
   remove_derived(dir.path());
-  const auto put = [](lmdb::WriteTxn& txn, const char* table, MDB_val key, std::string_view bytes) {
-    txn.put(txn.open_table(table, 0), key, lmdb::to_bytes(bytes));
-  };
-  const auto text = [](std::string_view key) { return lmdb::to_val(lmdb::to_bytes(key)); };
 
   SUBCASE("a byte of a record") {
     // Of an id, in the middle of a block that lies in pages of its own.
@@ -307,15 +303,30 @@ TEST_CASE("damage in the log, the rows, the scopes and the numbers is found and 
     });
     CHECK(kinds_of(verify(dir.path())).contains(ProblemKind::bucket));
   }
+}
+
+namespace {
+
+MDB_val text_key(std::string_view key) {
+  return lmdb::to_val(lmdb::to_bytes(key));
+}
+
+}  // namespace
+
+TEST_CASE("damage in the scopes, the numbers and what leads to them is found and named") {
+  const TempDir dir;
+  fill(dir.path());
+  remove_derived(dir.path());
+
   SUBCASE("a scope without its number") {
     change(dir.path(), [&](lmdb::WriteTxn& txn, internal::Catalog&, internal::Log&) {
-      put(txn, "scopes", text("payments"), std::string_view("\1\0\0\0", 4));
+      txn.put(txn.open_table("scopes", 0), text_key("payments"), lmdb::to_bytes(std::string_view("\1\0\0\0", 4)));
     });
     CHECK(kinds_of(verify(dir.path())) == std::set{ProblemKind::scope});
   }
   SUBCASE("a scope lost") {
     change(dir.path(), [&](lmdb::WriteTxn& txn, internal::Catalog&, internal::Log&) {
-      REQUIRE(txn.del(txn.open_table("scopes", 0), text("payments")));
+      REQUIRE(txn.del(txn.open_table("scopes", 0), text_key("payments")));
     });
     CHECK(kinds_of(verify(dir.path())) == std::set{ProblemKind::scope});
   }
@@ -330,7 +341,7 @@ TEST_CASE("damage in the log, the rows, the scopes and the numbers is found and 
   }
   SUBCASE("the identity lost") {
     change(dir.path(), [&](lmdb::WriteTxn& txn, internal::Catalog&, internal::Log&) {
-      REQUIRE(txn.del(txn.open_table("meta", 0), text("identity")));
+      REQUIRE(txn.del(txn.open_table("meta", 0), text_key("identity")));
     });
     CHECK(kinds_of(verify(dir.path())).contains(ProblemKind::identity));
   }
