@@ -6,12 +6,12 @@
 #include <algorithm>
 #include <csignal>
 #include <fstream>
-#include <sstream>
 #include <string>
 #include <vector>
 
 #include <oncelog/repair.h>
 
+#include "file_bytes.h"
 #include "lmdb/catalog.h"
 #include "lmdb/handles.h"
 #include "maintenance/staged_directory.h"
@@ -29,12 +29,6 @@ const Options kOptions{.expected_ids = 1000,
                        .flush_interval = 1h,
                        .ring_bytes = std::uint64_t{1} << 20,
                        .map_bytes = std::uint64_t{1} << 30};
-
-std::string contents_of(const std::filesystem::path& path) {
-  std::ostringstream bytes;
-  bytes << std::ifstream(path, std::ios::binary).rdbuf();
-  return bytes.str();
-}
 
 std::size_t entries_in(const std::filesystem::path& dir) {
   std::size_t count = 0;
@@ -367,10 +361,7 @@ TEST_CASE("what cannot be restored is refused with a sentence") {
 
   SUBCASE("a backup that is damaged") {
     const auto size = std::filesystem::file_size(dir / "backup/data.mdb");
-    std::fstream file(dir / "backup/data.mdb", std::ios::in | std::ios::out | std::ios::binary);
-    file.seekp(static_cast<std::streamoff>(size - 4096 + 8));
-    file << std::string(100, 'x');
-    file.close();
+    overwrite(dir / "backup/data.mdb", size - 4096 + 8, std::string(100, 'x'));
     CHECK(error_code_of([&] { restore(dir / "backup", dir / "new"); }) == ErrorCode::corrupt);
   }
   SUBCASE("tokens that have no epoch left") {

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "file_bytes.h"
 #include "marked_store.h"
 #include "shared/shared_state.h"
 #include "store_files.h"
@@ -15,13 +16,6 @@ using namespace oncelog::testing;
 using namespace std::chrono_literals;
 
 namespace {
-
-void write_at(const std::filesystem::path& path, std::uint64_t at, std::string_view bytes) {
-  std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
-  file.seekp(static_cast<std::streamoff>(at));
-  file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-  REQUIRE(file.good());
-}
 
 std::string read_at(const std::filesystem::path& path, std::uint64_t at, std::size_t size) {
   std::ifstream file(path, std::ios::binary);
@@ -57,7 +51,7 @@ TEST_CASE("truncated and foreign derived files are made anew while nobody has th
     }
     ruin([&] { std::filesystem::resize_file(file, std::filesystem::file_size(file) - 1); });
     ruin([&] { std::filesystem::resize_file(file, std::filesystem::file_size(file) + 4096); });
-    ruin([&] { write_at(file, 0, std::string(4096, 'x')); });
+    ruin([&] { overwrite(file, 0, std::string(4096, 'x')); });
     ruin([&] {
       if (std::filesystem::exists(dir / "other" / name)) copy_over(dir / "other" / name, file);
     });
@@ -117,7 +111,7 @@ TEST_CASE(
     } while (at >= offsetof(internal::SharedHeader, mutex) && at < offsetof(internal::SharedHeader, marks));
     std::string byte = read_at(live, at, 1);
     byte[0] = static_cast<char>(byte[0] ^ (1 << random() % 8));
-    write_at(live, at, byte);
+    overwrite(live, at, byte);
     CAPTURE(at);
     const int end = wait_for(spawn([&] {
       try {
@@ -161,13 +155,13 @@ TEST_CASE("an index full of hints to nonsense never makes a fresh id a duplicate
         const std::uint64_t offset = random() % 2 == 0 ? random() : random() % (kMarkedIds * 8);
         word = (word >> 40 << 40) | (offset & ((std::uint64_t{1} << 40) - 1));
         std::memcpy(bytes.data(), &word, 8);
-        write_at(file, internal::kFileHeaderBytes + slot * 8, bytes);
+        overwrite(file, internal::kFileHeaderBytes + slot * 8, bytes);
       }
     }
     // The filter says yes to everything, so that every look-up follows what the index says.
     for (const auto& file : derived_files(dir / "store", "filter-")) {
-      write_at(file, internal::kFileHeaderBytes,
-               std::string(std::filesystem::file_size(file) - internal::kFileHeaderBytes, '\xff'));
+      overwrite(file, internal::kFileHeaderBytes,
+                std::string(std::filesystem::file_size(file) - internal::kFileHeaderBytes, '\xff'));
     }
     const int end = wait_for(spawn([&] {
       const Scope scope = Store::open(dir / "store", {.expected_ids = 1}).scope("orders");

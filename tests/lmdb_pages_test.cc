@@ -7,8 +7,8 @@
 #include <fstream>
 #include <map>
 #include <random>
-#include <sstream>
 
+#include "file_bytes.h"
 #include "lmdb/handles.h"
 #include "support.h"
 
@@ -98,13 +98,6 @@ std::map<std::string, std::string> entries_of(const Pages& pages, const lmdb::Me
       },
       none);
   return entries;
-}
-
-std::string contents_of(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream bytes;
-  bytes << file.rdbuf();
-  return bytes.str();
 }
 
 void put_contents(const std::filesystem::path& path, std::string_view bytes) {

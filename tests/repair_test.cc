@@ -1,19 +1,17 @@
 #include <oncelog/repair.h>
 
-#include <fcntl.h>
 #include <signal.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <fstream>
 #include <map>
 #include <random>
 #include <set>
-#include <sstream>
 #include <utility>
 
+#include "file_bytes.h"
 #include "lmdb/catalog.h"
 #include "lmdb/handles.h"
 #include "lmdb/pages.h"
@@ -80,20 +78,6 @@ std::map<std::uint64_t, Record> records_of(const Store& store) {
     return true;
   });
   return records;
-}
-
-std::string contents_of(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream bytes;
-  bytes << file.rdbuf();
-  return bytes.str();
-}
-
-void overwrite(const std::filesystem::path& path, std::uint64_t at, std::string_view bytes) {
-  const int fd = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
-  REQUIRE(fd >= 0);
-  REQUIRE(::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(at)) == static_cast<ssize_t>(bytes.size()));
-  ::close(fd);
 }
 
 void zero_page(const std::filesystem::path& path, lmdb::PageNumber page) {

@@ -6,11 +6,10 @@
 
 #include <algorithm>
 #include <csignal>
-#include <fstream>
 #include <random>
 #include <set>
-#include <sstream>
 
+#include "file_bytes.h"
 #include "lmdb/catalog.h"
 #include "lmdb/handles.h"
 #include "lmdb/pages.h"
@@ -82,20 +81,6 @@ void change(const std::filesystem::path& dir,
   internal::Log log(txn, 0);
   work(txn, catalog, log);
   txn.commit();
-}
-
-void overwrite(const std::filesystem::path& path, std::uint64_t at, std::string_view bytes) {
-  const int fd = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
-  REQUIRE(fd >= 0);
-  REQUIRE(::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(at)) == static_cast<ssize_t>(bytes.size()));
-  ::close(fd);
-}
-
-std::string contents_of(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream bytes;
-  bytes << file.rdbuf();
-  return bytes.str();
 }
 
 }  // namespace
