@@ -364,59 +364,46 @@ std::optional<std::uint64_t> read_number(std::string_view text) {
 constexpr const char* kUsage =
     "usage: soak MINUTES [--seed N] [--svg FILE] [--directory PARENT] [--live-directory PARENT]\n";
 
-int run(int count, char** arguments) {
-  std::optional<std::uint64_t> minutes;
+struct Arguments {
+  std::uint64_t minutes = 0;
   std::uint64_t seed = std::random_device{}();
   std::string svg;
   std::filesystem::path parent = std::filesystem::temp_directory_path();
   std::filesystem::path live_parent;
+};
+
+/// Nothing for wrong usage.
+std::optional<Arguments> read_arguments(int count, char** arguments) {
+  Arguments read;
   for (int i = 1; i < count; ++i) {
     const std::string_view argument = arguments[i];
     const char* const value = i + 1 < count ? arguments[i + 1] : nullptr;
     const auto number = value == nullptr ? std::nullopt : read_number(value);
     if (argument.starts_with("--") && value != nullptr) ++i;
     if (argument == "--seed" && number) {
-      seed = *number;
+      read.seed = *number;
     } else if (argument == "--svg" && value != nullptr) {
-      svg = value;
+      read.svg = value;
     } else if (argument == "--directory" && value != nullptr) {
-      parent = value;
+      read.parent = value;
     } else if (argument == "--live-directory" && value != nullptr) {
-      live_parent = value;
-    } else if (const auto plain = read_number(argument); plain && !minutes && *plain >= 1 && *plain <= 7 * 24 * 60) {
-      minutes = plain;
+      read.live_parent = value;
+    } else if (const auto minutes = read_number(argument);
+               minutes && read.minutes == 0 && *minutes >= 1 && *minutes <= 7 * 24 * 60) {
+      read.minutes = *minutes;
     } else {
-      fmt::print(stderr, "{}", kUsage);
-      return 2;
+      return std::nullopt;
     }
   }
-  if (!minutes) {
-    fmt::print(stderr, "{}", kUsage);
-    return 2;
-  }
+  if (read.minutes == 0) return std::nullopt;
+  return read;
+}
 
-  struct sigaction action {};
-  action.sa_handler = [](int) { interrupted = 1; };
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) ::sigaction(signal, &action, nullptr);
+double seconds_of(const Soak& soak) {
+  return soak.samples().empty() ? 0 : soak.samples().back().seconds;
+}
 
-  const Directory directory(parent);
-  const std::optional<Directory> live =
-      live_parent.empty() ? std::nullopt : std::optional<Directory>(std::in_place, live_parent);
-  Plan plan;
-  plan.store = directory.path() / "store";
-  if (live) plan.live_dir = live->path();
-  plan.began_us = boot_us();
-  plan.began_wall_us =
-      std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch())
-          .count();
-  const oncelog::testing::Shared<Board> board;
-  Soak soak(plan, *board, seed);
-  soak.run(std::chrono::minutes(*minutes));
-  if (board->failures.load() == 0) {
-    Soak::wait(Soak::spawn([&] { return check_at_the_end(plan, *board); }), *board, "the check at the end");
-  }
-
-  const Totals totals(*board);
+std::string summary_of(const Soak& soak, const Totals& totals, std::uint64_t seed) {
   std::uint64_t data_bytes = 0;
   std::uint64_t memory_bytes = 0;
   for (const Sample& sample : soak.samples()) {
@@ -426,25 +413,50 @@ int run(int count, char** arguments) {
   const Durations::Counts none{};
   const auto mark_us = percentiles(totals.mark_ns, none);
   const auto check_us = percentiles(totals.check_ns, none);
-  const double seconds = soak.samples().empty() ? 0 : soak.samples().back().seconds;
-  const std::string summary = fmt::format(
+  return fmt::format(
       "{:.1f} minutes, seed {}: {:.1f} M marks ({:.1f} M fresh), {:.1f} M checks, {} claims, {} transactions, {} "
       "forgotten, {} kills; mark p50 {:.2f} p99 {:.1f} p99.9 {:.1f} us, check p50 {:.2f} p99 {:.1f} p99.9 {:.1f} us; "
       "data.mdb at most {} MiB with a cap of {}; a process at most {} MiB",
-      seconds / 60, seed, static_cast<double>(totals.marks) / 1e6, static_cast<double>(totals.fresh) / 1e6,
+      seconds_of(soak) / 60, seed, static_cast<double>(totals.marks) / 1e6, static_cast<double>(totals.fresh) / 1e6,
       static_cast<double>(totals.checks) / 1e6, totals.claims, totals.transactions, totals.forgotten, soak.kills(),
       mark_us[0], mark_us[1], mark_us[2], check_us[0], check_us[1], check_us[2], data_bytes >> 20, kCapBytes >> 20,
       memory_bytes >> 20);
-  if (!svg.empty()) {
-    std::ofstream file(svg, std::ios::binary);
-    file << draw(fmt::format("oncelog soak: {:.1f} minutes, {:.0f} M marks, {} kills", seconds / 60,
-                             static_cast<double>(totals.marks) / 1e6, soak.kills()),
-                 soak.samples());
-    if (!file.flush()) {
-      fmt::print(stderr, "cannot write {}\n", svg);
-      return 1;
-    }
+}
+
+bool write_chart(const std::string& svg, const Soak& soak, const Totals& totals) {
+  std::ofstream file(svg, std::ios::binary);
+  file << draw(fmt::format("oncelog soak: {:.1f} minutes, {:.0f} M marks, {} kills", seconds_of(soak) / 60,
+                           static_cast<double>(totals.marks) / 1e6, soak.kills()),
+               soak.samples());
+  if (!file.flush()) fmt::print(stderr, "cannot write {}\n", svg);
+  return file.good();
+}
+
+int run(const Arguments& arguments) {
+  struct sigaction action {};
+  action.sa_handler = [](int) { interrupted = 1; };
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) ::sigaction(signal, &action, nullptr);
+
+  const Directory directory(arguments.parent);
+  const std::optional<Directory> live =
+      arguments.live_parent.empty() ? std::nullopt : std::optional<Directory>(std::in_place, arguments.live_parent);
+  Plan plan;
+  plan.store = directory.path() / "store";
+  if (live) plan.live_dir = live->path();
+  plan.began_us = boot_us();
+  plan.began_wall_us =
+      std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch())
+          .count();
+  const oncelog::testing::Shared<Board> board;
+  Soak soak(plan, *board, arguments.seed);
+  soak.run(std::chrono::minutes(arguments.minutes));
+  if (board->failures.load() == 0) {
+    Soak::wait(Soak::spawn([&] { return check_at_the_end(plan, *board); }), *board, "the check at the end");
   }
+
+  const Totals totals(*board);
+  const std::string summary = summary_of(soak, totals, arguments.seed);
+  if (!arguments.svg.empty() && !write_chart(arguments.svg, soak, totals)) return 1;
   if (board->failures.load() != 0) {
     fmt::print("soak: BROKEN: {}\nsoak: {}\n", board->failure.data(), summary);
     return 1;
@@ -457,7 +469,10 @@ int run(int count, char** arguments) {
 
 int main(int count, char** arguments) {
   try {
-    return run(count, arguments);
+    const auto read = read_arguments(count, arguments);
+    if (read) return run(*read);
+    fmt::print(stderr, "{}", kUsage);
+    return 2;
   } catch (const std::exception& error) {
     fmt::print(stderr, "soak: {}\n", error.what());
     return 1;
