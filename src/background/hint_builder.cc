@@ -1,9 +1,11 @@
 #include "background/hint_builder.h"
 
 #include <algorithm>
+#include <cassert>
 
 #include "background/read_log.h"
 #include "base/error.h"
+#include "shared/hints.h"
 #include "window/buckets.h"
 
 namespace oncelog::internal {
@@ -58,20 +60,13 @@ void HintBuilder::insert_batch() {
 void HintBuilder::insert(const Pending& pending) {
   while (bucket_ + 1 < layout_.bucket_count && layout_.buckets[bucket_ + 1].first_lsn <= pending.lsn) ++bucket_;
   make_room(pending.lsn);
-  const BucketInfo& info = layout_.buckets[bucket_];
-  FilterGeneration& generation = *view_->generations.back();
-  IndexTable& table = view_->buckets[bucket_].newest_table();
-  generation.add(pending.hash, info.lane);
-  const auto offset = [&](Lsn lsn) { return (lsn.value - info.first_lsn.value) / kRecordUnit; };
-  table.insert(pending.hash, MessageHash::Of::message, offset(pending.lsn));
-  table.count_record();
-  if (!pending.correlation) return;
-  generation.add(*pending.correlation, info.lane);
   // One entry for each chain and table: the chain's newest record leads to the others.
-  const bool moved =
-      pending.previous >= info.first_lsn &&
-      table.move(*pending.correlation, MessageHash::Of::correlation, offset(pending.previous), offset(pending.lsn));
-  if (!moved) table.insert(*pending.correlation, MessageHash::Of::correlation, offset(pending.lsn));
+  std::optional<ChainHint> chain;
+  if (pending.correlation) chain = {*pending.correlation, pending.previous};
+  const bool added = add_hints(view_->buckets[bucket_], *view_->generations.back(), pending.hash, pending.lsn,
+                               chain ? &*chain : nullptr);
+  assert(added);  // make_room saw to it, in tables that nobody else writes to.
+  static_cast<void>(added);
 }
 
 /// Where the newest table or filter generation is full, adds another one for the records from `lsn` on.

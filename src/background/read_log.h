@@ -16,17 +16,9 @@ template <typename Visit>
 void read_log(const lmdb::ReadTxn& txn, const std::filesystem::path& directory, Lsn from, std::uint64_t hash_seed,
               Visit visit) {
   for (auto block = Log::block_at(txn, from); block; block = Log::block_at(txn, block->end())) {
-    Lsn lsn = block->lsn;
-    for (lmdb::Bytes rest = block->bytes; !rest.empty();) {
-      const auto found = intact_record(rest, lsn, hash_seed);
-      if (!found) {
-        throw error_at(ErrorCode::corrupt, directory, "the record at LSN {} of data.mdb is damaged", lsn.value);
-      }
-      const auto& [record, hash] = *found;
-      visit(record, hash, lsn);
-      rest = rest.subspan(record.header.bytes());
-      lsn.value += record.header.bytes();
-    }
+    for_each_record(block->bytes, block->lsn, hash_seed, visit, [&](Lsn lsn, lmdb::Bytes) {
+      throw error_at(ErrorCode::corrupt, directory, "the record at LSN {} of data.mdb is damaged", lsn.value);
+    });
   }
 }
 

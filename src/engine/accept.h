@@ -89,16 +89,16 @@ class Acceptor {
 
 /// The store's mutex, held to accept records. One thread; short: no system call but a lock's, no allocation in the hot
 /// path.
-class Hold {
+class SCOPED_CAPABILITY Hold {
  public:
   /// What it takes in the ring: a transaction's marks, and one that is taken back, may use the reserve.
   enum class Room { common, reserve };
 
   /// Throws Error::corrupt when the shared memory is damaged.
-  Hold(OpenedStore& store, Reader& reader, const Glance& glance);
+  Hold(OpenedStore& store, Reader& reader, const Glance& glance) ACQUIRE(kStoreMutex);
   Hold(const Hold&) = delete;
   Hold& operator=(const Hold&) = delete;
-  ~Hold();
+  ~Hold() RELEASE();
 
   /// newer_view when the glance's view is no longer the layout's: everything has to be looked up again.
   Need need() const { return outdated_ ? Need::newer_view : Need::none; }

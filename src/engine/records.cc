@@ -7,6 +7,7 @@
 #include "engine/accept.h"
 #include "engine/visibility.h"
 #include "lmdb/scope_names.h"
+#include "log/intact_record.h"
 #include "shared/argument_checks.h"
 #include "shared/store_lock.h"
 
@@ -138,7 +139,7 @@ std::vector<Record> Records::correlated(std::string_view correlation) {
     const auto view = decode_record(bytes);
     if (!view || view->correlation() != correlation) break;  // Its space has gone to others.
     const std::uint32_t scope = view->header.scope;
-    const Probe probe = store_.probe({scope, store_.scope_seed(scope)}, view->id);
+    const Probe probe{view->id, scope, hash_of(*view, store_.identity().hash_seed)};
     if (!view->all_intact(at, probe.hash.digest())) throw damaged(at);
     if (!store_.within_retention(view->header.time_us())) break;
     const auto word = reader.look(reader.view(), probe);
@@ -172,23 +173,17 @@ struct Records::Scan {
   }
 
   /// The records of some bytes, but for those below `from`; false when the visitor wants no more.
-  bool visit_all(lmdb::Bytes bytes, Lsn lsn, Lsn from) {
-    while (!bytes.empty()) {
-      const auto record = decode_record(bytes);
-      const MessageHash hash = record ? MessageHash(store.scope_seed(record->header.scope), record->id) : MessageHash();
-      if (!record || !record->all_intact(lsn, hash.digest())) throw records.damaged(lsn);
-      if (lsn >= from && wanted(record->header, lsn)) {
-        const std::string& scope = names.of(record->header.scope);
-        if (!range.scope || *range.scope == scope) {
-          Record visited = record_of(*record, lsn);
-          visited.scope = scope;
-          if (!visitor(visited)) return false;
-        }
-      }
-      bytes = bytes.subspan(record->header.bytes());
-      lsn.value += record->header.bytes();
-    }
-    return true;
+  bool visit_all(lmdb::Bytes bytes, Lsn begin, Lsn from) {
+    const auto visit = [&](const RecordView& record, const MessageHash&, Lsn lsn) {
+      if (lsn < from || !wanted(record.header, lsn)) return true;
+      const std::string& scope = names.of(record.header.scope);
+      if (range.scope && *range.scope != scope) return true;
+      Record visited = record_of(record, lsn);
+      visited.scope = scope;
+      return visitor(visited);
+    };
+    return for_each_record(bytes, begin, store.identity().hash_seed, visit,
+                           [&](Lsn lsn, lmdb::Bytes) { throw records.damaged(lsn); });
   }
 
   /// The block of the log that has `at`, or the first one after it. One at a time is copied out, so that the visitor's
