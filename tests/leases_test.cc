@@ -100,7 +100,7 @@ struct TestLeases {
   LeaseTable table{memory->header, memory->table.data(), kCapacity, kPath};
 };
 
-using Ids = std::set<std::string>;
+using IdSet = std::set<std::string>;
 
 /// Names of so many keys of one chain.
 std::vector<std::string> of_one_chain(std::size_t count) {
@@ -147,7 +147,7 @@ TEST_CASE("a lease is found under its hash and scope alone, and says what it was
   CHECK(lease->scope == kScope);
   CHECK(lease->completing == 0);
   CHECK(std::string_view(lease->id, lease->id_bytes) == "a");
-  CHECK(test.held() == Ids{"a"});
+  CHECK(test.held() == IdSet{"a"});
 }
 
 TEST_CASE("of a long id a lease keeps the beginning, and is found by all of it") {
@@ -165,9 +165,9 @@ TEST_CASE("a freed lease is found no more, and is the first to be taken again") 
   test.take("b");
   CHECK_FALSE(test.free("a"));
   CHECK(test.find("a") == nullptr);
-  CHECK(test.held() == Ids{"b"});
+  CHECK(test.held() == IdSet{"b"});
   CHECK(test.take("c") == first);
-  CHECK(test.held() == Ids{"b", "c"});
+  CHECK(test.held() == IdSet{"b", "c"});
 }
 
 TEST_CASE("tokens only grow, whether a lease is taken, passed on or taken again, and begin with the epoch") {
@@ -197,7 +197,7 @@ TEST_CASE("keys that share a chain are found each, whichever of them is freed") 
   std::ranges::sort(names);
   do {
     const TestLeases test;
-    Ids expected(names.begin(), names.end());
+    IdSet expected(names.begin(), names.end());
     for (const std::string& name : expected) test.take(name);
     CHECK(test.held() == expected);
     for (const std::string& name : names) {
@@ -218,7 +218,7 @@ TEST_CASE("a full table has no lease to give until one is freed") {
   CHECK(test.held().size() == kCapacity);
   test.free("2");
   CHECK(test.take("one more") != nullptr);
-  CHECK(test.held() == Ids{"0", "1", "3", "4", "one more"});
+  CHECK(test.held() == IdSet{"0", "1", "3", "4", "one more"});
 }
 
 TEST_CASE("freeing says whether somebody waits, and the next holder begins with nobody waiting") {
@@ -233,13 +233,13 @@ TEST_CASE("each visits what is held, and may free what it visits") {
   const TestLeases test;
   for (const char* id : {"a", "b", "c", "d"}) test.take(id);
   test.free("b");
-  Ids visited;
+  IdSet visited;
   test.table.each([&](Lease& lease) {
     visited.emplace(lease.id, lease.id_bytes);
     if (lease.id[0] != 'c') test.table.free(lease);
   });
-  CHECK(visited == Ids{"a", "c", "d"});
-  CHECK(test.held() == Ids{"c"});
+  CHECK(visited == IdSet{"a", "c", "d"});
+  CHECK(test.held() == IdSet{"c"});
 }
 
 TEST_CASE("takes, passings-on and frees in any order leave what a map of them holds") {
@@ -271,7 +271,7 @@ TEST_CASE("takes, passings-on and frees in any order leave what a map of them ho
     }
     if (i % 50 != 0) continue;
     if (random() % 2 == 0) test.mend();  // Changes nothing where nothing is amiss.
-    Ids ids;
+    IdSet ids;
     for (const auto& [name, token] : model) ids.insert(name);
     REQUIRE(test.held() == ids);
     for (const auto& [name, token] : model) REQUIRE(test.find(name)->token == token);
@@ -324,7 +324,7 @@ TEST_CASE("a new table takes over the former one's tokens and the leases that ou
   const TestLeases next;
   next.memory->header.token_epoch = 0;  // As new.
   next.table.take_over(former.table);
-  CHECK(next.held() == Ids{"after lease", "never"});
+  CHECK(next.held() == IdSet{"after lease", "never"});
   CHECK(next.find("after lease")->token == after_lease);
   CHECK(next.find("never")->token == never);
   CHECK(next.find("never")->orphans == OrphanPolicy::keep);
@@ -352,7 +352,7 @@ TEST_CASE("a lease that was in neither chain nor free list is free again") {
     test.at(1).token = 0;
   }
   test.mend();
-  CHECK(test.held() == Ids{"a"});
+  CHECK(test.held() == IdSet{"a"});
   CHECK(test.memory->header.used <= 2);
 }
 
@@ -372,7 +372,7 @@ TEST_CASE("a lease that was its owner's, in whatever it was linked, is held") {
     test.chain_of("b") = 0;
   }
   test.mend();
-  CHECK(test.held() == Ids{"a", "b"});
+  CHECK(test.held() == IdSet{"a", "b"});
   CHECK(test.find("b")->token == token);
 }
 
@@ -381,7 +381,7 @@ TEST_CASE("a lease that was being passed on is nobody's") {
   test.take("a");
   test.take("b")->token = 0;
   test.mend();
-  CHECK(test.held() == Ids{"a"});
+  CHECK(test.held() == IdSet{"a"});
 }
 
 TEST_CASE("a lease whose record was accepted is free, and one whose record was not is held") {
@@ -390,11 +390,11 @@ TEST_CASE("a lease whose record was accepted is free, and one whose record was n
   test.take("not accepted")->completing = kHead.value;
   test.take("not completed");
   test.mend();
-  CHECK(test.held() == Ids{"not accepted", "not completed"});
+  CHECK(test.held() == IdSet{"not accepted", "not completed"});
   CHECK(test.find("not accepted")->completing == 0);
   test.memory->head = kHead.value + 8;  // Of somebody else's record.
   test.mend();
-  CHECK(test.held() == Ids{"not accepted", "not completed"});
+  CHECK(test.held() == IdSet{"not accepted", "not completed"});
 }
 
 TEST_CASE("whoever waits for a lease that mending frees is woken, and nobody otherwise") {
@@ -422,7 +422,7 @@ TEST_CASE("a lease of a transaction stays held whatever the head is, and says so
   test.take("linked no more")->completing = (kHead.value - 8) | Lease::kOfTransaction;
   test.chain_of("linked no more") = 0;
   test.mend();
-  CHECK(test.held() == Ids{"792", "800", "808", "linked no more"});
+  CHECK(test.held() == IdSet{"792", "800", "808", "linked no more"});
   CHECK(test.find("792")->completing == (792 | Lease::kOfTransaction));
   CHECK(test.find("808")->completing == (808 | Lease::kOfTransaction));
 }
@@ -430,9 +430,9 @@ TEST_CASE("a lease of a transaction stays held whatever the head is, and says so
 TEST_CASE("who dies taking a lease has it or has it not") {
   std::set<bool> outcomes;
   const auto check = [&](const TestLeases& test) {
-    Ids ids = test.held();
+    IdSet ids = test.held();
     outcomes.insert(ids.erase("new") != 0);
-    CHECK(ids == Ids{"a", "b"});
+    CHECK(ids == IdSet{"a", "b"});
   };
   const auto work = [](const TestLeases& test) { test.take("new"); };
   const auto two = [](const TestLeases& test) {
@@ -462,9 +462,9 @@ TEST_CASE("who dies freeing a lease has freed it or has not, and the others of i
         },
         [&](const TestLeases& test) { test.free(freed); },
         [&](const TestLeases& test) {
-          Ids ids = test.held();
+          IdSet ids = test.held();
           outcomes.insert(ids.insert(freed).second);
-          CHECK(ids == Ids(names.begin(), names.end()));
+          CHECK(ids == IdSet(names.begin(), names.end()));
         });
     CHECK(deaths > 3);
     CHECK(outcomes.size() == 2);
@@ -481,7 +481,7 @@ TEST_CASE("who dies passing a lease on leaves it with a new token, or free, and 
       },
       [](const TestLeases& test) { test.table.pass_on(*test.find("a"), kOther, 5, OrphanPolicy::keep); },
       [&](const TestLeases& test) {
-        const bool held = test.held() == Ids{"a"};
+        const bool held = test.held() == IdSet{"a"};
         outcomes.insert(held);
         if (!held) return;
         CHECK(test.find("a")->token > before);
@@ -510,7 +510,7 @@ TEST_CASE("who dies completing a claim has it still as long as its record is not
       [&](const TestLeases& test) {
         const bool accepted = test.memory->head != record;
         outcomes.insert(accepted);
-        CHECK(test.held() == (accepted ? Ids{"b"} : Ids{"a", "b"}));
+        CHECK(test.held() == (accepted ? IdSet{"b"} : IdSet{"a", "b"}));
       });
   CHECK(outcomes.size() == 2);
 }
@@ -525,7 +525,7 @@ TEST_CASE("who dies mending leaves it to the next, who loses nothing") {
       },
       [](const TestLeases& test) { test.table.mend_if_suspect(kHead); },
       [](const TestLeases& test) {
-        Ids expected{"of a transaction"};
+        IdSet expected{"of a transaction"};
         for (const std::string& name : of_one_chain(3)) expected.insert(name);
         CHECK(test.held() == expected);
         CHECK(test.find("of a transaction")->completing == ((kHead.value - 8) | Lease::kOfTransaction));
@@ -558,7 +558,7 @@ TEST_CASE("whatever damage says of the table, its leases are found again, and to
       damage(test);
       test.table.doubt(kEpoch);
       test.table.mend_if_suspect(kHead);
-      CHECK(test.held() == Ids{"a", "c", "d"});
+      CHECK(test.held() == IdSet{"a", "c", "d"});
       CHECK(test.memory->header.token_epoch == kEpoch);
       CHECK(test.take("e")->token > last);
     };
