@@ -13,12 +13,15 @@ namespace oncelog::testing {
 /// A clock that stands still until a test moves it. Thread-safe.
 class FakeClock {
  public:
+  /// Begins at that time, by default in 2019.
   explicit FakeClock(Time now = Time{std::chrono::hours{24 * 365 * 50}}) : now_(now) {}
 
+  /// What the clock shows.
   Time now() const {
     const std::lock_guard guard(mutex_);
     return now_;
   }
+  /// Time passes.
   void advance(std::chrono::microseconds by) {
     const std::lock_guard guard(mutex_);
     now_ += by;

@@ -20,8 +20,8 @@ void check_id(std::string_view id);
 /// The same for the name of a lock.
 void check_lock_name(std::string_view name);
 
-/// Throws Error::invalid_argument unless the attributes are within their limits. With a ring, a result must fit into its
-/// reserve too.
+/// Throws Error::invalid_argument unless the attributes are within their limits. With a ring, a result must fit into
+/// its reserve too.
 void check_attributes(const Attributes& attributes);
 void check_attributes(const Attributes& attributes, const Ring& ring);
 void check_correlation(std::string_view correlation);
