@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include <oncelog/claim_info.h>
 #include <oncelog/options.h>
 #include <oncelog/record.h>
 #include <oncelog/version.h>
@@ -23,13 +24,6 @@ class Engine;
 struct HeldBatch;
 struct HeldClaim;
 }  // namespace internal
-
-/// Who holds a claim or lock that was asked for.
-struct ClaimOwner {
-  std::int32_t process = 0;  ///< Its process id.
-  /// When its lease expires: a wall-clock estimate, as leases run on the boot clock.
-  Time deadline;
-};
 
 /// What Claim::complete returns.
 struct Completed {

@@ -12,42 +12,17 @@
 #include <vector>
 
 #include <oncelog/backup.h>
+#include <oncelog/claim_info.h>
 #include <oncelog/metrics.h>
 #include <oncelog/options.h>
 #include <oncelog/record.h>
+#include <oncelog/scan.h>
 #include <oncelog/scope.h>
 #include <oncelog/transaction.h>
 #include <oncelog/verify.h>
 #include <oncelog/version.h>
 
 namespace oncelog {
-
-/// Which records Store::scan visits.
-struct ScanRange {
-  std::optional<std::string> scope = std::nullopt;  ///< Only this scope's; all by default.
-  std::optional<Time> since = std::nullopt;         ///< Processed at or after.
-  std::optional<Time> until = std::nullopt;         ///< Processed before.
-};
-
-/// What Store::expire did.
-struct Expired {
-  std::uint64_t buckets = 0;  ///< Dropped, because their newest record is past the retention.
-  std::uint64_t blocks = 0;   ///< Log blocks deleted; their space is reused by later flushes.
-};
-
-/// A claim or lock that is held, as Store::claims lists them.
-struct ClaimInfo {
-  std::string scope;  ///< Empty for a lock.
-  std::string id;     ///< Its first 64 bytes; of a lock, its name's.
-  /// Who holds it, and until when.
-  ClaimOwner owner;
-  /// Whether that process is alive.
-  bool owner_alive = false;
-  /// What the owner's death and the lease's expiry do to it.
-  OrphanPolicy orphans = OrphanPolicy::free_at_once;
-  /// Its fencing token.
-  std::uint64_t token = 0;
-};
 
 /// A processed-message log: a directory with an LMDB environment (the truth) and shared memory (all derived from it).
 ///

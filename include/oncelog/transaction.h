@@ -10,6 +10,7 @@
 
 #include <oncelog/claim.h>
 #include <oncelog/record.h>
+#include <oncelog/table.h>
 #include <oncelog/version.h>
 
 namespace oncelog {
@@ -19,12 +20,6 @@ class Scope;
 namespace internal {
 class TransactionBody;
 }
-
-inline constexpr std::size_t kMaxTableBytes = 63;  ///< Of a user table's name, from 1; no NUL in it.
-inline constexpr std::size_t kMaxKeyBytes = 447;   ///< Of a key in it, from 1.
-
-/// Receives each entry of a scan, and returns false to end it. The views are valid during the call.
-using EntryVisitor = std::function<bool(std::string_view key, std::string_view value)>;
 
 /// Effects and marks that commit together or not at all: what Store::transact passes to its function. Not thread-safe:
 /// only the thread of that function may use it, and only until the function returns. The same holds for the views it

@@ -12,10 +12,12 @@
 #include <vector>
 
 #include <oncelog/backup.h>
+#include <oncelog/claim_info.h>
 #include <oncelog/metrics.h>
 #include <oncelog/options.h>
 #include <oncelog/record.h>
-#include <oncelog/store.h>
+#include <oncelog/scan.h>
+#include <oncelog/scope.h>
 #include <oncelog/transaction.h>
 #include <oncelog/verify.h>
 

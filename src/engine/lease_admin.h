@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-#include <oncelog/store.h>
+#include <oncelog/claim_info.h>
 
 #include "engine/opened_store.h"
 

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include <oncelog/record.h>
-#include <oncelog/store.h>
+#include <oncelog/scan.h>
 
 #include "engine/engine.h"
 #include "engine/opened_store.h"

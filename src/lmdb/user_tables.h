@@ -3,7 +3,7 @@
 #include <optional>
 #include <string_view>
 
-#include <oncelog/transaction.h>
+#include <oncelog/table.h>
 
 #include "lmdb/handles.h"
 

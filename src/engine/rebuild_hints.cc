@@ -7,9 +7,10 @@
 #include <vector>
 
 #include <oncelog/repair.h>
-#include <oncelog/store.h>
 
 #include "base/error.h"
+#include "engine/local_engine.h"
+#include "engine/registry.h"
 #include "lmdb/pages.h"
 #include "maintenance/closed_store.h"
 #include "maintenance/problems.h"
@@ -18,7 +19,6 @@
 #include "shared/open_lock.h"
 
 namespace oncelog {
-namespace internal {
 namespace {
 
 namespace fs = std::filesystem;
@@ -26,7 +26,6 @@ namespace fs = std::filesystem;
 constexpr const char* kData = "data.mdb";
 
 }  // namespace
-}  // namespace internal
 
 void rebuild_hints(const std::filesystem::path& directory, const RepairOptions& options) {
   using namespace internal;
@@ -66,7 +65,7 @@ void rebuild_hints(const std::filesystem::path& directory, const RepairOptions& 
       }
     }
   }
-  Store::open(directory, opening);
+  open_engine(directory, opening, Host::system());
 }
 
 }  // namespace oncelog
