@@ -28,8 +28,8 @@ std::optional<RecordHeader> last_header_below(const lmdb::ReadTxn& txn, Lsn end)
   return last;
 }
 
-BucketRows sound_rows(BucketRows rows, const lmdb::ReadTxn& txn, Lsn log_begin, Lsn log_end, const BucketRules& rules,
-                      std::int64_t now_us, std::int64_t known_since_us) {
+BucketRows sound_rows(const BucketRows& rows, const lmdb::ReadTxn& txn, Lsn log_begin, Lsn log_end,
+                      const BucketRules& rules, std::int64_t now_us, std::int64_t known_since_us) {
   BucketRows sound;
   for (const auto& [number, row] : rows) {
     const bool possible = row.first_lsn % kRecordUnit == 0 && row.first_lsn >= kFirstLsn.value;

@@ -24,8 +24,8 @@ std::optional<RecordHeader> last_header_below(const lmdb::ReadTxn& txn, Lsn end)
 
 /// Corrects the rows by the log, which overrules them. A row that cannot be right merges its bucket with the one before
 /// it.
-BucketRows sound_rows(BucketRows rows, const lmdb::ReadTxn& txn, Lsn log_begin, Lsn log_end, const BucketRules& rules,
-                      std::int64_t now_us, std::int64_t known_since_us);
+BucketRows sound_rows(const BucketRows& rows, const lmdb::ReadTxn& txn, Lsn log_begin, Lsn log_end,
+                      const BucketRules& rules, std::int64_t now_us, std::int64_t known_since_us);
 
 /// The rows of live buckets, at most one fewer than there are lanes; if there are more, because the clock went back
 /// between two boots, the oldest are merged. Raises `known_since_us` above the newest record of the buckets that are

@@ -74,7 +74,7 @@ Rebuild::Logged Rebuild::read_tables(const BucketRules& rules, std::int64_t now_
   {
     lmdb::ReadTxn txn(env, log.dbi());
     const lmdb::ReadTxn::Active active(txn);
-    rows = sound_rows(std::move(rows), txn, logged.begin, logged.end, rules, now_us, logged.known_since_us);
+    rows = sound_rows(rows, txn, logged.begin, logged.end, rules, now_us, logged.known_since_us);
     if (!rows.empty()) logged.next_bucket = std::max(logged.next_bucket, rows.back().first + 1);
   }
   logged.rows = live_rows(std::move(rows), rules, now_us, logged.known_since_us);

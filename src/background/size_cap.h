@@ -27,7 +27,8 @@ namespace oncelog::internal {
 /// Everything but start() is called under the writer gate. Cost without a cap: one relaxed load.
 class SizeCap {
  public:
-  static constexpr std::size_t kMostGivenBack = 16 * 256;  // Blocks in one commit. Under a cap a block has one page.
+  /// Blocks in one commit. Under a cap a block has one page.
+  static constexpr std::size_t kMostGivenBack = std::size_t{16} * 256;
 
   SizeCap(const lmdb::Env& env, const Log& log, const Catalog& catalog, const SharedState& live)
       : env_(env), log_(log), catalog_(catalog), live_(live.header()), ring_(live.ring()) {}
