@@ -4,7 +4,7 @@
 set -euo pipefail
 export LC_ALL=C PYTHONDONTWRITEBYTECODE=1
 
-for needed in python3 clang++ clang-format clang-tidy; do
+for needed in python3 clang++ clang-format clang-tidy doxygen; do
   if ! command -v "$needed" >/dev/null; then
     echo "skipped: $needed is not installed"
     exit 77 # What meson takes for a skip.
@@ -52,8 +52,8 @@ refuses() {
 
 mkdir -p "$good"/{include/oncelog,src/{base,log,engine},tests,tools,bench,build/src}
 cd "$good"
-cp "$source"/tools/{check,check_sources.py} tools
-cp "$source"/{.clang-format,.clang-tidy} .
+cp "$source"/tools/{check,check_sources.py,reference,Doxyfile} tools
+cp "$source"/{.clang-format,.clang-tidy,meson.build} .
 printf '#pragma once\n\n#include <cstdint>\n' >include/oncelog/record.h
 printf '#pragma once\n\n#include <oncelog/record.h>\n\n#include <string>\n' >include/oncelog/store.h
 printf '#pragma once\n' | tee src/base/clock.h src/engine/engine.h >src/log/ring.h
@@ -87,7 +87,7 @@ printf '# Tests\n\n## How to run\n\n[Up](../README.md#the-log)\n' >tests/README.
 echo "at /home""/x" >build/of_no_interest
 restore
 
-passes tools/check sources format
+passes tools/check sources format docs
 
 # --- includes
 
@@ -336,6 +336,9 @@ printf 'int  f();\n' >src/log/log.cc
 stage_refuses format 'src/log/log.cc:1:4: error: code should be clang-formatted'
 printf 'int  f();\n' >tests/log_test.h
 stage_refuses format 'tests/log_test.h:1:4: error'
+
+printf '\nnamespace oncelog {\n/// A store.\nstruct Store {\n  int undocumented;\n};\n}\n' >>include/oncelog/store.h
+stage_refuses docs 'Member undocumented (variable) of struct oncelog::Store is not documented'
 
 # moved_twice: a text that is used after it was moved away, in line 8
 moved_twice() {
