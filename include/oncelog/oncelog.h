@@ -387,6 +387,11 @@
 /// - Upgrades: a store of an earlier format is upgraded when it is opened for writing, and earlier versions refuse it
 ///   then. All processes must leave the old version first; a mix is refused with `in_use` or `newer_format`.
 ///
+/// @section testing Testing a consumer
+///
+/// oncelog/testing.h has a store in memory, whose handles answer as any store's do, and a clock that a test moves: no
+/// directory, no disk, no sleep until a lease or a retention expires.
+///
 /// @section limits Limits
 ///
 /// - One host, one pid namespace, local file systems, 64-bit little-endian Linux.
