@@ -275,7 +275,7 @@ TEST_CASE("a scan that goes on meanwhile ends as it began, and its thread is tol
       std::string sentence;
       wait_until([&] {
         sentence = syncs(store) ? "" : error_text_of([&] { store.sync(); });
-        return sentence.find("goes on") != std::string::npos;
+        return sentence.find("is running") != std::string::npos;
       });
     }
     return true;

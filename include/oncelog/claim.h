@@ -37,7 +37,7 @@ struct Completed {
 };
 
 /// The right to process one message, from Scope::begin: process, then mark. While it is held, no other thread or
-/// process gets the id; they get in_progress. complete() and abandon() free the id at once. The scope's OrphanPolicy
+/// process gets the id; they get in_progress. complete() and abandon() free the id at once. Its OrphanPolicy
 /// only covers the owner's death and the lease's expiry. A reboot ends all claims, and so does opening a store whose
 /// shared memory has a damaged header; tokens keep growing.
 ///
@@ -106,8 +106,8 @@ class ONCELOG_API Claim {
   std::optional<ClaimOwner> owner_;
 };
 
-/// Claims of many ids at once, from Scope::begin, at about a third of the cost of each. The scope's OrphanPolicy
-/// applies to each of them, as to a Claim.
+/// Claims of many ids at once, from Scope::begin, at about a third of the cost of each. The OrphanPolicy
+/// of the Scope applies to each of them, as to a Claim.
 ///
 /// Not thread-safe: one thread at a time. Movable. The destructor releases the ids that are still held, and throws
 /// nothing. A batch keeps a copy of its ids, and keeps its store open.

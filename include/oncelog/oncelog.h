@@ -60,7 +60,7 @@
 ///    an id exactly once, unless Scope::forget makes it fresh again. Of all callers of begin(), at most one holds the
 ///    id at a time.
 /// 2. **`kill -9` loses nothing acknowledged**, whichever processes it hits and when. Claims of dead processes are free
-///    at once, unless their scope's OrphanPolicy says otherwise. A transaction is there as a whole or not at all.
+///    at once, unless they were taken with another OrphanPolicy. A transaction is there as a whole or not at all.
 /// 3. **A power failure loses nothing below durable().** It can take marks above it, in ordinary work those of the last
 ///    1.5 flush intervals. Their messages are processed again, never skipped.
 /// 4. **Nothing is forgotten early.** An id is a duplicate for its whole retention, whatever the clocks do while the

@@ -33,11 +33,11 @@ class FakeClock {
 };
 
 /// A store in memory, for unit tests of consumers: no directory, no disk, no background. Its handles are those of any
-/// store, and every call answers as there: verdicts, claims, locks, transactions, attributes, correlations, hooks and
-/// limits. What is different:
+/// store, and every call answers as it does on disk: verdicts, claims, locks, transactions, attributes, correlations,
+/// hooks and limits. What is different:
 ///   - Time is `clock`'s: retention, leases, Record::processed_at. Where none is given the clock stands still.
-///     `patience` is real time, so that a test that waits for nobody ends; a lease that expires ends such a wait within
-///     a millisecond of the clock's being advanced.
+///     `patience` is real time, so that a wait which nobody ends still times out; a lease that expires ends such a wait
+///     within a millisecond of the clock's being advanced.
 ///   - Nothing is ever waited for on disk: what is accepted is durable, and gone with the last handle.
 ///   - Each call makes a store of its own, of one process: no owner dies.
 ///   - Store::backup throws Error::unsupported, Store::verify finds nothing, Store::metrics counts ids alone.

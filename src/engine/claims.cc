@@ -263,7 +263,8 @@ struct Claims::Completion {
       if (passed) return Need::newer_view;
     }
     if (const Need need = hold.prepare(drafts[i].bytes()); need != Need::none) return need;
-    // Before the record is accepted: a death in between leaves a claim whose record is there, or one that stays.
+    // Before the record is accepted: after a death in between either the record exists and mending
+    // frees the claim, or it does not and the claim stays.
     lease->completing.store(hold.head().value, std::memory_order_release);
     failpoint();
     held.completed = hold.append(drafts[i], held.hash, chain);

@@ -14,7 +14,7 @@
 namespace oncelog::internal {
 
 /// What is done with an id on which a decision is made, under the hold in which it was looked up last:
-///   accept   the i-th id is fresh: does what makes it this call's, and sets its answer; or returns what it lacks.
+///   accept   the i-th id is fresh: takes the id for this call and sets its answer, or returns what is missing.
 ///            `orphan` is its lease that may be taken over, or null; `chain` is null when it has no correlation.
 ///   held     another owner holds a lease on it: sets its answer.
 template <typename Policy>
@@ -75,7 +75,7 @@ class Round {
   ChainEnd* chain_of(std::size_t i) { return chains_.empty() || chains_[i].probe.id.empty() ? nullptr : &chains_[i]; }
   RecordCopy* copy_of(std::size_t i) const { return chunk_.copies.empty() ? nullptr : &chunk_.copies[i]; }
 
-  /// Without a lock. Afterwards only those are found that were processed.
+  /// Without a lock. Afterwards `found` is set only for ids that were processed.
   void look(const Glance& glance) {
     const View& view = glance.view;
     if (!view.buckets.empty()) {

@@ -59,7 +59,7 @@ std::vector<ClaimInfo> LeaseAdmin::claims() {
   return all;
 }
 
-/// Under the mutex, calls visit(lease) for each lease that its owner's death ends.
+/// Under the mutex, calls visit(lease) for each lease that ends if its owner is dead.
 template <typename Visit>
 void LeaseAdmin::each_mortal(Visit visit) {
   const StoreLock lock(store_.state());

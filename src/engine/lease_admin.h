@@ -23,11 +23,11 @@ class LeaseAdmin {
 
   /// Frees what dead owners have left. May flush, to settle what a dead transaction has left.
   void reap();
-  /// Frees what an earlier program of this process has left: it looks like this one's for ever. Waits for nobody's
-  /// transaction.
+  /// Frees what an earlier program of this process has left: otherwise that would look like this program's own for
+  /// ever. Waits for nobody's transaction.
   void free_own();
 
-  /// Tokens have to grow over reboots, which take the lease table along: their upper bits, the epoch, are counted in
+  /// Tokens have to grow across reboots, which wipe the lease table: their upper bits, the epoch, are counted in
   /// LMDB, once for each life of the shared memory in which a lease is wanted.
   void assign_token_epoch();
 

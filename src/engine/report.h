@@ -16,9 +16,10 @@
 
 namespace oncelog::internal {
 
-/// Reports the decisions of one call: counts each in the thread's tally when it is made, and tells the decision hook of
-/// all of them when the call has done what it does. Nothing else counts decisions or calls the hook. What the hook
-/// wants to know besides, when a duplicate was first seen, comes from the look-up that decided.
+/// Reports the decisions of one call: counts each in the thread's tally when it is made, and calls the decision hook
+/// for all of them after the call's work, a wait for the disk included. If the call throws, the hook is not called, but
+/// the counts stand. Nothing else counts decisions or calls the hook. What the hook wants to know besides, when a
+/// duplicate was first seen, comes from the look-up that decided.
 class Report {
  public:
   /// `hook` may be empty. `ids` are how many there will be.

@@ -44,7 +44,7 @@ static_assert(sizeof(Lease) == 128 && alignof(Lease) == 64);
 /// The lease table's counters; in the header of `live`.
 struct alignas(64) LeaseHeader {
   // The upper bits of all tokens; 0 until the first lease is needed. Then an epoch is counted in LMDB, so that tokens
-  // grow over reboots, which take this memory along. Written by a process that holds the writer gate; reset under the
+  // grow across reboots, which wipe this memory. Written by a process that holds the writer gate; reset under the
   // mutex when the epoch's tokens are used up.
   std::atomic<std::uint64_t> token_epoch;
   std::atomic<std::uint64_t> next_token;  // The lower bits of the newest token.
