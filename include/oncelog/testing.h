@@ -41,6 +41,7 @@ class FakeClock {
 ///   - Nothing is ever waited for on disk: what is accepted is durable, and gone with the last handle.
 ///   - Each call makes a store of its own, of one process: no owner dies.
 ///   - Store::backup throws Error::unsupported, Store::verify finds nothing, Store::metrics counts ids alone.
+///   - Limits that follow from ring_bytes and max_bytes are not enforced: of results, and of a transaction's records.
 ///   - Of the options it knows retention, ack, on_decision and max_claims; others are checked and have no effect.
 /// Thread-safe as any store; every call takes one mutex and O(log n).
 ONCELOG_API Store open_in_memory(const Options& options = {}, std::shared_ptr<const FakeClock> clock = nullptr);

@@ -59,7 +59,7 @@ Completed Claim::complete(const Attributes& attributes, Ack ack) {
 
 void Claim::abandon() noexcept {
   if (!lease_) return;
-  quietly([this] { engine_->abandon(std::span(&lease_->lease, 1)); });
+  if (lease_->lease.token != 0) quietly([this] { engine_->abandon(std::span(&lease_->lease, 1)); });
   lease_.reset();
 }
 

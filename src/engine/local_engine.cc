@@ -15,8 +15,9 @@
 
 namespace oncelog::internal {
 
-LocalEngine::LocalEngine(const std::filesystem::path& directory, const Options& options, const Host& host)
-    : store_(directory, options, host),
+LocalEngine::LocalEngine(const std::filesystem::path& directory, const Options& options, const Host& host,
+                         std::shared_ptr<EventDispatch> events)
+    : store_(directory, options, host, std::move(events)),
       lease_admin_(store_),
       acceptor_(store_, lease_admin_),
       records_(store_),
@@ -26,6 +27,7 @@ LocalEngine::LocalEngine(const std::filesystem::path& directory, const Options& 
       background_(store_, lease_admin_) {
   store_.finish_opening();
   if (!options.read_only) lease_admin_.free_own();
+  store_.declare_open();
 }
 
 LocalEngine::BackgroundWork::BackgroundWork(OpenedStore& store, LeaseAdmin& lease_admin) : store_(store) {

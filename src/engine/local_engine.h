@@ -21,7 +21,9 @@ namespace oncelog::internal {
 /// The engine of a store in a directory of this host: joins the parts. See registry.h for how one comes to be.
 class LocalEngine final : public Engine {
  public:
-  LocalEngine(const std::filesystem::path& directory, const Options& options, const Host& host);
+  /// See OpenedStore for `events`.
+  LocalEngine(const std::filesystem::path& directory, const Options& options, const Host& host,
+              std::shared_ptr<EventDispatch> events);
 
   const Options& options() const override { return store_.options(); }
   ScopeKey scope(std::string_view name) override;

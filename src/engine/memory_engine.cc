@@ -38,8 +38,10 @@ ScopeKey MemoryEngine::scope(std::string_view name) {
     refuse(fmt::format("a scope's name has {} bytes; 1 to {} are possible", name.size(), kMaxScopeBytes));
   }
   const std::lock_guard guard(mutex_);
+  if (const auto known = scopes_.find(name); known != scopes_.end()) return {known->second, 0};
+  check_not_in_transaction("the first use of a scope's name");
   const auto number = static_cast<std::uint32_t>(scopes_.size() + 1);
-  return {scopes_.try_emplace(std::string(name), number).first->second, 0};
+  return {scopes_.emplace(std::string(name), number).first->second, 0};
 }
 
 std::vector<std::string> MemoryEngine::scopes() {

@@ -28,7 +28,10 @@ class MemoryEngine::Body final : public TransactionBody {
   }
   ~Body() override {
     const std::lock_guard guard(engine_.mutex_);
-    for (const Mark& mark : marks_) engine_.free(mark.claim.lease);
+    for (const Mark& mark : marks_) {
+      engine_.free(mark.claim.lease);
+      if (mark.completes) engine_.counters_.count(mark.claim.lease.scope, IdEvent::abandoned);
+    }
   }
 
   using TransactionBody::run;
@@ -48,7 +51,7 @@ class MemoryEngine::Body final : public TransactionBody {
       return own.claim.id == id && own.claim.lease.scope == scope.key.number;
     };
     if (decided.marked == Verdict::fresh) {
-      add(std::move(claim), attributes);
+      add(std::move(claim), attributes, false);
     } else if (decided.marked == Verdict::in_progress && std::ranges::any_of(marks_, is_own)) {
       decided.marked.verdict = Verdict::duplicate;
     }
@@ -70,8 +73,7 @@ class MemoryEngine::Body final : public TransactionBody {
       }
       claimed->of_transaction = true;
     }
-    add(std::move(held), attributes);
-    marks_.back().completes = true;
+    add(std::move(held), attributes, true);
     return true;
   }
 
@@ -125,14 +127,26 @@ class MemoryEngine::Body final : public TransactionBody {
     bool completes = false;  // It was a claim before.
   };
 
-  void add(HeldClaim claim, const Attributes& given) {
+  void add(HeldClaim claim, const Attributes& given, bool completes) {
+    const HeldLease lease = claim.lease;
+    const std::string id = claim.id;
+    try {
+      keep(std::move(claim), given, completes);
+    } catch (const std::exception&) {  // Out of memory.
+      const std::lock_guard guard(engine_.mutex_);
+      engine_.free({lease.token, lease.scope, {}, id});
+      throw;
+    }
+  }
+
+  void keep(HeldClaim claim, const Attributes& given, bool completes) {
     const Attributes all = claim.merged(given);
     std::string correlation(all.correlation);
     Source source{std::string(all.source.name), all.source.partition, all.source.offset};
     claim.correlation = std::move(correlation);
     claim.fingerprint = all.fingerprint;
     claim.source = std::move(source);
-    Mark& mark = marks_.emplace_back(Mark{std::move(claim), std::string(all.result)});
+    Mark& mark = marks_.emplace_back(Mark{std::move(claim), std::string(all.result), completes});
     mark.claim.lease.id = mark.claim.id;
   }
 

@@ -23,7 +23,8 @@ constexpr unsigned kTables = 8;  // Named LMDB tables, and room for more in late
 
 }  // namespace
 
-OpenedStore::OpenedStore(const std::filesystem::path& directory, const Options& options, const Host& host)
+OpenedStore::OpenedStore(const std::filesystem::path& directory, const Options& options, const Host& host,
+                         std::shared_ptr<EventDispatch> events)
     : process_(fork_generation()), directory_(std::filesystem::absolute(directory)), options_(options), host_(host) {
   check_option_ranges(options_);
   check_directory(directory_, options_);
@@ -48,8 +49,7 @@ OpenedStore::OpenedStore(const std::filesystem::path& directory, const Options& 
   tally_.emplace(shared.tally);
   if (options_.read_only) return;
   upkeep_.emplace(*env_, *state_, *views_, rules_, *clock_, options_.flush_interval);
-  events_.emplace(options_.on_event ? std::make_shared<EventDispatch>(options_.on_event) : nullptr, directory_, shared,
-                  *clock_);
+  events_.emplace(std::move(events), directory_, shared, *clock_);
   if (!damage.empty()) events_->tell_of_damage(std::move(damage));
   flusher_.emplace(*env_, *log_, *catalog_, *state_, identity_.hash_seed, options_.flush_interval);
 }
@@ -75,6 +75,7 @@ void OpenedStore::finish_opening() {
 
 OpenedStore::~OpenedStore() {
   stop_background();
+  if (!open_) return;
   if (flusher_) {
     try {
       flusher_->flush();

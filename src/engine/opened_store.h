@@ -44,10 +44,14 @@ namespace oncelog::internal {
 /// Thread safety: the parts' own, once finish_opening() has returned.
 class OpenedStore {
  public:
-  OpenedStore(const std::filesystem::path& directory, const Options& options, const Host& host);
+  /// `events` calls the options' event hook; null without one. Its owner closes it once the store can be opened again,
+  /// as the hook may do that.
+  OpenedStore(const std::filesystem::path& directory, const Options& options, const Host& host,
+              std::shared_ptr<EventDispatch> events);
   OpenedStore(const OpenedStore&) = delete;
   OpenedStore& operator=(const OpenedStore&) = delete;
-  /// Flushes what it can, and closes.
+  /// Flushes what it can, and closes. A store that was not declared open only closes: what is accepted stays in the
+  /// shared memory for the next process to flush.
   ~OpenedStore();
 
   /// Begins the background work of a store that may be written to. `reap` is called seldom: it gives back what dead
@@ -59,6 +63,8 @@ class OpenedStore {
   }
   /// Lets other processes open the store, and makes what the options set the store's.
   void finish_opening();
+  /// The last step: all of it is open.
+  void declare_open() { open_ = true; }
 
   const std::filesystem::path& directory() const { return directory_; }
   const Options& options() const { return options_; }
@@ -139,8 +145,7 @@ class OpenedStore {
   Tally fold_tally();
   /// Why the last flush, the last round of upkeep or the last call of the event hook failed; empty when none did.
   std::string last_error() const;
-  /// What calls the event hook; null without one. Whoever deletes the engine closes it after that, once the store can
-  /// be opened again: the hook may do that.
+  /// What calls the event hook; null without one.
   std::shared_ptr<EventDispatch> event_dispatch() const { return events_ ? events_->dispatch() : nullptr; }
 
  private:
@@ -167,6 +172,7 @@ class OpenedStore {
   Options options_;
   const Host& host_;
   std::optional<OpenLock> open_lock_;
+  bool open_ = false;
   bool alone_ = false;          // No other process had the store open when this one opened it.
   bool log_to_verify_ = false;  // data.mdb was shorter than LMDB says.
   std::optional<lmdb::Env> env_;

@@ -130,8 +130,11 @@ std::shared_ptr<LocalEngine> open_engine(const std::filesystem::path& directory,
     engine->store().change_settings(options);
     return engine;
   }
+  // Closed after the reservation ends, if the store does not open: the hook may be opening it again.
+  std::shared_ptr<EventDispatch> events;
   Reservation reservation(key);
-  const std::shared_ptr<LocalEngine> engine(new LocalEngine(directory, options, host),
+  if (options.on_event && !options.read_only) events = std::make_shared<EventDispatch>(options.on_event);
+  const std::shared_ptr<LocalEngine> engine(new LocalEngine(directory, options, host, events),
                                             [key](LocalEngine* last) { close_engine(key, last); });
   reservation.fill(engine);
   return engine;
