@@ -217,13 +217,13 @@ class Filter {
 
   bool wait_for_next_id() {
     const auto begin = std::chrono::steady_clock::now();
-    bool told = options_.quiet;
+    bool reported = options_.quiet;
     while (!scope_.wait_until_free(batch_.ids[batch_.next_id], kPatience)) {
       if (stop_.received() != 0) return false;
-      if (told || std::chrono::steady_clock::now() - begin < kQuietWait) continue;
+      if (reported || std::chrono::steady_clock::now() - begin < kQuietWait) continue;
       report_.note(fmt::format("line {} waits for another process, which has claimed its id; see oncelog claims",
                                counts_.lines + 1));
-      told = true;
+      reported = true;
     }
     return true;
   }

@@ -1,5 +1,6 @@
-/// Claim, process, mark: who dies or gives up while processing leaves the message to the next, and two workers never
-/// have it at once unless one of them has outlived its lease. That one is told so.
+/// Claim, process, mark: a worker that dies or gives up while processing leaves the message to the next one. Two
+/// workers never hold it at once, unless one of them outlives its lease: then its completion reports that it came too
+/// late.
 ///
 ///   claim_with_lease STORE
 
@@ -32,12 +33,12 @@ int main(int argc, char** argv) {
   std::cout << "from then on: " << to_string(orders.begin("message-1", 30s).verdict()) << '\n';
 
   oncelog::Claim slow = orders.begin("message-2", 50ms);
-  oncelog::Claim quick = orders.begin("message-2", 30s, {}, patience);  // Gets it once the lease is over.
+  oncelog::Claim quick = orders.begin("message-2", 30s, {}, patience);  // Gets it once the lease expires.
   std::cout << "after the lease: " << to_string(quick.verdict()) << ", with a "
             << (quick.token() > slow.token() ? "greater" : "smaller") << " token\n";
   std::cout << "the late owner completes: " << (slow.complete() ? "in time" : "too late") << '\n';
   std::cout << "the new owner completes: " << (quick.complete() ? "in time" : "too late") << '\n';
 
-  // For the example to begin anew when it is run again.
+  // So that the example can be run again.
   for (const auto* id : {"message-1", "message-2"}) orders.forget(id);
 }

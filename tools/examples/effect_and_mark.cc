@@ -20,13 +20,18 @@ int balance_of(const oncelog::Store& store, std::string_view account) {
 /// Books the payment unless it was; `broken` stands for whatever can go wrong between two writes.
 void book(const oncelog::Store& store, std::string_view id, std::string_view account, int amount, bool broken) {
   const auto payments = store.scope("payments");
+  oncelog::Marked marked;
   store.transact([&](oncelog::Transaction& tx) {
-    if (tx.mark(payments, id) != oncelog::Verdict::fresh) return;
+    marked = tx.mark(payments, id);
+    if (marked != oncelog::Verdict::fresh) return;
     const int before = std::stoi(std::string(tx.get("accounts", account).value_or("0")));
     tx.put("accounts", account, std::to_string(before + amount));
     if (broken) throw std::runtime_error("no connection to the auditor");
     tx.put("journal", id, std::to_string(amount));
-  });  // What returns from here is on disk, and may be acknowledged to the broker.
+  });
+  if (marked == oncelog::Verdict::in_progress) throw std::runtime_error("another worker has claimed it");
+  if (marked == oncelog::Verdict::duplicate) store.wait(marked.lsn);  // Its record may not be on disk yet.
+  // What returns from here is on disk, and may be acknowledged to the broker.
 }
 
 }  // namespace
