@@ -139,7 +139,7 @@ void Search::for_each_step(const Place& from, Visit visit) const {
   const bool b_left = from.b != b_.size();
   const bool a_any = a_left && a_[from.a] == kAnyWords;
   const bool b_any = b_left && b_[from.b] == kAnyWords;
-  // A '#' ends: it has had its words, or gets none.
+  // A '#' ends: it has all its words, or gets none.
   if (a_any) visit(Step{{from.a + 1, from.b, from.written}, std::nullopt, 0});
   if (b_any) visit(Step{{from.a, from.b + 1, from.written}, std::nullopt, 0});
 

@@ -18,7 +18,7 @@ namespace oncelog::internal {
 ///   2. The caller looks its ids up in that view, without a lock.
 ///   3. Hold: takes the store's mutex. Nothing else takes it for accepting.
 ///   4. The caller looks again at what is newer than the glance's head, prepares room, and appends.
-///   5. The end of Hold releases the mutex, wakes those who wait for a lease that was freed, and rings the background's
+///   5. The end of Hold releases the mutex, wakes the waiters for a lease that was freed, and rings the background's
 ///      bell.
 ///   6. Acceptor::meet: gets what the holder of the mutex found missing, without the mutex; then all begins again.
 ///
@@ -31,7 +31,7 @@ enum class Need {
   flush,        // Room in the ring.
   bucket,       // A time bucket for the present.
   table,        // A larger index.
-  settle,       // Whether a transaction that died had committed.
+  settle,       // Whether a transaction that died committed.
   owner_check,  // Whether the owner of a lease lives, see Owners::asked.
   token_epoch,  // An epoch for fencing tokens.
   lease,        // A place in the lease table.
@@ -65,8 +65,8 @@ class Acceptor {
     return {head, reader.view()};
   }
 
-  /// Provides what a hold lacked. Throws Error when it cannot be had: full, invalid_argument within a transaction, or
-  /// what made a flush fail.
+  /// Provides what a hold lacks. Throws Error when that is not possible: full, invalid_argument within a transaction,
+  /// or what made a flush fail.
   void meet(Need need, Owners& owners) {
     if (need == Need::none || need == Need::newer_view) return;  // Those that a loop begins with again by itself.
     provide(need, owners);
@@ -123,7 +123,7 @@ class SCOPED_CAPABILITY Hold {
   /// Accepts a record, after prepare() for it; returns its LSN. `chain` is null when it has no correlation.
   Lsn append(const RecordDraft& draft, const MessageHash& hash, const ChainEnd* chain);
 
-  /// Has those woken who wait for a lease, once the mutex is released.
+  /// Wakes the threads that wait for a lease, once the mutex is released.
   void wake_waiters() { after_.wake = true; }
 
   OpenedStore& store() const { return store_; }

@@ -139,7 +139,7 @@ class Round {
         return Need::none;
       }
     }
-    // Its transaction died, and whether it had committed is to be found out.
+    // Its transaction died: whether that committed has to be found out first.
     if ((unsettled_ >> i & 1) != 0) return Need::settle;
     if (dated_ && too_old(i)) {
       chunk_.out[i] = {Verdict::too_old, Lsn{}};

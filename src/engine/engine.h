@@ -76,7 +76,7 @@ class TransactionBody {
 /// Store, Claim, ClaimBatch and Lock promise that are named alike, verdicts, errors and hooks included; the public
 /// classes add only what a handle owns.
 ///
-/// Thread safety: all of it. A hook may destroy the last handle of the store: whoever calls an engine that has hooks
+/// Thread safety: all of it. A hook may destroy the last handle of the store: the caller of an engine that has hooks
 /// keeps it alive until the call returns.
 class Engine {
  public:

@@ -10,7 +10,8 @@ namespace oncelog::internal {
 
 /// How a store's data.mdb comes to be: under another name, with its tables and its identity in it, and synced; then it
 /// is renamed. So it is whole whenever it is there, and nothing that exists is ever deleted for it: the loser of a race
-/// deletes its own file. Called by whoever opens a directory without a data.mdb; takes no lock. Some milliseconds.
+/// deletes its own file. Called by a process that opens a directory without a data.mdb; takes no lock. Some
+/// milliseconds.
 
 /// Makes data.mdb, unless another process makes one first. Error: full, no_permission, io.
 void create_data_file(const std::filesystem::path& directory, const Options& options);

@@ -114,8 +114,8 @@ bool OpenedStore::lock_store() {
         replace_data_file(directory_, options_);
         continue;
       }
-      // The process that made data.mdb may have died, or failed, after it had its name and before that was on disk;
-      // nothing is acknowledged in a file that a power failure takes away. All later users come after this one.
+      // The process that made data.mdb may have died, or failed, after it named the file and before the name was on
+      // disk; nothing is acknowledged in a file that a power failure takes away. All later users come after this one.
       sync_directory(directory_, true);
       remove_unfinished(directory_);
       prepare_lock_file(directory_, options_.max_readers);

@@ -36,7 +36,7 @@ namespace oncelog::internal {
 
 /// What an open store consists of, opened in the order of the members below and closed the other way round. An
 /// exception in between closes what is open by then; what that leaves in the directory is what a process that died
-/// there leaves, and the next to open the store goes on from it.
+/// there leaves, and the next process that opens the store continues from there.
 ///
 /// Opening holds the open lock from the first step until finish_opening(): one process at a time. Only a process that
 /// is alone then writes to data.mdb, so that nobody waits for LMDB's write lock while others wait to open the store.

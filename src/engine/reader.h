@@ -66,8 +66,8 @@ class Reader {
   /// more and the record when it does. `copy`, where it is wanted, gets the record that is found.
   std::optional<Found> look(const View& view, const Probe& probe, RecordCopy* copy = nullptr);
 
-  /// look() for many at once, their cache misses overlapped; out[i] for probes[i]. The caller has had the filter's
-  /// lines prefetched. `copies` are as many, or none.
+  /// look() for many at once, their cache misses overlapped; out[i] for probes[i]. The caller has prefetched the
+  /// filter's lines. `copies` are as many, or none.
   void look(const View& view, std::span<const Probe> probes, std::span<std::optional<Found>> out,
             std::span<RecordCopy> copies = {});
 

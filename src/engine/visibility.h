@@ -9,7 +9,7 @@ namespace oncelog::internal {
 /// has committed.
 
 /// For decisions: the record is the message's processing, within the retention. A transaction's that may yet be void is
-/// not; whoever decides has it settled first.
+/// not: a decision has it settled first.
 inline bool is_processed(const OpenedStore& store, const Found& found) {
   return found.is_message() && store.within_retention(found.time_us);
 }
