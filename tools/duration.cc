@@ -19,7 +19,7 @@ struct Unit {
 
 // Largest first: the order in which a duration names its parts.
 constexpr std::array<Unit, 6> kUnits{
-    {{"w", 7 * 86'400'000}, {"d", 86'400'000}, {"h", 3'600'000}, {"m", 60'000}, {"s", 1'000}, {"ms", 1}}};
+    {{"w", std::int64_t{7} * 86'400'000}, {"d", 86'400'000}, {"h", 3'600'000}, {"m", 60'000}, {"s", 1'000}, {"ms", 1}}};
 
 constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
 
