@@ -150,7 +150,7 @@ int publish(const Arguments& arguments) {
     const std::string id = fmt::format("message-{}", number);
     const std::string key = routing_key(number);
     broker.publish(kExchange, key, id, fmt::format(R"({{"order":{}}})", number));
-    published.append(id + ' ' + key);
+    published.append(fmt::format("{} {}", id, key));
     if (i % kUnconfirmed == kUnconfirmed - 1) broker.confirm();
   }
   broker.confirm();
