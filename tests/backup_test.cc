@@ -348,6 +348,10 @@ TEST_CASE("a clock that is wrong by decades leaves a restored store epochs to be
   set_epoch(dir / "backup", kEpochs - 1 - kRestoreEpochs);
   std::filesystem::remove(dir / "backup/lock.mdb");
   CHECK(StoreAccess::restore(dir / "backup", dir / "last", {}, host).token_epoch == kEpochs - 1);
+  // Whose tokens would begin again at 0.
+  const auto last = StoreAccess::open(dir / "last", kOptions, host);
+  CHECK(error_code_naming("no fencing token is left", [&] { last.lock("l", 1h); }) == ErrorCode::full);
+  CHECK(last.scope("s").mark("other") == Verdict::fresh);
 }
 
 TEST_CASE("what cannot be restored is refused with a sentence") {

@@ -103,7 +103,6 @@ class SCOPED_CAPABILITY Hold {
   /// newer_view when the glance's view is no longer the layout's: everything has to be looked up again.
   Need need() const { return outdated_ ? Need::newer_view : Need::none; }
 
-  const View& view() const { return glance_.view; }
   Lsn head() const { return lock_.head(); }
   /// Whether there are records that the glance does not cover, this hold's own included.
   bool moved() const { return head() != glance_.head; }

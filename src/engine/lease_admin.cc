@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "base/error.h"
 #include "shared/store_lock.h"
 #include "shared/writer_gate.h"
 
@@ -109,7 +110,16 @@ void LeaseAdmin::assign_token_epoch() {
   // Acquire: pairs with the release below; the one that was here before has committed it.
   if (leases.token_epoch.load(std::memory_order_acquire) != 0) return;
   lmdb::WriteTxn txn(store_.env());
-  const std::uint64_t epoch = store_.catalog().number(txn, Catalog::Number::token_epoch) + 1;
+  const std::uint64_t last = store_.catalog().number(txn, Catalog::Number::token_epoch);
+  if (last >= LeaseTable::kMaxEpoch) {
+    // A damaged number, or a backup that was restored while the clock was wrong by decades.
+    throw error_at(
+        ErrorCode::full, store_.directory(),
+        "no fencing token is left: the epoch of the last ones is {}, and {} is the highest; ids can be marked, "
+        "not claimed or locked",
+        last, LeaseTable::kMaxEpoch);
+  }
+  const std::uint64_t epoch = last + 1;
   store_.catalog().put_number(txn, Catalog::Number::token_epoch, epoch);
   txn.commit();
   leases.token_epoch.store(epoch, std::memory_order_release);  // Pairs with the acquire above.

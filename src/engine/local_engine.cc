@@ -68,6 +68,7 @@ std::vector<std::string> LocalEngine::scopes() {
   auto numbered = store_.catalog().scopes(txn);
   std::ranges::sort(numbered);
   std::vector<std::string> names;
+  names.reserve(numbered.size());
   for (auto& [number, name] : numbered) names.push_back(std::move(name));
   return names;
 }

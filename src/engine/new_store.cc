@@ -65,15 +65,6 @@ class UnfinishedFile {
   Descriptor file_;
 };
 
-StoreIdentity new_identity(const Options& options) {
-  StoreIdentity identity;
-  identity.buckets = options.buckets.value_or(kDefaultBuckets);
-  identity.retention_us = std::chrono::microseconds(options.retention.value_or(kDefaultRetention)).count();
-  identity.store_id = random_uuid();
-  fill_random(&identity.hash_seed, sizeof identity.hash_seed);
-  return identity;
-}
-
 /// Fills the file; all of it is on disk when this returns.
 void write_tables(const std::filesystem::path& path, const Options& options) {
   // Without LMDB's locks: nobody else knows the name.
@@ -82,7 +73,7 @@ void write_tables(const std::filesystem::path& path, const Options& options) {
   const Catalog catalog(txn, MDB_CREATE);
   const Log log(txn, MDB_CREATE);
   const UserTables user_tables(txn, MDB_CREATE);
-  catalog.put_identity(txn, new_identity(options));
+  catalog.put_identity(txn, new_identity(options.buckets, options.retention));
   Settings{}.with(options).put(txn, catalog, Settings{});
   // Nothing was elsewhere before, so that this is true already. Of a directory elsewhere it is noted once it is there.
   if (options.live_dir.empty()) catalog.put_live_dir(txn, Catalog::kOwnLiveDir);

@@ -180,7 +180,7 @@ std::filesystem::path OpenedStore::live_dir_for(const Options& options) const {
   // A directory of the store's own, so that stores may share a tmpfs.
   const fs::path wanted = options.live_dir.empty() ? directory_ : options.live_dir / external_name(store_file_id_);
   // Absolute: of what does not exist yet a relative path would stay one.
-  const fs::path canonical = fs::weakly_canonical(fs::absolute(wanted), failed);
+  fs::path canonical = fs::weakly_canonical(fs::absolute(wanted), failed);
   if (failed) throw system_error(failed.value(), "resolving it", wanted);
   return canonical;
 }

@@ -29,13 +29,7 @@ constexpr const char* kData = "data.mdb";
 
 void rebuild_hints(const std::filesystem::path& directory, const RepairOptions& options) {
   using namespace internal;
-  Options opening;
-  opening.create = false;
-  opening.live_dir = options.live_dir;
-  opening.allow_foreign_owner = options.allow_foreign_owner;
-  opening.allow_network_filesystem = options.allow_network_filesystem;
-  if (options.map_bytes) opening.map_bytes = *options.map_bytes;
-  if (options.max_readers) opening.max_readers = *options.max_readers;
+  Options opening = options_to_open(options);
   check_directory(directory, opening);
   {
     // Where one is missing, the next process that opens the store saves the ring and rebuilds all of them, even when

@@ -134,8 +134,8 @@ std::shared_ptr<LocalEngine> open_engine(const std::filesystem::path& directory,
   std::shared_ptr<EventDispatch> events;
   Reservation reservation(key);
   if (options.on_event && !options.read_only) events = std::make_shared<EventDispatch>(options.on_event);
-  const std::shared_ptr<LocalEngine> engine(new LocalEngine(directory, options, host, events),
-                                            [key](LocalEngine* last) { close_engine(key, last); });
+  std::shared_ptr<LocalEngine> engine(new LocalEngine(directory, options, host, events),
+                                      [key](LocalEngine* last) { close_engine(key, last); });
   reservation.fill(engine);
   return engine;
 }

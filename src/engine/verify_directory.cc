@@ -6,6 +6,7 @@
 #include "engine/local_engine.h"
 #include "engine/registry.h"
 #include "lmdb/snapshot.h"
+#include "maintenance/closed_store.h"
 #include "maintenance/store_check.h"
 #include "shared/directory.h"
 #include "shared/open_lock.h"
@@ -33,18 +34,6 @@ bool rest_while_closed(StoreCheck& check, const std::filesystem::path& directory
     check.buckets(pages, *meta);
     return true;
   }
-}
-
-Options options_to_read(const VerifyOptions& options) {
-  Options reading;
-  reading.create = false;
-  reading.read_only = true;
-  reading.live_dir = options.live_dir;
-  reading.allow_foreign_owner = options.allow_foreign_owner;
-  reading.allow_network_filesystem = options.allow_network_filesystem;
-  if (options.map_bytes) reading.map_bytes = *options.map_bytes;
-  if (options.max_readers) reading.max_readers = *options.max_readers;
-  return reading;
 }
 
 /// The structure of data.mdb, before LMDB follows its pages; where it is damaged, as much of the rest as can be read.
@@ -89,7 +78,8 @@ void report_unopened(StoreCheck& check, VerifyReport& report, const std::filesys
 
 VerifyReport verify_directory(const std::filesystem::path& directory, const VerifyOptions& options,
                               const VerifyProgressHook& progress) {
-  const Options reading = options_to_read(options);
+  Options reading = options_to_open(options);
+  reading.read_only = true;
   check_directory(directory, reading);
   if (const auto engine = engine_of(directory)) return engine->verify(options, progress);
 

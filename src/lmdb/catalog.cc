@@ -56,6 +56,15 @@ std::uint32_t scope_number(const lmdb::Env& env, lmdb::Bytes row, std::string_vi
 
 }  // namespace
 
+StoreIdentity new_identity(std::optional<unsigned> buckets, std::optional<std::chrono::milliseconds> retention) {
+  StoreIdentity identity;
+  identity.buckets = buckets.value_or(kDefaultBuckets);
+  identity.retention_us = std::chrono::microseconds(retention.value_or(kDefaultRetention)).count();
+  identity.store_id = random_uuid();
+  fill_random(&identity.hash_seed, sizeof identity.hash_seed);
+  return identity;
+}
+
 Catalog::Catalog(lmdb::Txn& txn, unsigned flags)
     : meta_(txn.open_table("meta", flags)),
       buckets_(txn.open_table("buckets", flags | MDB_INTEGERKEY)),

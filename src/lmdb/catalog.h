@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -30,6 +31,9 @@ struct StoreIdentity {
   std::int64_t retention_us = 0;
 };
 static_assert(sizeof(StoreIdentity) == 40);
+
+/// The identity of a store that is about to be made; what is not given has its default. Throws Error::io.
+StoreIdentity new_identity(std::optional<unsigned> buckets, std::optional<std::chrono::milliseconds> retention);
 
 /// One time bucket as of the last flush that wrote records of it.
 struct BucketRow {

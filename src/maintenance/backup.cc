@@ -17,6 +17,7 @@
 #include "lmdb/pages.h"
 #include "lmdb/snapshot.h"
 #include "log/log.h"
+#include "maintenance/closed_store.h"
 #include "maintenance/staged_directory.h"
 #include "maintenance/store_check.h"
 #include "shared/directory.h"
@@ -27,7 +28,6 @@ namespace oncelog::internal {
 namespace {
 
 constexpr const char* kData = "data.mdb";
-constexpr std::uint64_t kMaxEpoch = (std::uint64_t{1} << (64 - LeaseTable::kEpochShift)) - 1;
 
 /// A file that is written.
 class NewFile {
@@ -107,7 +107,7 @@ std::int64_t newest_moment_us(const Catalog& catalog, const lmdb::Txn& txn, std:
 /// restored again: its clock, or the backup's, may have been wrong by decades.
 std::uint64_t epochs_to_skip(std::uint64_t epoch, std::int64_t newest_us, std::int64_t now_us) {
   constexpr std::int64_t kMinuteUs = 60'000'000;
-  constexpr std::uint64_t kHighest = kMaxEpoch - kRestoreEpochs;
+  constexpr std::uint64_t kHighest = LeaseTable::kMaxEpoch - kRestoreEpochs;
   const std::int64_t minutes = now_us > newest_us ? (now_us - newest_us) / kMinuteUs : 0;
   const std::uint64_t most = kHighest - std::min(epoch + kRestoreEpochs, kHighest);
   return kRestoreEpochs + std::min(static_cast<std::uint64_t>(minutes), most);
@@ -124,11 +124,11 @@ void forget_nothing_silently(const std::filesystem::path& directory, const Host&
   const Catalog catalog(txn, 0);
   catalog.identity(txn);  // Throws when a number is damaged; writing one would give it a checksum.
   const std::uint64_t epoch = catalog.number(txn, Catalog::Number::token_epoch);
-  if (epoch > kMaxEpoch - kRestoreEpochs) {
+  if (epoch > LeaseTable::kMaxEpoch - kRestoreEpochs) {
     throw error_at(ErrorCode::corrupt, directory,
                    "the epoch of its fencing tokens is {} of at most {}, so that it cannot be raised by "
                    "{}; the backup can only be opened as it is, where tokens may be given again",
-                   epoch, kMaxEpoch, kRestoreEpochs);
+                   epoch, LeaseTable::kMaxEpoch, kRestoreEpochs);
   }
   const std::int64_t now_us = host.wall_us();
   report.token_epoch = epoch + epochs_to_skip(epoch, newest_moment_us(catalog, txn, written_us), now_us);
@@ -174,12 +174,7 @@ BackupReport write_backup(const lmdb::Env& env, const std::filesystem::path& dir
 RestoreReport restore_backup(const std::filesystem::path& backup, const std::filesystem::path& directory,
                              const RestoreOptions& options, const Host& host) {
   constexpr const char* kWayOut = "take another backup, or save what can be saved: oncelog repair";
-  Options reading;
-  reading.create = false;
-  reading.read_only = true;
-  reading.allow_foreign_owner = options.allow_foreign_owner;
-  reading.allow_network_filesystem = true;
-  check_directory(backup, reading);
+  check_directory(backup, options_to_read(options.allow_foreign_owner));
   const std::filesystem::path data = backup / kData;
   // A backup that was never opened needs no lock, and gets none: it may lie where nothing can be written.
   std::optional<OpenLock> lock;

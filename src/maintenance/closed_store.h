@@ -3,6 +3,8 @@
 #include <filesystem>
 #include <optional>
 
+#include <oncelog/options.h>
+
 #include "base/descriptors.h"
 #include "shared/open_lock.h"
 
@@ -10,6 +12,29 @@ namespace oncelog::internal {
 
 /// How verify() and repair() get at a store that they do not open: a lock that keeps others from opening it, and its
 /// data.mdb by a descriptor. Used by one thread.
+
+/// How the store is opened that `asked`, a VerifyOptions or RepairOptions, is about.
+template <typename Asked>
+Options options_to_open(const Asked& asked) {
+  Options opening;
+  opening.create = false;
+  opening.live_dir = asked.live_dir;
+  opening.allow_foreign_owner = asked.allow_foreign_owner;
+  opening.allow_network_filesystem = asked.allow_network_filesystem;
+  if (asked.map_bytes) opening.map_bytes = *asked.map_bytes;
+  if (asked.max_readers) opening.max_readers = *asked.max_readers;
+  return opening;
+}
+
+/// What a directory is checked against whose data.mdb is only read.
+inline Options options_to_read(bool allow_foreign_owner) {
+  Options reading;
+  reading.create = false;
+  reading.read_only = true;
+  reading.allow_foreign_owner = allow_foreign_owner;
+  reading.allow_network_filesystem = true;
+  return reading;
+}
 
 /// Whether nothing can be written in a directory, because its file system is mounted read-only here.
 bool is_mounted_read_only(const std::filesystem::path& directory);

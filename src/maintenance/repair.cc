@@ -31,7 +31,6 @@ namespace fs = std::filesystem;
 
 constexpr const char* kData = "data.mdb";
 constexpr const char* kLive = "live";
-constexpr std::uint64_t kMaxEpoch = (std::uint64_t{1} << (64 - LeaseTable::kEpochShift)) - 1;
 constexpr std::uint64_t kEpochOfLost = std::uint64_t{1} << 22;  // No host has booted that often.
 
 /// Where the shared memory of the store is, as far as is known.
@@ -40,15 +39,6 @@ fs::path live_dir_of(const fs::path& directory, const fs::path& noted, const fs:
   if (!wanted.empty()) return wanted / external_name(store_file_id);
   const bool elsewhere = noted != fs::path(Catalog::kOwnLiveDir) && noted.filename() == external_name(store_file_id);
   return elsewhere ? noted : directory;
-}
-
-StoreIdentity new_identity(const RepairOptions& options) {
-  StoreIdentity identity;
-  identity.buckets = options.buckets.value_or(kDefaultBuckets);
-  identity.retention_us = std::chrono::microseconds(options.retention.value_or(kDefaultRetention)).count();
-  identity.store_id = random_uuid();
-  fill_random(&identity.hash_seed, sizeof identity.hash_seed);
-  return identity;
 }
 
 /// Saves what a damaged store holds into a new one. Nobody has the damaged one open, which is only read. Used once.
@@ -93,7 +83,7 @@ class Repair {
                     "an intact record cannot be distinguished from a damaged one: every id is fresh, or too_old",
                     "restore a backup; user tables and scopes are saved");
     }
-    identity_ = identity_known_ ? *identity : new_identity(options_);
+    identity_ = identity_known_ ? *identity : new_identity(options_.buckets, options_.retention);
     identity_.format_version = kFormatVersion;
   }
 
@@ -194,12 +184,12 @@ class Repair {
   /// The epoch from which the new store's fencing tokens continue, above all that were given.
   std::uint64_t token_epoch() {
     const std::uint64_t epoch = std::max(numbers_.token_epoch.value_or(0), live_epoch_.value_or(0));
-    if ((!numbers_.token_epoch && !live_epoch_) || epoch > kMaxEpoch) {
+    if ((!numbers_.token_epoch && !live_epoch_) || epoch > LeaseTable::kMaxEpoch) {
       problems_.add(ProblemKind::number, "table meta", "the epoch of fencing tokens is lost",
                     "none; tokens continue from one that no host has reached", "nothing needs to be done");
       return kEpochOfLost;
     }
-    return numbers_.doubtful ? std::min(epoch + kRestoreEpochs, kMaxEpoch) : epoch;
+    return numbers_.doubtful ? std::min(epoch + kRestoreEpochs, LeaseTable::kMaxEpoch) : epoch;
   }
 
   /// Since when the new store knows every id: from now on where records are lost.
@@ -250,12 +240,7 @@ class Repair {
 RepairReport repair(const std::filesystem::path& directory, const std::filesystem::path& into,
                     const RepairOptions& options, const VerifyProgressHook& progress) {
   using namespace internal;
-  Options reading;
-  reading.create = false;
-  reading.read_only = true;
-  reading.allow_foreign_owner = options.allow_foreign_owner;
-  reading.allow_network_filesystem = true;
-  check_directory(directory, reading);
+  check_directory(directory, options_to_read(options.allow_foreign_owner));
   std::optional<OpenLock> lock;
   lock_alone(lock, directory);
   return Repair(directory, lock ? &*lock : nullptr, options, progress).save_into(into);

@@ -99,7 +99,7 @@ std::optional<std::uint64_t> TableCheck::number(const lmdb::TreeEntry& entry) co
 
 void TableCheck::check_token_epoch(const lmdb::TreeEntry& entry) const {
   const auto epoch = number(entry);
-  if (!epoch || *epoch >> (64 - LeaseTable::kEpochShift) == 0) return;
+  if (!epoch || *epoch <= LeaseTable::kMaxEpoch) return;
   problems_.add(ProblemKind::number, page_name(entry.page),
                 fmt::format("the epoch of fencing tokens is {}, of 24 bits at most", *epoch),
                 "tokens are not larger than earlier ones: what they fence may be written by an old owner",

@@ -70,6 +70,7 @@ class LeaseTable {
  public:
   static constexpr std::uint32_t kMaxCapacity = std::uint32_t{1} << 22;
   static constexpr unsigned kEpochShift = 40;
+  static constexpr std::uint64_t kMaxEpoch = (std::uint64_t{1} << (64 - kEpochShift)) - 1;
   static constexpr std::uint64_t kMaxTokenNumber = (std::uint64_t{1} << kEpochShift) - 1;  // Within an epoch.
 
   static std::uint64_t chains_for(std::uint32_t capacity);
