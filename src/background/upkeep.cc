@@ -37,7 +37,6 @@ void Upkeep::serve(Demand demand) {
 }
 
 void Upkeep::serve_locked(Demand demand) {
-  assume_held(kWriterGate);
   while (round_locked(demand) && !met(demand)) {
   }
 }

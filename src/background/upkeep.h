@@ -42,7 +42,7 @@ class Upkeep {
   /// Makes rounds until the demand is met or nothing more can be done for it.
   void serve(Demand demand) EXCLUDES(kWriterGate, kStoreMutex);
   /// The same for a caller that already holds the writer gate and LMDB's write lock.
-  void serve_locked(Demand demand) EXCLUDES(kStoreMutex);
+  void serve_locked(Demand demand) REQUIRES(kWriterGate) EXCLUDES(kStoreMutex);
 
   /// Drops and sweeps everything past its retention; returns how many buckets.
   std::uint64_t expire() EXCLUDES(kWriterGate, kStoreMutex);

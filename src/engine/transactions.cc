@@ -55,7 +55,7 @@ class Transactions::Body final : public TransactionBody {
 
   /// Commits everything; `flushed` is what the log has already. After an exception nothing is committed, or the log's
   /// end says that it is.
-  void commit(Lsn flushed);
+  void commit(Lsn flushed) REQUIRES(kWriterGate);
 
  private:
   /// A mark to come. Its draft and its attributes are views into its other members.
@@ -76,13 +76,13 @@ class Transactions::Body final : public TransactionBody {
   void count_claims(IdEvent event);
   void add(HeldClaim claim, const Attributes& given);
   void check_size() const;
-  Lsn reserve();
+  Lsn reserve() REQUIRES(kWriterGate);
   void link_chains(Reader& reader);
   Need try_to_reserve(Reader& reader, const Glance& glance, Lsn& end);
   Need look_again(Hold& hold);
   void check_leases(const LeaseTable& leases) const;
   void accept(Hold& hold, const LeaseTable& leases);
-  void meet(Need need);
+  void meet(Need need) REQUIRES(kWriterGate);
   void settle(Uncommitted& uncommitted, Lsn log_end);
 
   OpenedStore& store_;
