@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <utility>
 
 namespace oncelog {
@@ -38,6 +37,14 @@ std::string_view to_string(ProblemKind kind) {
 }  // namespace oncelog
 
 namespace oncelog::internal {
+namespace {
+
+/// Different for different problems; the remedy follows from the rest.
+std::string key_of(const Problem& problem) {
+  return fmt::format("{}\n{}\n{}\n{}", to_string(problem.kind), problem.where, problem.sentence, problem.meaning);
+}
+
+}  // namespace
 
 std::string page_name(lmdb::PageNumber page) {
   return fmt::format("page {} of data.mdb", page);
@@ -47,14 +54,18 @@ std::string lsn_name(Lsn lsn) {
   return fmt::format("LSN {}", lsn.value);
 }
 
+Problems::Problems(VerifyReport& report, std::size_t most) : report_(&report), most_(most) {
+  for (const Problem& problem : report.problems) known_.insert(key_of(problem));
+}
+
 void Problems::add(ProblemKind kind, std::string where, std::string sentence, std::string meaning, std::string remedy) {
-  const auto is_same = [&](const Problem& known) {
-    return known.kind == kind && known.where == where && known.sentence == sentence && known.meaning == meaning;
-  };
-  if (std::ranges::any_of(report_->problems, is_same)) return;
+  Problem problem{kind, std::move(where), std::move(sentence), std::move(meaning), std::move(remedy)};
+  std::string key = key_of(problem);
+  if (known_.contains(key)) return;
   ++report_->problem_count;
   if (report_->problems.size() >= most_) return;
-  report_->problems.push_back({kind, std::move(where), std::move(sentence), std::move(meaning), std::move(remedy)});
+  known_.insert(std::move(key));
+  report_->problems.push_back(std::move(problem));
 }
 
 void Problems::add(const lmdb::Fault& fault) {

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <string>
+#include <unordered_set>
 
 #include <oncelog/record.h>
 #include <oncelog/verify.h>
@@ -22,7 +23,7 @@ std::string lsn_name(Lsn lsn);
 /// Collects problems, up to a number, and counts the rest. What is found twice, on two ways to it, is one problem.
 class Problems {
  public:
-  Problems(VerifyReport& report, std::size_t most) : report_(&report), most_(most) {}
+  Problems(VerifyReport& report, std::size_t most);
   void add(ProblemKind kind, std::string where, std::string sentence, std::string meaning, std::string remedy);
   /// A fault in the structure of a store that is being verified.
   void add(const lmdb::Fault& fault);
@@ -31,6 +32,7 @@ class Problems {
  private:
   VerifyReport* report_;
   std::size_t most_;
+  std::unordered_set<std::string> known_;  // Those in the report. One damaged number may be millions of problems.
 };
 
 }  // namespace oncelog::internal
