@@ -265,6 +265,16 @@ void read_all(const Pages& pages) {
 
 }  // namespace
 
+TEST_CASE("pages that are counted and are not in the file are one fault, however many they are") {
+  DamagedFile file;
+  constexpr std::size_t kLastPage = 136;  // Where it is in a meta page.
+  for (const std::size_t meta : {0U, 4096U}) file.sound[meta + kLastPage + 2] = '\x40';
+  const std::string faults = file.faults_with(file.sound);
+  CAPTURE(faults);
+  CHECK(std::ranges::count(faults, '\n') == 2);  // And how many are neither used nor free.
+  CHECK(faults.find("and the next 419") != std::string::npos);
+}
+
 TEST_CASE("a zeroed page is noticed, unless it is free or within a long value") {
   const DamagedFile damaged;
   std::size_t pages = 0;

@@ -180,10 +180,20 @@ void CensusTaker::count_pages() {
     census_.free += is_free;
     census_.lost += !is_used && !is_free;
     if (is_used && is_free) fault_({page, "it is used and in the free list"});
-    if (page >= pages_.pages()) {
-      ++census_.missing;
-      if (!is_free) fault_({page, "it is beyond the end of the file, and not free"});
+    census_.missing += page >= pages_.pages();
+  }
+  report_missing();
+}
+
+/// A run at a time: one damaged number can make millions of pages missing.
+void CensusTaker::report_missing() {
+  for (PageNumber page = std::max<PageNumber>(2, pages_.pages()), begin = page; page <= census_.pages; ++page) {
+    if (page < census_.pages && !census_.free_pages.contains(page)) continue;
+    if (page == begin + 1) fault_({begin, "it is beyond the end of the file, and not free"});
+    if (page > begin + 1) {
+      fault_({begin, fmt::format("it and the next {} are beyond the end of the file, and not free", page - begin - 1)});
     }
+    begin = page + 1;
   }
 }
 

@@ -40,6 +40,7 @@ class CensusTaker {
   void walk_tree(const TreeInfo& tree, const std::string& name, PageNumber described_on,
                  const std::function<bool(const TreeEntry&)>& visit);
   void count_pages();
+  void report_missing();
   bool claim(PageNumber first, std::uint64_t count);
 
   const Pages& pages_;
