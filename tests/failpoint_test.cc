@@ -332,7 +332,8 @@ TEST_CASE("a process that dies at any place in marking, forgetting and flushing 
         } else if (!told.forgotten) {
           was_marked(orders, "again " + n);
         }
-        CHECK(orders.forget("again " + n) == (told.over || !told.forgotten || orders.contains("again " + n)));
+        const bool known = told.over || !told.forgotten || orders.contains("again " + n);
+        CHECK(orders.forget("again " + n) == known);
         CHECK(orders.mark("again " + n) == Verdict::fresh);
       });
 }
