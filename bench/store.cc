@@ -25,6 +25,7 @@
 #include "settings.h"
 #include "shared/shared_state.h"
 #include "stalls.h"
+#include "writers.h"
 #include "yardstick.h"
 
 namespace oncelog::bench {
@@ -361,6 +362,7 @@ void register_all(Bench& bench) {
   }
   register_beside(settings);
   register_stalls(settings);
+  register_writers(settings);
 }
 
 /// The floors, against the medians of what has just been measured.
