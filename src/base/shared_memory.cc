@@ -27,6 +27,17 @@ namespace {
 // so every waiter has to look.
 constexpr long kMaxSleepNs = 10'000'000;
 
+/// Lets the processor's other thread run, and the owner's cache line be.
+void pause(int times) {
+  for (int i = 0; i < times; ++i) {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    asm volatile("isb" ::: "memory");
+#endif
+  }
+}
+
 std::byte* map_shared(int fd, std::size_t size, const std::filesystem::path& path) {
   void* at = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   if (at == MAP_FAILED) throw system_error(errno, "mmap", path);
@@ -104,8 +115,19 @@ void RobustMutex::initialise() {
   }
 }
 
-bool RobustMutex::lock() {
+/// If its owner runs, a hold is shorter than to sleep and be woken takes. Some 2 us in all.
+int RobustMutex::try_for_a_while() {
+  constexpr int kTries = 16;
   int error_number = pthread_mutex_trylock(&mutex_);
+  for (int tries = 1; error_number == EBUSY && tries < kTries; ++tries) {
+    pause(tries);
+    error_number = pthread_mutex_trylock(&mutex_);
+  }
+  return error_number;
+}
+
+bool RobustMutex::lock() {
+  int error_number = try_for_a_while();
   if (error_number == EBUSY) [[unlikely]] {
     const auto deadline = LockLimit::deadline();
     const bool limited = deadline != LockLimit::Clock::time_point::max();

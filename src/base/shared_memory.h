@@ -107,6 +107,8 @@ class CAPABILITY("mutex") RobustMutex {
   bool mend();
 
  private:
+  int try_for_a_while();
+
   pthread_mutex_t mutex_;
 };
 static_assert(sizeof(RobustMutex) <= 64);
