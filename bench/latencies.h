@@ -16,6 +16,13 @@ class Latencies {
     if (ns > max_ns_) max_ns_ = ns;
   }
 
+  /// Takes over what another one has recorded.
+  void add(const Latencies& other) {
+    for (unsigned slot = 0; slot < kSlots; ++slot) counts_[slot] += other.counts_[slot];
+    total_ += other.total_;
+    if (other.max_ns_ > max_ns_) max_ns_ = other.max_ns_;
+  }
+
   std::uint64_t total() const { return total_; }
   std::uint64_t max_ns() const { return max_ns_; }
 

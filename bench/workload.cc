@@ -38,10 +38,16 @@ Ids::Ids(std::uint64_t first, std::size_t count) : bytes_(count * kBytes) {
 }
 
 Ids Ids::sample(std::size_t count, std::uint64_t seed) const {
+  std::vector<std::size_t> positions(count);
+  for (std::size_t i = 0; i < count; ++i) positions[i] = scramble(seed + i) % size();
+  return at(positions);
+}
+
+Ids Ids::at(std::span<const std::size_t> positions) const {
   Ids chosen;
-  chosen.bytes_.resize(count * kBytes);
-  for (std::size_t i = 0; i < count; ++i) {
-    const std::string_view id = (*this)[scramble(seed + i) % size()];
+  chosen.bytes_.resize(positions.size() * kBytes);
+  for (std::size_t i = 0; i < positions.size(); ++i) {
+    const std::string_view id = (*this)[positions[i]];
     std::copy(id.begin(), id.end(), &chosen.bytes_[i * kBytes]);
   }
   return chosen;

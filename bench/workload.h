@@ -29,6 +29,8 @@ class Ids {
 
   /// `count` of these in random order, perhaps some of them twice, copied so that they lie in the order of their use.
   Ids sample(std::size_t count, std::uint64_t seed) const;
+  /// Those at `positions`, copied in that order.
+  Ids at(std::span<const std::size_t> positions) const;
 
  private:
   Ids() = default;
