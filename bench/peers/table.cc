@@ -132,7 +132,7 @@ void write_facts(std::string& out, const Results& results) {
 std::string to_markdown(const Results& results) {
   std::string out =
       "# oncelog and its peers\n\n"
-      "Written by `tools/bench`: the same ids, one machine, one run. [bench/README.md](../README.md#peers) says how "
+      "Written by `tools/bench`: the same ids, one machine, one run. [bench/peers](../peers/README.md) says how "
       "each\n"
       "peer is configured and what each row does; [results.json](results.json) holds all figures.\n\n";
   write_facts(out, results);
