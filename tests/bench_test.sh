@@ -64,7 +64,7 @@ PY
 
 count() { awk -v name="$1" '$1 == name { print $2 }' found; }
 holds "peers" "$(count peers) >= 3"
-holds "kinds of work" "$(count works) == 21"
+holds "kinds of work" "$(count works) == 22"
 holds "rows that are not there" "$(count missing_rows) == 0"
 holds "lines of the table" "$(count table_rows) == $(count works)"
 holds "lines of another width" "$(count wrong_width) == 0"

@@ -13,8 +13,12 @@
 #include <chrono>
 #include <ctime>
 #include <fstream>
+#include <random>
+#include <stdexcept>
 #include <system_error>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "meter.h"
 #include "workload.h"
@@ -97,6 +101,25 @@ Facts machine_facts(const std::filesystem::path& directory) {
           {"a loop that only reads the clock",
            fmt::format("{:.0f} ns (p50), {:.0f} ns (p99.99), {:.2f} ms at most", alone.quantile_ns(0.5),
                        alone.quantile_ns(0.9999), static_cast<double>(alone.max_ns()) / 1e6)}};
+}
+
+double random_read_ns() {
+  struct alignas(64) Line {
+    std::size_t next;
+  };
+  constexpr std::size_t kLines = (std::size_t{256} << 20) / sizeof(Line);
+  constexpr std::size_t kReads = std::size_t{1} << 18;
+  std::vector<Line> lines(kLines);
+  for (std::size_t i = 0; i < kLines; ++i) lines[i].next = i;
+  // Sattolo's shuffle: one cycle through all lines.
+  std::mt19937_64 random(11);
+  for (std::size_t i = kLines - 1; i > 0; --i) std::swap(lines[i].next, lines[random() % i].next);
+  std::size_t at = 0;
+  const Clock::time_point begin = Clock::now();
+  for (std::size_t i = 0; i < kReads; ++i) at = lines[at].next;
+  const auto time = Clock::now() - begin;
+  if (at == kLines) throw std::logic_error("the walk has left its lines");  // So that it is not left out.
+  return static_cast<double>(time.count()) / static_cast<double>(kReads);
 }
 
 std::string load_average() {

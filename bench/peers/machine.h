@@ -14,6 +14,10 @@ using Facts = std::vector<std::pair<std::string, std::string>>;
 /// other tenants. Takes a second.
 Facts machine_facts(const std::filesystem::path& directory);
 
+/// Nanoseconds that a random read of memory takes at this moment: the best measure of what other tenants leave. Takes a
+/// second, and 256 MiB meanwhile.
+double random_read_ns();
+
 /// The load averages of this moment.
 std::string load_average();
 

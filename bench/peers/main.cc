@@ -9,8 +9,11 @@
 #include <fmt/format.h>
 #include <malloc.h>
 #include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
 #include <cstdio>
 #include <fstream>
@@ -33,6 +36,15 @@ namespace {
 struct UsageError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
+
+/// A signal asks for the end. Children get theirs from the terminal, or are killed with their object.
+volatile sig_atomic_t interrupted = 0;
+
+void catch_signals() {
+  struct sigaction action {};
+  action.sa_handler = [](int) { interrupted = 1; };  // Without SA_RESTART: reading from a child ends.
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) ::sigaction(signal, &action, nullptr);
+}
 
 using Options = std::map<std::string, std::string>;
 
@@ -124,11 +136,23 @@ int run_one(const Plan& plan, const std::string& name) {
   return 0;
 }
 
+/// Waits for what a child has left running when it was killed: its directory can only be removed after that.
+struct OrphansEnd {
+  OrphansEnd() { ::prctl(PR_SET_CHILD_SUBREAPER, 1); }
+  OrphansEnd(const OrphansEnd&) = delete;
+  OrphansEnd& operator=(const OrphansEnd&) = delete;
+  ~OrphansEnd() {
+    while (::wait(nullptr) > 0 || errno == EINTR) {
+    }
+  }
+};
+
 /// Returns whether it came to its end. What was measured until then stays.
 bool measure(Results& results, const Plan& plan, const std::string& peer, std::size_t ids) {
   const ScratchDir scratch(plan.directory);
   // The server may run as another user.
   std::filesystem::permissions(scratch.path(), std::filesystem::perms::others_exec, std::filesystem::perm_options::add);
+  const OrphansEnd orphans_end;
   std::cerr << fmt::format("{} with {} ids", peer, ids) << std::flush;
   const Clock::time_point begin = Clock::now();
   Child child({"--one=" + peer, fmt::format("--ids={}", ids), fmt::format("--queries={}", plan.queries),
@@ -136,7 +160,7 @@ bool measure(Results& results, const Plan& plan, const std::string& peer, std::s
                fmt::format("--load-ms={}", plan.load_limit.count()),
                "--directory=" + (scratch.path() / "store").string()});
   while (const auto line = child.read_line()) results.rows.push_back(Row::from_line(*line));
-  const bool done = child.wait() == 0;
+  const bool done = interrupted == 0 && child.wait() == 0;
   const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
   std::cerr << fmt::format("{}: {:.0f} s\n", done ? "" : " FAILED", seconds);
   return done;
@@ -151,6 +175,7 @@ void write(const std::filesystem::path& file, const std::string& text) {
 /// Exit code 1: some answer was wrong, or a peer has failed.
 int run_all(const Plan& plan) {
   std::filesystem::create_directories(plan.out);
+  catch_signals();
   Results results;
   results.date = today();
   results.facts = machine_facts(plan.directory);
@@ -161,6 +186,7 @@ int run_all(const Plan& plan) {
   for (const std::size_t ids : plan.ids) {
     for (const std::string& peer : plan.peers) {
       if (!measure(results, plan, peer, ids)) code = 1;
+      if (interrupted != 0) throw std::runtime_error("interrupted; nothing is written");
     }
   }
   results.facts.emplace_back("load average before and after", load_before + " and " + load_average());
@@ -179,6 +205,7 @@ int run_all(const Plan& plan) {
 int run(const Options& options) {
   const Plan plan = plan_of(options);
   if (options.contains("list")) return run_list();
+  if (options.contains("one") || options.contains("worker")) ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (options.contains("one")) return run_one(plan, options.at("one"));
   if (options.contains("worker")) {
     const std::unique_ptr<Peer> peer = kind_of(options.at("worker")).make();

@@ -23,6 +23,9 @@ class Meter {
  public:
   explicit Meter(std::chrono::nanoseconds limit) : limit_(limit) {}
 
+  /// Gives it more time.
+  void allow(std::chrono::nanoseconds time) { limit_ += time; }
+
   /// Does operate(i), which returns whether the answer was yes, for i from 0 to `count`. Returns how many it did.
   template <typename Operate>
   std::size_t singles(std::size_t count, Operate operate) {

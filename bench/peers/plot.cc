@@ -16,7 +16,7 @@ constexpr double kWidth = 560;
 constexpr double kHeight = 320;
 constexpr double kLeft = 76;
 constexpr double kTop = 44;
-constexpr double kNames = 150;
+constexpr double kNames = 190;
 constexpr double kNameStep = 18;
 // Differ for people who see fewer colours as well (Okabe and Ito), and stand out from white and from black.
 constexpr std::array kColours{"#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00",
@@ -62,8 +62,9 @@ class Axis {
       }
     }
     if (most <= 0) least = most = 1;
-    low_ = std::floor(std::log10(least));
-    high_ = std::max(low_ + 1, std::ceil(std::log10(most)));
+    // What is a power of ten but for rounding is one.
+    low_ = std::floor(std::log10(least) + 1e-6);
+    high_ = std::max(low_ + 1, std::ceil(std::log10(most) - 1e-6));
   }
 
   double at(double value) const { return from_ + (to_ - from_) * (std::log10(value) - low_) / (high_ - low_); }

@@ -19,6 +19,7 @@ struct Work {
 
 /// In the order of the table.
 inline constexpr std::array kWorks{
+    Work{"machine", "the machine itself: a random read of memory, meanwhile", "ns"},
     Work{"mark", "mark, one by one", "ns"},
     Work{"mark_batches", "mark, in batches", "ns"},
     Work{"check_fresh", "check of fresh ids", "ns"},

@@ -33,6 +33,7 @@ class Workloads {
   std::size_t queries() const { return std::min(plan_.queries, ids_.size()); }
   std::unique_ptr<Session> open_session() { return peer_.session(Sync::background); }
 
+  void measure_machine();
   void load();
   void note_curve(std::size_t step, const Meter& before, const Meter& now);
   void check(Session& session);
@@ -64,8 +65,8 @@ class Workloads {
   Peer& peer_;
   std::filesystem::path directory_;
   Emit emit_;
-  std::uint64_t memory_before_;
   Ids ids_;
+  std::uint64_t memory_before_ = 0;
   std::size_t loaded_ = 0;  // The first ones of ids_ are marked.
   std::size_t others_ = 0;  // And these many others.
 };
