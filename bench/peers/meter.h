@@ -71,6 +71,7 @@ class Meter {
   }
 
   bool over() const { return spent_ >= limit_; }
+  std::chrono::nanoseconds spent() const { return spent_; }
   std::uint64_t operations() const { return operations_; }
   std::uint64_t yes() const { return yes_; }
   double ns() const { return whole_ == 0 ? 0 : static_cast<double>(whole_time_.count()) / static_cast<double>(whole_); }

@@ -11,56 +11,53 @@ namespace {
 struct Found {
   std::vector<PeerKind> kinds;
   std::vector<std::string> missing;
+
+  [[maybe_unused]] void without(const char* name, const char* package) {
+    missing.push_back(fmt::format("{}: {} is missing", name, package));
+  }
 };
 
 void find_embedded(Found& found) {
-  const auto without = [&](const char* name, const char* package) {
-    found.missing.push_back(fmt::format("{}: the package {} is not installed", name, package));
-  };
   found.kinds.push_back({"oncelog", true, [] { return make_oncelog(false); }});
   found.kinds.push_back({"oncelog-planned", false, [] { return make_oncelog(true); }});
   found.kinds.push_back({"unordered_set", true, make_unordered_set});
 #ifdef WITH_ROCKSDB
   found.kinds.push_back({"rocksdb", true, make_rocksdb});
 #else
-  without("rocksdb", "librocksdb-dev");
+  found.without("rocksdb", "librocksdb-dev");
 #endif
 #ifdef WITH_LEVELDB
   found.kinds.push_back({"leveldb", true, make_leveldb});
 #else
-  without("leveldb", "libleveldb-dev");
+  found.without("leveldb", "libleveldb-dev");
 #endif
   found.kinds.push_back({"lmdb", true, make_lmdb});
 #ifdef WITH_SQLITE
   found.kinds.push_back({"sqlite", true, make_sqlite});
 #else
-  without("sqlite", "libsqlite3-dev");
+  found.without("sqlite", "libsqlite3-dev");
 #endif
-  static_cast<void>(without);
 }
 
 void find_servers(Found& found) {
-  const auto without = [&](const char* name, const char* package) {
-    found.missing.push_back(fmt::format("{}: the package {} is not installed", name, package));
-  };
 #ifdef WITH_REDIS
   if (have_redis_server()) {
     found.kinds.push_back({"redis-everysec", true, [] { return make_redis(Sync::background); }});
     found.kinds.push_back({"redis-always", true, [] { return make_redis(Sync::each); }});
   } else {
-    without("redis", "redis-server");
+    found.without("redis", "redis-server");
   }
 #else
-  without("redis", "libhiredis-dev");
+  found.without("redis", "libhiredis-dev");
 #endif
 #ifdef WITH_POSTGRESQL
   if (have_postgresql_server()) {
     found.kinds.push_back({"postgresql", true, make_postgresql});
   } else {
-    without("postgresql", "postgresql-15");
+    found.without("postgresql", "postgresql-15");
   }
 #else
-  without("postgresql", "libpq-dev");
+  found.without("postgresql", "libpq-dev");
 #endif
 }
 

@@ -4,15 +4,13 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cmath>
 #include <future>
 #include <latch>
-#include <numeric>
-#include <random>
 #include <sstream>
 #include <stdexcept>
 
 #include "child.h"
+#include "draw.h"
 #include "machine.h"
 #include "process.h"
 #include "share.h"
@@ -30,6 +28,8 @@ constexpr std::size_t kDuplicateEach = 20;  // A consumer's: 5%.
 constexpr std::size_t kMostExpired = 1'000'000;
 constexpr std::size_t kMostCrashed = 100'000;
 constexpr std::size_t kSpotChecks = 1'000;
+constexpr std::size_t kLeastMarks = 20'000;  // While a tenth expires, and after that.
+constexpr std::size_t kLook = 256;           // Marks between two looks whether it has.
 
 double seconds_since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
@@ -135,34 +135,6 @@ void Workloads::note_curve(std::size_t step, const Meter& before, const Meter& n
   emit(kCurve, row);
 }
 
-std::vector<std::size_t> Workloads::zipf_positions(std::size_t count) const {
-  std::mt19937_64 random(7);
-  std::uniform_real_distribution<double> even(0, 1);
-  std::vector<std::size_t> positions(count);
-  for (std::size_t& position : positions) {
-    // Zipf's with exponent 1: the logarithm of the age is even.
-    const auto age = static_cast<std::size_t>(std::pow(static_cast<double>(loaded_), even(random)));
-    position = loaded_ - std::clamp<std::size_t>(age, 1, loaded_);
-  }
-  return positions;
-}
-
-std::vector<std::size_t> Workloads::even_positions(std::size_t count) const {
-  std::vector<std::size_t> positions(loaded_);
-  std::iota(positions.begin(), positions.end(), std::size_t{0});
-  std::shuffle(positions.begin(), positions.end(), std::mt19937_64(9));
-  positions.resize(std::min(count, loaded_));
-  return positions;
-}
-
-std::vector<std::size_t> Workloads::recent_positions(std::size_t count, std::size_t last) const {
-  std::mt19937_64 random(8);
-  std::uniform_int_distribution<std::size_t> even(1, std::min(last, loaded_));
-  std::vector<std::size_t> positions(count);
-  for (std::size_t& position : positions) position = loaded_ - even(random);
-  return positions;
-}
-
 void Workloads::check(Session& session) {
   {
     const Ids fresh(number_of(Numbers::fresh), queries());
@@ -170,27 +142,27 @@ void Workloads::check(Session& session) {
     check_batches(session, "check_fresh_batches", fresh, false);
   }
   {
-    const Ids known = ids_.at(even_positions(queries()));
+    const Ids known = ids_.at(draw_evenly(loaded_, queries()));
     check_singles(session, "check_known", known, true);
     check_batches(session, "check_known_batches", known, true);
   }
-  check_singles(session, "check_zipf", ids_.at(zipf_positions(queries())), true);
-  check_singles(session, "check_recent", ids_.at(recent_positions(queries(), kRecent)), true);
+  check_singles(session, "check_zipf", ids_.at(draw_by_age(loaded_, queries())), true);
+  check_singles(session, "check_recent", ids_.at(draw_recent(loaded_, queries(), kRecent)), true);
 }
 
 void Workloads::check_singles(Session& session, std::string_view work, const Ids& ids, bool known) {
   Meter meter(limit());
   meter.singles(ids.size(), [&](std::size_t i) { return session.check(ids[i]); });
-  Row row = meter.row();
-  row.duplicate = meter.yes();
-  row.fresh = meter.operations() - meter.yes();
-  row.wrong = known ? row.fresh : row.duplicate;
-  emit(work, row);
+  emit_checks(work, meter, known);
 }
 
 void Workloads::check_batches(Session& session, std::string_view work, const Ids& ids, bool known) {
   Meter meter(limit());
   meter.batches(ids, 0, ids.size(), peer_.batch(), [&](auto some) { return session.check(some); });
+  emit_checks(work, meter, known);
+}
+
+void Workloads::emit_checks(std::string_view work, const Meter& meter, bool known) {
   Row row = meter.row();
   row.duplicate = meter.yes();
   row.fresh = meter.operations() - meter.yes();
@@ -202,7 +174,7 @@ void Workloads::check_batches(Session& session, std::string_view work, const Ids
 void Workloads::consume(Session& session) {
   const std::size_t count = queries();
   const Ids fresh(number_of(Numbers::consumer), count);
-  const Ids known = ids_.at(zipf_positions(count / kDuplicateEach + 1));
+  const Ids known = ids_.at(draw_by_age(loaded_, count / kDuplicateEach + 1));
   Meter meter(limit());
   const std::size_t done = meter.singles(count, [&](std::size_t i) {
     return session.mark(i % kDuplicateEach == 0 ? known[i / kDuplicateEach] : fresh[i]);
@@ -333,7 +305,8 @@ void Workloads::mark_durably(unsigned callers) {
   emit(work, row);
 }
 
-/// A tenth expires in a thread of its own while this one marks.
+/// A tenth expires in a thread of its own while this one marks. Where that is quick, marks follow it, so that there are
+/// enough to say something.
 void Workloads::expire() {
   std::vector<std::string_view> oldest;
   for (std::size_t i = 0; i < std::min(loaded_ / 10, kMostExpired); ++i) oldest.push_back(ids_[i]);
@@ -348,13 +321,15 @@ void Workloads::expire() {
     return seconds;
   });
   Meter meter(plan_.load_limit);
-  constexpr std::size_t kLook = 256;
+  const auto enough = [&](std::size_t marks) {
+    return expired.load(std::memory_order_relaxed) && (marks >= kLeastMarks || meter.spent() >= limit());
+  };
   std::size_t at = 0;
   do {
     const std::size_t first = at;
-    at += meter.singles(std::min(kLook, fresh.size() - first),
-                        [&](std::size_t i) { return session->mark(fresh[first + i]); });
-  } while (at < fresh.size() && !meter.over() && !expired.load(std::memory_order_relaxed));
+    const std::size_t some = std::min(kLook, fresh.size() - first);
+    at += meter.singles(some, [&](std::size_t i) { return session->mark(fresh[first + i]); });
+  } while (at < fresh.size() && !meter.over() && !enough(at));
   const double seconds = expiry.get();
   Row row = meter.row();
   row.fresh = meter.yes();

@@ -39,6 +39,7 @@ class Workloads {
   void check(Session& session);
   void check_singles(Session& session, std::string_view work, const Ids& ids, bool known);
   void check_batches(Session& session, std::string_view work, const Ids& ids, bool known);
+  void emit_checks(std::string_view work, const Meter& meter, bool known);
   void consume(Session& session);
   void measure_sizes();
   void mark_by_threads();
@@ -50,12 +51,6 @@ class Workloads {
   void reboot();
   std::size_t mark_and_die();
   Row timed_open();
-
-  /// Positions in the load: different ones in random order; by an age that has Zipf's distribution with exponent 1; of
-  /// the last ones.
-  std::vector<std::size_t> even_positions(std::size_t count) const;
-  std::vector<std::size_t> zipf_positions(std::size_t count) const;
-  std::vector<std::size_t> recent_positions(std::size_t count, std::size_t last) const;
 
   void emit(std::string_view work, Row row);
   void emit_note(std::string_view work, const std::string& note);
