@@ -1,6 +1,7 @@
 #include "writers.h"
 
 #include <benchmark/benchmark.h>
+#include <fmt/format.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -9,8 +10,13 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <cstdio>
+#include <exception>
+#include <new>
 #include <optional>
+#include <span>
 #include <stdexcept>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -28,8 +34,12 @@ constexpr std::size_t kIds = 2'000'000;
 constexpr std::size_t kBatch = 64;
 constexpr std::chrono::hours kRetention{24};
 
+std::size_t ids_of(const Settings& settings) {
+  return std::min(kIds, settings.ids);
+}
+
 /// Where writers, which may be processes, wait for each other.
-struct Race {
+struct Race {  // All sequentially consistent: nothing of it is measured.
   std::atomic<unsigned> ready{0};
   std::atomic<bool> go{false};
   std::atomic<std::int64_t> last_end{0};
@@ -128,6 +138,19 @@ double seconds_of_threads(const Settings& settings, const Ids& ids, unsigned wri
   return static_cast<double>(race->last_end.load() - began) / 1e9;
 }
 
+/// Its exit code. Nothing of it goes on in the parent's code, which owns the directories.
+int work_of_child(const Directories& directories, const SharedRace& race, const Ids& ids, unsigned writer,
+                  unsigned writers, bool batches) {
+  try {
+    const Store store = directories.open();
+    take_part(race, store.scope("bench"), ids, writer, writers, batches);
+    return 0;
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "a writer has failed: {}\n", error.what());
+    return 1;
+  }
+}
+
 double seconds_of_processes(const Settings& settings, const Ids& ids, unsigned writers, bool batches) {
   const Directories directories(settings);
   const SharedRace race;
@@ -136,11 +159,7 @@ double seconds_of_processes(const Settings& settings, const Ids& ids, unsigned w
     const pid_t child = ::fork();
     if (child < 0) throw std::runtime_error("fork failed");
     if (child == 0) {
-      {
-        const Store store = directories.open();
-        take_part(race, store.scope("bench"), ids, writer, writers, batches);
-      }
-      ::_exit(0);
+      ::_exit(work_of_child(directories, race, ids, writer, writers, batches));
     }
     children.push_back(child);
   }
@@ -153,7 +172,7 @@ double seconds_of_processes(const Settings& settings, const Ids& ids, unsigned w
 }
 
 void run(benchmark::State& state, const Settings& settings, unsigned writers, bool processes, bool batches) {
-  const Ids ids(std::uint64_t{3} << 40, std::min(kIds, settings.ids));
+  const Ids ids(std::uint64_t{3} << 40, ids_of(settings));
   const auto seconds_of = [&](unsigned count) {
     return processes ? seconds_of_processes(settings, ids, count, batches)
                      : seconds_of_threads(settings, ids, count, batches);
@@ -172,7 +191,7 @@ void run(benchmark::State& state, const Settings& settings, unsigned writers, bo
 std::string writers_name(const Settings& settings, unsigned writers, bool processes, bool batches) {
   return fmt::format("writers/mark/{}/{}:{}/ids:{}x36B/ack:host/{}",
                      batches ? fmt::format("batches:{}", kBatch) : "one_by_one", processes ? "processes" : "threads",
-                     writers, kIds, name_of(settings.has_tmpfs() ? Live::tmpfs : Live::disk));
+                     writers, ids_of(settings), name_of(settings.has_tmpfs() ? Live::tmpfs : Live::disk));
 }
 
 void register_writers(const Settings& settings) {

@@ -351,6 +351,7 @@ TEST_CASE("a clock that is wrong by decades leaves a restored store epochs to be
   // Whose tokens would begin again at 0.
   const auto last = StoreAccess::open(dir / "last", kOptions, host);
   CHECK(error_code_naming("no fencing token is left", [&] { last.lock("l", 1h); }) == ErrorCode::full);
+  CHECK(error_code_naming("no fencing token is left", [&] { last.transact([](Transaction&) {}); }) == ErrorCode::full);
   CHECK(last.scope("s").mark("other") == Verdict::fresh);
 }
 

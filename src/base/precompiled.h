@@ -1,5 +1,5 @@
 /// What most files include of others, parsed once for all of them, which is a third of the time to build. Every file
-/// names what it uses all the same: tools/check compiles each without this one.
+/// names what it uses all the same: clang-tidy (tools/check tidy-quick) reads each of src without this one.
 
 #include <fmt/format.h>
 

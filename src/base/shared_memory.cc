@@ -115,7 +115,7 @@ void RobustMutex::initialise() {
   }
 }
 
-/// If its owner runs, a hold is shorter than to sleep and be woken takes. Some 2 us in all.
+/// If its owner runs, a hold is shorter than to sleep and be woken takes. Some microseconds in all.
 int RobustMutex::try_for_a_while() {
   constexpr int kTries = 16;
   int error_number = pthread_mutex_trylock(&mutex_);

@@ -116,7 +116,7 @@ void LeaseAdmin::assign_token_epoch() {
     throw error_at(
         ErrorCode::full, store_.directory(),
         "no fencing token is left: the epoch of the last ones is {}, and {} is the highest; ids can be marked, "
-        "not claimed or locked",
+        "not claimed or locked, and no transaction can be made",
         last, LeaseTable::kMaxEpoch);
   }
   const std::uint64_t epoch = last + 1;

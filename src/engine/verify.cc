@@ -19,6 +19,7 @@ constexpr const char* kData = "data.mdb";
 /// What was accepted and not in the log yet.
 void verify_ring(OpenedStore& store, VerifyReport& report, Lsn from, Lsn end, const VerifyOptions& options,
                  const std::function<void(const RecordView&, const MessageHash&, Lsn)>& look) {
+  Problems problems(report, options.max_problems);
   std::vector<std::byte> bytes;
   // A log without a block begins with the first record.
   for (Lsn at = std::max(from, Lsn{store.header().ring_start}); at < end;) {
@@ -31,18 +32,16 @@ void verify_ring(OpenedStore& store, VerifyReport& report, Lsn from, Lsn end, co
         at = block->lsn;
         continue;
       }
-      Problems(report, options.max_problems)
-          .add(ProblemKind::record, fmt::format("LSN {}", at.value), "the shared memory holds no record there",
-               "what was accepted from there on cannot be flushed",
-               "close the store in every process; what is before it is saved when it is opened again");
+      problems.add(ProblemKind::record, fmt::format("LSN {}", at.value), "the shared memory holds no record there",
+                   "what was accepted from there on cannot be flushed",
+                   "close the store in every process; what is before it is saved when it is opened again");
       return;
     }
     const auto found = intact_record(bytes, at, store.identity().hash_seed);
     if (!found) {
-      Problems(report, options.max_problems)
-          .add(ProblemKind::record, fmt::format("LSN {}", at.value),
-               "the record in the shared memory does not match its checksum", "looking its id up throws corrupt",
-               "close the store in every process, then: oncelog repair --hints");
+      problems.add(ProblemKind::record, fmt::format("LSN {}", at.value),
+                   "the record in the shared memory does not match its checksum", "looking its id up throws corrupt",
+                   "close the store in every process, then: oncelog repair --hints");
     } else {
       ++report.records;
       look(found->first, found->second, at);

@@ -60,9 +60,10 @@ bool structure_is_sound(StoreCheck& check, const std::filesystem::path& director
 }
 
 /// What can be said of a store that does not open, and why it does not.
-void report_unopened(StoreCheck& check, VerifyReport& report, const std::filesystem::path& directory,
-                     const VerifyOptions& options, const Error& error) {
-  report = {};
+VerifyReport report_unopened(const std::filesystem::path& directory, const VerifyOptions& options,
+                             const VerifyProgressHook& progress, const Error& error) {
+  VerifyReport report;
+  StoreCheck check(report, options, progress, wall_us);
   std::optional<OpenLock> lock;
   if (lock_if_closed(lock, directory)) {
     const DataFile file(directory / kData);
@@ -72,6 +73,7 @@ void report_unopened(StoreCheck& check, VerifyReport& report, const std::filesys
   Problems(report, options.max_problems)
       .add(ProblemKind::opening, directory.string(), error.what(), "the store does not open",
            "see the other problems; where there is none, restore the newest backup");
+  return report;
 }
 
 }  // namespace
@@ -95,7 +97,7 @@ VerifyReport verify_directory(const std::filesystem::path& directory, const Veri
         error.code() != ErrorCode::not_a_store) {
       throw;
     }
-    report_unopened(check, report, directory, options, error);
+    report = report_unopened(directory, options, progress, error);
   }
   // Both look at other things: what was found is the sum.
   report.pages = structure.pages;

@@ -21,6 +21,7 @@ std::string page_name(lmdb::PageNumber page);
 std::string lsn_name(Lsn lsn);
 
 /// Collects problems, up to a number, and counts the rest. What is found twice, on two ways to it, is one problem.
+/// Nobody else adds to the report, or takes from it, meanwhile.
 class Problems {
  public:
   Problems(VerifyReport& report, std::size_t most);
