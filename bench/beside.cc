@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "lmdb/handles.h"
+#include "report.h"
 #include "scratch_store.h"
 
 namespace oncelog::bench {
@@ -139,16 +140,6 @@ void run_transactions(benchmark::State& state, const Settings& settings) {
   }
 }
 
-template <typename Run>
-void add(const std::string& name, Run run) {
-  benchmark::RegisterBenchmark(name.c_str(), run)
-      ->Iterations(1)
-      ->Repetitions(kRepetitions)
-      ->ReportAggregatesOnly()
-      ->UseManualTime()
-      ->Unit(benchmark::kMillisecond);
-}
-
 }  // namespace
 
 std::string claim_name(const Settings& settings, bool batches) {
@@ -163,10 +154,10 @@ std::string transact_name() {
 
 void register_beside(const Settings& settings) {
   for (const bool batches : {false, true}) {
-    add(claim_name(settings, batches),
-        [&settings, batches](benchmark::State& state) { run_claims(state, settings, batches); });
+    add_row(claim_name(settings, batches), kRepetitions,
+            [&settings, batches](benchmark::State& state) { run_claims(state, settings, batches); });
   }
-  add(transact_name(), [&settings](benchmark::State& state) { run_transactions(state, settings); });
+  add_row(transact_name(), kRepetitions, [&settings](benchmark::State& state) { run_transactions(state, settings); });
 }
 
 }  // namespace oncelog::bench

@@ -8,6 +8,17 @@
 
 namespace oncelog::bench {
 
+/// A row that runs once a repetition and says itself how long that took.
+template <typename Run>
+void add_row(const std::string& name, int repetitions, Run run) {
+  benchmark::RegisterBenchmark(name.c_str(), run)
+      ->Iterations(1)
+      ->Repetitions(repetitions)
+      ->ReportAggregatesOnly()
+      ->UseManualTime()
+      ->Unit(benchmark::kMillisecond);
+}
+
 /// Prints the median of each benchmark's repetitions and how far they lie apart (cv), or the one run where it has one,
 /// and keeps the counters of what it printed, by name, for a summary.
 class MedianReporter final : public benchmark::ConsoleReporter {

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "latencies.h"
+#include "report.h"
 #include "scratch_store.h"
 #include "yardstick.h"
 
@@ -75,42 +76,28 @@ void register_stalls(const Settings& settings) {
       static const Ids made(std::uint64_t{2} << 40, enough_ids(settings, true));
       return &made;
     };
-    benchmark::RegisterBenchmark(machine_stall_name(full_speed).c_str(),
-                                 [=](benchmark::State& state) {
-                                   for (auto _ : state) {
-                                     measure(state, *ids(), settings.stall_time, full_speed,
-                                             [](std::string_view id) { benchmark::DoNotOptimize(id); });
-                                   }
-                                 })
-        ->Iterations(1)
-        ->Repetitions(kRepetitions)
-        ->ReportAggregatesOnly()
-        ->UseManualTime()
-        ->Unit(benchmark::kMillisecond);
+    add_row(machine_stall_name(full_speed), kRepetitions, [=](benchmark::State& state) {
+      for (auto _ : state) {
+        measure(state, *ids(), settings.stall_time, full_speed,
+                [](std::string_view id) { benchmark::DoNotOptimize(id); });
+      }
+    });
     for (const Live live : {Live::disk, Live::tmpfs}) {
       if (live == Live::tmpfs && !settings.has_tmpfs()) continue;
-      benchmark::RegisterBenchmark(
-          stall_name(live, full_speed).c_str(),
-          [=](benchmark::State& state) {
-            const double dram_read_ns = DramChase::instance().read_ns();
-            for (auto _ : state) {
-              const auto expected = enough_ids(settings, full_speed) * std::chrono::duration<double>(kRetention) /
-                                    std::chrono::duration<double>(settings.stall_time);
-              ScratchStore store(settings, live, static_cast<std::uint64_t>(expected), kRetention, kBuckets);
-              measure(state, *ids(), settings.stall_time, full_speed,
-                      [&](std::string_view id) { store.scope().mark(id); });
-              const Metrics metrics = store.store().metrics();
-              state.counters["dropped_buckets"] = static_cast<double>(metrics.expired_buckets);
-              state.counters["flushes"] = static_cast<double>(metrics.flushes);
-              state.counters["longest_flush_ms"] = static_cast<double>(metrics.longest_flush.count()) / 1e3;
-            }
-            state.counters["dram_read_ns"] = dram_read_ns;
-          })
-          ->Iterations(1)
-          ->Repetitions(kRepetitions)
-          ->ReportAggregatesOnly()
-          ->UseManualTime()
-          ->Unit(benchmark::kMillisecond);
+      add_row(stall_name(live, full_speed), kRepetitions, [=](benchmark::State& state) {
+        const double dram_read_ns = DramChase::instance().read_ns();
+        for (auto _ : state) {
+          const auto expected = enough_ids(settings, full_speed) * std::chrono::duration<double>(kRetention) /
+                                std::chrono::duration<double>(settings.stall_time);
+          ScratchStore store(settings, live, static_cast<std::uint64_t>(expected), kRetention, kBuckets);
+          measure(state, *ids(), settings.stall_time, full_speed, [&](std::string_view id) { store.scope().mark(id); });
+          const Metrics metrics = store.store().metrics();
+          state.counters["dropped_buckets"] = static_cast<double>(metrics.expired_buckets);
+          state.counters["flushes"] = static_cast<double>(metrics.flushes);
+          state.counters["longest_flush_ms"] = static_cast<double>(metrics.longest_flush.count()) / 1e3;
+        }
+        state.counters["dram_read_ns"] = dram_read_ns;
+      });
     }
   }
 }

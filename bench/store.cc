@@ -302,23 +302,13 @@ void run_durable(benchmark::State& state, Bench& bench, unsigned threads, std::s
   }
 }
 
-template <typename Run>
-void add(const std::string& name, int repetitions, Run run) {
-  benchmark::RegisterBenchmark(name.c_str(), run)
-      ->Iterations(1)
-      ->Repetitions(repetitions)
-      ->ReportAggregatesOnly()
-      ->UseManualTime()
-      ->Unit(benchmark::kMillisecond);
-}
-
 std::vector<Live> places(const Settings& settings) {
   return settings.has_tmpfs() ? std::vector{Live::disk, Live::tmpfs} : std::vector{Live::disk};
 }
 
 void register_all(Bench& bench) {
   const Settings& settings = bench.settings();
-  add(kSetName, 1, [&](benchmark::State& state) {
+  add_row(kSetName, 1, [&](benchmark::State& state) {
     for (auto _ : state) {
       const SetTimes& times = bench.workload().set_times();
       state.SetIterationTime(times.insert_ns * 1e-9 * static_cast<double>(settings.ids));
@@ -329,7 +319,8 @@ void register_all(Bench& bench) {
     }
   });
   const auto add_build = [&](const Build& build) {
-    add(build.name(settings), kBuilds, [&bench, build](benchmark::State& state) { run_build(state, bench, build); });
+    add_row(build.name(settings), kBuilds,
+            [&bench, build](benchmark::State& state) { run_build(state, bench, build); });
   };
   for (const Live live : places(settings)) {
     add_build({false, ScratchStore::kBuckets, live});
@@ -340,8 +331,8 @@ void register_all(Bench& bench) {
   add_build({true, 1, Live::disk});
   for (const unsigned threads : {1U, 2U}) {
     for (const std::size_t batch : {std::size_t{1}, kBatch}) {
-      add(durable_name(threads, batch), kBuilds,
-          [&bench, threads, batch](benchmark::State& state) { run_durable(state, bench, threads, batch); });
+      add_row(durable_name(threads, batch), kBuilds,
+              [&bench, threads, batch](benchmark::State& state) { run_durable(state, bench, threads, batch); });
     }
   }
   for (const Live live : places(settings)) {
@@ -350,15 +341,15 @@ void register_all(Bench& bench) {
         if (mark && !known) continue;
         for (const bool batches : {false, true}) {
           const Query query{mark, batches, known, live};
-          add(query.name(settings), kLookUps,
-              [&bench, query](benchmark::State& state) { run_query(state, bench, query); });
+          add_row(query.name(settings), kLookUps,
+                  [&bench, query](benchmark::State& state) { run_query(state, bench, query); });
         }
       }
     }
   }
   for (const bool known : {false, true}) {
-    add(scaling_name(settings, known), kLookUps,
-        [&bench, known](benchmark::State& state) { run_scaling(state, bench, known); });
+    add_row(scaling_name(settings, known), kLookUps,
+            [&bench, known](benchmark::State& state) { run_scaling(state, bench, known); });
   }
   register_beside(settings);
   register_stalls(settings);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -16,12 +17,13 @@
 #include <optional>
 #include <span>
 #include <stdexcept>
-#include <string_view>
+#include <string>
 #include <thread>
 #include <vector>
 
 #include <oncelog/oncelog.h>
 
+#include "report.h"
 #include "workload.h"
 
 namespace oncelog::bench {
@@ -72,13 +74,11 @@ void mark_share(const Scope& scope, const Ids& ids, std::size_t begin, std::size
     for (std::size_t i = begin; i < end; ++i) scope.mark(ids[i]);
     return;
   }
-  std::vector<std::string_view> views;
-  std::vector<Marked> marked(kBatch);
+  Batch<kBatch> batch;
+  std::array<Marked, kBatch> marked;
   for (std::size_t i = begin; i < end; i += kBatch) {
     const std::size_t count = std::min(kBatch, end - i);
-    views.clear();
-    for (std::size_t j = 0; j < count; ++j) views.push_back(ids[i + j]);
-    scope.mark(views, std::span(marked).first(count));
+    scope.mark(batch.of(ids, i).first(count), std::span(marked).first(count));
   }
 }
 
@@ -186,26 +186,20 @@ void run(benchmark::State& state, const Settings& settings, unsigned writers, bo
   }
 }
 
-}  // namespace
-
 std::string writers_name(const Settings& settings, unsigned writers, bool processes, bool batches) {
   return fmt::format("writers/mark/{}/{}:{}/ids:{}x36B/ack:host/{}",
                      batches ? fmt::format("batches:{}", kBatch) : "one_by_one", processes ? "processes" : "threads",
                      writers, ids_of(settings), name_of(settings.has_tmpfs() ? Live::tmpfs : Live::disk));
 }
 
+}  // namespace
+
 void register_writers(const Settings& settings) {
   for (const bool processes : {false, true}) {
     for (const bool batches : {false, true}) {
       for (const unsigned writers : {2U, 4U, 8U}) {
-        benchmark::RegisterBenchmark(
-            writers_name(settings, writers, processes, batches).c_str(),
-            [=](benchmark::State& state) { run(state, settings, writers, processes, batches); })
-            ->Iterations(1)
-            ->Repetitions(kRepetitions)
-            ->ReportAggregatesOnly()
-            ->UseManualTime()
-            ->Unit(benchmark::kMillisecond);
+        add_row(writers_name(settings, writers, processes, batches), kRepetitions,
+                [=](benchmark::State& state) { run(state, settings, writers, processes, batches); });
       }
     }
   }
