@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "beside.h"
+#include "outgrown.h"
 #include "report.h"
 #include "scratch_store.h"
 #include "settings.h"
@@ -352,6 +353,7 @@ void register_all(Bench& bench) {
             [&bench, known](benchmark::State& state) { run_scaling(state, bench, known); });
   }
   register_beside(settings);
+  register_outgrown(settings);
   register_stalls(settings);
   register_writers(settings);
 }
@@ -456,6 +458,7 @@ int run(int argc, char** argv) {
   benchmark::RunSpecifiedBenchmarks(&reporter);
   print_floors(reporter, settings);
   bench.unload();
+  unload_outgrown();
   benchmark::Shutdown();
   return 0;
 }

@@ -131,19 +131,73 @@ TEST_CASE("a generation dies with the last bucket that wrote to it, and the newe
   CHECK(layout.empty());
 }
 
-TEST_CASE("a smaller generation begins with a bucket, a larger one waits until it is needed") {
+TEST_CASE("a generation begins with a bucket for which the newest one is too small, a spare one waits otherwise") {
   Layout layout = first_layout();
   layout.generations[0].lines = 100'000;
-  CHECK(rules().next_generation(layout, 50'000) == 0);  // Fits within four times.
-  CHECK(rules().next_generation(layout, 1024) == 1024);
-  layout.spare_generation_lines = 1024;
+  CHECK(rules().next_generation(layout, 250'000) == 0);
+  CHECK(rules().next_generation(layout, 250'001) == 125'001);
+  CHECK(rules().next_generation(layout, 1024) == 0);
+  layout.spare_generation_lines = 200'000;
   open_next(layout, 8, kSecond, 0);
-  CHECK(layout.newest_generation().lines == 1024);
-  CHECK(layout.newest_generation().lanes == 1);
-  layout.spare_generation_lines = 2048;
+  CHECK(layout.newest_generation().lines == 100'000);
+  CHECK(layout.spare_generation_lines == 200'000);
+  layout.generations[0].lines = 100;
   open_next(layout, 16, 11 * kSecond, kSecond);
-  CHECK(layout.newest_generation().lines == 1024);
-  CHECK(layout.spare_generation_lines == 2048);
+  CHECK(layout.newest_generation().lines == 200'000);
+  CHECK(layout.newest_generation().lanes == 2);
+  CHECK(layout.spare_generation_lines == 0);
+}
+
+TEST_CASE("a table that is built comes behind the others of its bucket, and stays alone when it has everything") {
+  Layout layout = first_layout();
+  open_next(layout, 8, kSecond, 0);
+  begin_table(layout, 1, 2940);
+  CHECK(layout.builds_current());
+  CHECK(layout.current().next_part() == 1);
+  SUBCASE("of the current bucket") {
+    grow_by_built_table(layout, Lsn{800});
+    CHECK(layout.building_slots == 0);
+    CHECK(layout.current().tables == 2);
+    CHECK(layout.current().table_lsn[1] == Lsn{800});
+    drop_older_tables(layout, 0);
+  }
+  SUBCASE("of an earlier bucket") {
+    open_next(layout, 1600, 11 * kSecond, kSecond);
+    CHECK_FALSE(layout.builds_current());
+    replace_tables(layout, 0);
+  }
+  CHECK(layout.building_slots == 0);
+  const BucketInfo& bucket = layout.buckets[0];
+  CHECK(bucket.tables == 1);
+  CHECK(bucket.first_part == 1);
+  CHECK(bucket.slots[0] == 2940);
+  CHECK(bucket.slots[1] == 0);
+  CHECK(bucket.table_lsn[0] == Lsn{8});
+}
+
+TEST_CASE("a table that is built goes with its bucket") {
+  Layout layout = first_layout();
+  open_next(layout, 8, kSecond, 0);
+  open_next(layout, 16, 11 * kSecond, kSecond);
+  begin_table(layout, 1, 2940);
+  drop_oldest(layout);
+  CHECK(layout.building_slots == 0);
+}
+
+TEST_CASE("a generation that is built has the live lanes and those that are swept, and stays alone") {
+  Layout layout = first_layout();
+  open_next(layout, 8, kSecond, 0);
+  open_next(layout, 16, 11 * kSecond, kSecond);
+  drop_oldest(layout);
+  begin_generation(layout, 2048);
+  grow_by_built_generation(layout, Lsn{800});
+  CHECK(layout.building_lines == 0);
+  CHECK(layout.newest_generation().lanes == 3);
+  CHECK(layout.newest_generation().first_lsn == Lsn{800});
+  drop_older_generations(layout);
+  CHECK(layout.generation_count == 1);
+  CHECK(layout.newest_generation().lines == 2048);
+  CHECK(layout.newest_generation().first_lsn == Lsn{});
 }
 
 TEST_CASE("an index grows by the spare table behind the others") {
@@ -186,6 +240,39 @@ TEST_CASE("a filter grows by doubling at first, by more when there are many gene
   CHECK(FilterGeneration::lines_for(std::uint64_t{1} << 35) == FilterGeneration::kMaxLines);
 }
 
+namespace {
+
+/// Begins, finishes or uses a table that is built, for any bucket.
+void change_tables(Layout& layout, std::mt19937_64& random, Lsn head) {
+  if (layout.empty()) return;
+  if (random() % 3 == 0) return drop_older_tables(layout, static_cast<unsigned>(random() % layout.bucket_count));
+  layout.spare_table_slots = 0;
+  if (layout.building_slots == 0) {
+    if (layout.current().tables == kMaxTables) return;
+    begin_table(layout, layout.buckets[random() % layout.bucket_count].number, 8 + random() % 10'000);
+  } else if (layout.builds_current()) {
+    if (layout.current().tables < kMaxTables) grow_by_built_table(layout, head);
+  } else {
+    unsigned position = 0;
+    while (layout.buckets[position].number != layout.building_bucket) REQUIRE(++position < layout.bucket_count);
+    replace_tables(layout, position);
+  }
+}
+
+void change_generations(Layout& layout, std::mt19937_64& random, Lsn head) {
+  layout.spare_generation_lines = 0;
+  if (random() % 3 == 0) {
+    adopt_lanes(layout);
+    drop_older_generations(layout);
+  } else if (layout.building_lines == 0) {
+    begin_generation(layout, 256 + random() % 1024);
+  } else if (layout.generation_count < kMaxGenerations) {
+    grow_by_built_generation(layout, head);
+  }
+}
+
+}  // namespace
+
 TEST_CASE("whatever happens in whatever order, buckets stay ordered and a lane is live, sweeping or free") {
   const std::uint64_t seed = test_seed();
   CAPTURE(seed);
@@ -194,7 +281,15 @@ TEST_CASE("whatever happens in whatever order, buckets stay ordered and a lane i
   std::uint64_t head = 8;
   std::int64_t now = kSecond;
   for (int step = 0; step < 20'000; ++step) {
-    switch (random() % 6) {
+    switch (random() % 10) {
+      case 6:
+      case 7:
+        change_tables(layout, random, Lsn{head});
+        break;
+      case 8:
+      case 9:
+        change_generations(layout, random, Lsn{head});
+        break;
       case 0:
       case 1:
         layout.spare_bucket_slots = 1470;
@@ -207,6 +302,7 @@ TEST_CASE("whatever happens in whatever order, buckets stay ordered and a lane i
         finish_sweep(layout, layout.sweeping);
         break;
       case 4:
+        layout.building_lines = 0;  // There is only one next generation.
         layout.spare_generation_lines = 256 + random() % 1024;
         if (!layout.empty() && layout.generation_count < kMaxGenerations) grow_filter(layout, Lsn{head});
         break;

@@ -92,3 +92,29 @@ TEST_CASE("only filter and index files that the layout does not name are strays"
   parts.views->remove_strays(layout);
   CHECK(files_in(parts.live_dir, "") == std::vector<std::string>{"filter-1", "index-1-0", "index-2-0", "live"});
 }
+
+TEST_CASE("a view that nobody holds any more is let go of by the background, not by the thread that held it last") {
+  Parts parts;
+  parts.append("a");
+  auto held = parts.views->newest();
+  const std::weak_ptr<const View> view = held;
+  parts.open_bucket();
+  parts.views->newest();
+  parts.views->release_retired();
+  CHECK_FALSE(view.expired());  // It is held.
+  held.reset();
+  CHECK_FALSE(view.expired());
+  parts.views->release_retired();
+  CHECK(view.expired());
+}
+
+TEST_CASE("where there is no background, only so many earlier views are kept") {
+  Parts parts;
+  parts.append("a");
+  const std::weak_ptr<const View> view = parts.views->newest();
+  for (int i = 0; i < 40; ++i) {
+    parts.header().layout.publish(parts.layout());
+    parts.views->newest();
+  }
+  CHECK(view.expired());
+}

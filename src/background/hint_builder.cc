@@ -80,7 +80,7 @@ void HintBuilder::make_room(Lsn lsn) {
                      "them there",
                      info.number);
     }
-    files_.make_index(info.number, info.tables, slots);
+    files_.make_index(info.number, info.next_part(), slots);
     info.table_lsn[info.tables] = lsn;
     info.slots[info.tables++] = slots;
     publish();

@@ -4,26 +4,20 @@
 #include <optional>
 #include <thread>
 
+#include "base/failpoint.h"
+#include "shared/layout_update.h"
 #include "shared/store_lock.h"
 #include "shared/writer_gate.h"
 
 namespace oncelog::internal {
 
-template <typename Change>
-bool Upkeep::update(Change change) {
-  const StoreLock lock(state_);
-  std::uint64_t epoch = 0;
-  Layout layout = live_.layout.read(epoch);
-  if (!change(layout)) return false;
-  live_.layout.publish(layout);
-  return true;
-}
-
 bool Upkeep::due() {
   if (clock_.wants_settling(rules_.retention_us) || known_since_to_settle()) return true;
+  views_.release_retired();
   const auto view = views_.newest();
+  note_pace(*view);
   return oldest_is_past(view->layout) || view->layout.sweeping != 0 || wants_table(*view) || wants_generation(*view) ||
-         wants_bucket(view->layout);
+         wants_bucket(view->layout) || wanted_replacement(*view) || wanted_generation(*view) || healer_.due(*view);
 }
 
 bool Upkeep::tick() {
@@ -61,18 +55,13 @@ bool Upkeep::round(Demand demand, std::uint64_t* dropped) {
   return round_locked(demand, dropped);
 }
 
-/// Returns whether a sweep is left to continue.
+/// Returns whether a sweep is left to continue, or something to heal.
 bool Upkeep::round_locked(Demand demand, std::uint64_t* dropped) {
   settle_clock();
   const std::uint64_t gone = drop_expired();
   if (dropped != nullptr) *dropped += gone;
-  const bool more = sweep();
-  // Before anything is made: new files take the space of expired ones.
-  if (const std::uint64_t epoch = live_.layout.epoch(); epoch != tidied_epoch_) {
-    std::uint64_t read_epoch = 0;
-    views_.remove_strays(live_.layout.read(read_epoch));
-    tidied_epoch_ = epoch;
-  }
+  bool more = sweep();
+  tidy();  // Before anything is made: new files take the space of expired ones.
   // Each on its own: where there is no room for one there may be for the next.
   std::optional<Error> first;
   const auto attempt = [&](const auto& make) REQUIRES(kWriterGate) {
@@ -87,10 +76,25 @@ bool Upkeep::round_locked(Demand demand, std::uint64_t* dropped) {
   attempt([&]() REQUIRES(kWriterGate) { make_bucket(demand == Demand::bucket); });
   attempt([&]() REQUIRES(kWriterGate) { make_table(demand == Demand::table); });
   attempt([&]() REQUIRES(kWriterGate) { make_generation(); });
+  // Work for the background, which nobody waits for.
+  const bool at_leisure = demand == Demand::none && dropped == nullptr;
+  if (at_leisure) attempt([&]() REQUIRES(kWriterGate) { replace_table(); });
+  if (at_leisure) attempt([&]() REQUIRES(kWriterGate) { replace_generation(); });
+  if (at_leisure) attempt([&]() REQUIRES(kWriterGate) { more |= heal(); });
+  tidy();
   // A caller whose demand is met continues, and so does one that only expires; the background's own rounds report what
   // else failed.
   if (first && dropped == nullptr && !met(demand)) throw Error(*first);
   return more;
+}
+
+/// Deletes the files that the layout no longer names, once for each layout.
+void Upkeep::tidy() {
+  const std::uint64_t epoch = live_.layout.epoch();
+  if (epoch == tidied_epoch_) return;
+  std::uint64_t read_epoch = 0;
+  views_.remove_strays(live_.layout.read(read_epoch));
+  tidied_epoch_ = epoch;
 }
 
 bool Upkeep::oldest_is_past(const Layout& layout) const {
@@ -129,7 +133,7 @@ bool Upkeep::known_since_to_settle() const {
 
 std::uint64_t Upkeep::drop_expired() {
   std::uint64_t dropped = 0;
-  update([&](Layout& layout) REQUIRES(kStoreMutex) {
+  update_layout(state_, [&](Layout& layout) REQUIRES(kStoreMutex) {
     for (; oldest_is_past(layout); ++dropped) forget_oldest(layout);
     return dropped != 0;
   });
@@ -137,7 +141,7 @@ std::uint64_t Upkeep::drop_expired() {
 }
 
 bool Upkeep::drop_early() {
-  return update([&](Layout& layout) REQUIRES(kStoreMutex) {
+  return update_layout(state_, [&](Layout& layout) REQUIRES(kStoreMutex) {
     if (layout.bucket_count < 2) return false;
     if (!oldest_is_past(layout)) HostCounters::add(live_.counters.early_drops, 1);
     forget_oldest(layout);
@@ -159,6 +163,18 @@ void Upkeep::forget_oldest(Layout& layout) {
   HostCounters::add(live_.counters.expired_buckets, 1);
 }
 
+/// In the order of their numbers; the one that is built may have bits in any lane.
+std::vector<Upkeep::SweptGeneration> Upkeep::swept_generations(const View& view) {
+  std::vector<SweptGeneration> all;
+  for (std::size_t i = 0; i < view.generations.size(); ++i) {
+    const GenerationInfo& info = view.layout.generations[i];
+    all.push_back({info.number, info.lanes, view.generations[i].get()});
+  }
+  const bool has_bits = view.built_generation && view.built_generation->allocated() == 0;
+  if (has_bits) all.push_back({view.layout.next_generation, ~LaneMask{0}, view.built_generation.get()});
+  return all;
+}
+
 bool Upkeep::sweep() {
   const auto view = views_.newest();
   const LaneMask lanes = view->layout.sweeping;
@@ -169,50 +185,77 @@ bool Upkeep::sweep() {
     swept_lines_ = 0;
   }
   std::uint64_t budget = kSweepLinesARound;
-  for (std::size_t i = 0; i < view->generations.size(); ++i) {
-    const GenerationInfo& info = view->layout.generations[i];
-    FilterGeneration& generation = *view->generations[i];
-    if (info.number < swept_generation_ || (info.lanes & lanes) == 0) continue;
-    if (info.number > swept_generation_) {
-      swept_generation_ = info.number;
+  const auto generations = swept_generations(*view);
+  for (const auto& [number, written, filter] : generations) {
+    if (number < swept_generation_ || (written & lanes) == 0) continue;
+    if (number > swept_generation_) {
+      swept_generation_ = number;
       swept_lines_ = 0;
     }
-    while (swept_lines_ < generation.lines()) {
+    while (swept_lines_ < filter->lines()) {
       if (budget == 0) return true;
       const std::uint64_t step = std::min(kSweepLines, budget);
       {
         const StoreLock lock(state_);  // Producers write to the same words.
-        swept_lines_ = generation.sweep(lanes, swept_lines_, step);
+        swept_lines_ = filter->sweep(lanes, swept_lines_, step);
       }
       budget -= step;
       // A mutex that is locked again at once leaves its waiters no chance to get it.
       std::this_thread::sleep_for(kSweepPause);
     }
   }
-  update([&](Layout& layout) REQUIRES(kStoreMutex) {
-    for (const auto& generation : view->generations) generation->reset_counts(lanes);
+  update_layout(state_, [&](Layout& layout) REQUIRES(kStoreMutex) {
+    for (const SweptGeneration& generation : generations) generation.filter->reset_counts(lanes);
     finish_sweep(layout, lanes);
     return true;
   });
   return false;
 }
 
-bool Upkeep::wants_table(const View& view) const {
-  if (view.buckets.empty() || view.layout.spare_table_slots != 0 || view.layout.current().tables == kMaxTables)
-    return false;
-  const IndexTable& table = view.buckets.back().newest_table();
-  return table.count() >= IndexTable::planned_of(table.slots());
+void Upkeep::note_pace(const View& view) {
+  if (view.buckets.empty()) return;
+  pace_.note(view.layout.current().number, view.buckets.back().entries(), clock_.boot_us());
 }
 
+bool Upkeep::wants_table(const View& view) const {
+  return built_table_is_wanted(view) || Growth::next_table(view, pace_, clock_.stamp_us()).has_value();
+}
+
+/// Whether the table that is built has to be ready now, however much of it is filled: the present one will be full
+/// soon.
+bool Upkeep::built_table_is_wanted(const View& view) {
+  if (!view.layout.builds_current()) return false;
+  const IndexTable& table = view.buckets.back().newest_table();
+  const std::uint64_t planned = IndexTable::planned_of(table.slots());
+  return table.count() >= planned + (IndexTable::capacity_of(table.slots()) - planned) / 2;
+}
+
+/// Makes the current bucket's next table: one that is built, as long as nobody waits for it.
 void Upkeep::make_table(bool demanded) {
   const auto view = views_.newest();
-  if (view->buckets.empty() || view->layout.spare_table_slots != 0 || view->layout.current().tables == kMaxTables)
+  const Layout& layout = view->layout;
+  if (layout.empty() || layout.spare_table_slots != 0 || layout.current().tables == kMaxTables) return;
+  if (layout.builds_current()) {
+    if (!demanded && !built_table_is_wanted(*view)) return;
+    healer_.allocate_table(*view);
+    update_layout(state_, [](Layout& latest) {
+      if (!latest.builds_current()) return false;
+      spare_built_table(latest);
+      return true;
+    });
     return;
-  if (!demanded && !wants_table(*view)) return;
-  const BucketInfo& current = view->layout.current();
-  const std::uint64_t slots = next_table_slots(current.tables, current.slots[current.tables - 1]);
-  views_.make_index(current.number, current.tables, slots);
-  update([&](Layout& layout) {
+  }
+  if (demanded) return make_spare_table(*view, Growth::next_slots(*view, pace_, clock_.stamp_us()));
+  const auto slots = Growth::next_table(*view, pace_, clock_.stamp_us());
+  if (!slots) return;
+  if (layout.building_slots != 0 || healer_.refuses(layout.current().number)) return make_spare_table(*view, *slots);
+  build_table(layout.current(), *slots);
+}
+
+void Upkeep::make_spare_table(const View& view, std::uint64_t slots) {
+  const BucketInfo& current = view.layout.current();
+  views_.make_index(current.number, current.next_part(), slots);
+  update_layout(state_, [&](Layout& layout) {
     // Producers may have opened the next bucket meanwhile; then the table is a stray.
     if (layout.empty() || layout.current().number != current.number) return false;
     layout.spare_table_slots = slots;
@@ -220,34 +263,96 @@ void Upkeep::make_table(bool demanded) {
   });
 }
 
+/// For a bucket that nothing is built for. Whether it is still the current one then makes no difference.
+void Upkeep::build_table(const BucketInfo& bucket, std::uint64_t slots) {
+  views_.begin_index(bucket.number, bucket.next_part(), slots);
+  failpoint();
+  update_layout(state_, [&](Layout& layout) {
+    begin_table(layout, bucket.number, slots);
+    return true;
+  });
+  failpoint();
+}
+
+bool Upkeep::may_replace() const {
+  return clock_.boot_us() >= replace_from_us_.load(std::memory_order_relaxed);
+}
+
+std::optional<Growth::Replacement> Upkeep::wanted_replacement(const View& view) const {
+  if (!may_replace()) return std::nullopt;
+  const auto wanted = growth_.replacement(view, pace_, clock_.stamp_us());
+  if (wanted && healer_.refuses(view.buckets[wanted->position].info.number)) return std::nullopt;
+  return wanted;
+}
+
+bool Upkeep::heal() {
+  try {
+    return healer_.step();
+  } catch (const LockTimeout&) {
+    throw;
+  } catch (const Error&) {
+    replace_from_us_.store(clock_.boot_us() + kRetryUs, std::memory_order_relaxed);
+    throw;
+  }
+}
+
+std::optional<std::uint64_t> Upkeep::wanted_generation(const View& view) const {
+  if (!may_replace() || healer_.refuses_filter()) return std::nullopt;
+  return growth_.generation_replacement(view, pace_, clock_.stamp_us());
+}
+
+/// Begins to build a table in the place of several, or of one that is much too large. Where there is no room for it, it
+/// is tried again after a while.
+void Upkeep::replace_table() {
+  const auto view = views_.newest();
+  const auto wanted = wanted_replacement(*view);
+  if (!wanted) return;
+  replace_from_us_.store(clock_.boot_us() + kRetryUs, std::memory_order_relaxed);
+  build_table(view->layout.buckets[wanted->position], wanted->slots);
+  replace_from_us_.store(0, std::memory_order_relaxed);
+}
+
+/// The same for a generation.
+void Upkeep::replace_generation() {
+  const auto lines = wanted_generation(*views_.newest());
+  if (!lines) return;
+  replace_from_us_.store(clock_.boot_us() + kRetryUs, std::memory_order_relaxed);
+  build_generation(*lines);
+  replace_from_us_.store(0, std::memory_order_relaxed);
+}
+
 bool Upkeep::wants_generation(const View& view) const {
-  const Layout& layout = view.layout;
-  if (view.buckets.empty() || layout.generation_count == kMaxGenerations) return false;
-  if (layout.spare_generation_lines > layout.newest_generation().lines) return false;
-  const FilterGeneration& newest = *view.generations.back();
-  if (newest.lines() == FilterGeneration::kMaxLines) return false;
-  return newest.count(layout.current().lane) >= FilterGeneration::capacity_of(newest.lines());
+  return Growth::next_generation(view, pace_, clock_.stamp_us()).has_value();
 }
 
 void Upkeep::make_generation() {
-  const auto view = views_.newest();
-  if (!wants_generation(*view)) return;
-  // A smaller spare generation for the next bucket is no longer wanted; no producer may take it while its file is
-  // replaced.
-  update([](Layout& layout) {
+  if (!wants_generation(*views_.newest())) return;
+  // A spare generation for the next bucket is no longer wanted; no producer may take it while its file is replaced.
+  update_layout(state_, [](Layout& layout) {
     if (layout.spare_generation_lines == 0) return false;
     layout.spare_generation_lines = 0;
     return true;
   });
   const auto latest = views_.newest();
-  if (!wants_generation(*latest)) return;
-  const Layout& present = latest->layout;
-  const std::uint64_t lines = next_generation_lines(present.generation_count, present.newest_generation().lines);
-  views_.make_filter(present.next_generation, lines);
-  update([&](Layout& layout) {
-    layout.spare_generation_lines = lines;
+  const auto lines = Growth::next_generation(*latest, pace_, clock_.stamp_us());
+  if (!lines) return;
+  if (!healer_.refuses_filter()) return build_generation(*lines);
+  views_.make_filter(latest->layout.next_generation, *lines);
+  update_layout(state_, [&](Layout& layout) {
+    layout.spare_generation_lines = *lines;
     return true;
   });
+}
+
+/// Nobody else makes generations, so no producer can have taken one when there is no spare one.
+void Upkeep::build_generation(std::uint64_t lines) {
+  views_.begin_filter(views_.newest()->layout.next_generation, lines);
+  failpoint();
+  update_layout(state_, [&](Layout& layout) {
+    begin_generation(layout, lines);
+    return true;
+  });
+  failpoint();
 }
 
 bool Upkeep::wants_bucket(const Layout& layout) const {
@@ -269,13 +374,12 @@ void Upkeep::make_bucket(bool demanded) {
   if (before.spare_bucket_slots != 0 || (!demanded && !wants_bucket(before))) return;
   std::uint64_t plan = rules_.planned_ids;
   if (!view->buckets.empty()) {
-    std::uint64_t ids = 0;
-    for (const auto& table : view->buckets.back().tables) ids += table->count();
-    plan = rules_.next_plan(IndexTable::planned_of(before.current().slots[0]), ids);
+    plan = rules_.next_plan(IndexTable::planned_of(before.current().slots[0]), view->buckets.back().entries());
   }
   const std::uint64_t slots = IndexTable::slots_for(plan);
   views_.make_index(before.next_bucket, 0, slots);
-  std::uint64_t lines = before.spare_generation_lines == 0 ? rules_.next_generation(before, plan) : 0;
+  const bool planned = before.spare_generation_lines != 0 || before.building_lines != 0;
+  std::uint64_t lines = planned ? 0 : rules_.next_generation(before, plan);
   std::optional<Error> no_filter;  // For a better size only: the bucket can do with the generation there is.
   if (lines != 0) {
     try {
@@ -286,7 +390,7 @@ void Upkeep::make_bucket(bool demanded) {
     }
   }
   // Nobody else makes spare buckets or generations, and as there was none, no producer can have taken one.
-  update([&](Layout& layout) {
+  update_layout(state_, [&](Layout& layout) {
     layout.spare_bucket_slots = slots;
     if (lines != 0) layout.spare_generation_lines = lines;
     return true;

@@ -1,8 +1,13 @@
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <optional>
+#include <vector>
 
+#include "background/growth.h"
+#include "background/healer.h"
 #include "base/clock.h"
 #include "base/store_locks.h"
 #include "lmdb/handles.h"
@@ -12,8 +17,8 @@
 
 namespace oncelog::internal {
 
-/// Makes index tables and filter generations before producers need them, drops buckets past their retention, and sweeps
-/// their lanes. Does the I/O that producers must not do under the store's mutex.
+/// Makes index tables and filter generations before producers need them and has them filled, drops buckets past their
+/// retention, and sweeps their lanes. Does the I/O that producers must not do under the store's mutex.
 ///
 /// A round holds the writer gate and LMDB's write lock, so that one process at a time makes one. The layout and the
 /// clock's anchor change under the store's mutex, which is held for microseconds; for the clock tick() takes it alone.
@@ -23,15 +28,17 @@ class Upkeep {
   /// What a producer cannot continue without.
   enum class Demand { none, bucket, table };
 
-  Upkeep(const lmdb::Env& env, const SharedState& state, ViewCache& views, const BucketRules& rules, const Clock& clock,
-         std::chrono::milliseconds flush_interval)
+  Upkeep(const lmdb::Env& env, const Log& log, std::uint64_t hash_seed, const SharedState& state, ViewCache& views,
+         const BucketRules& rules, const Clock& clock, std::chrono::milliseconds flush_interval)
       : env_(env),
         state_(state),
         live_(state.header()),
         views_(views),
         rules_(rules),
         clock_(clock),
-        flush_interval_(flush_interval) {}
+        flush_interval_(flush_interval),
+        growth_{rules.planned_ids},
+        healer_(env, log, hash_seed, state, views) {}
 
   /// Whether there is something to do. Takes none of the store's locks.
   bool due();
@@ -57,6 +64,8 @@ class Upkeep {
 
   static constexpr std::chrono::microseconds kSweepPause{50};
 
+  static constexpr std::int64_t kRetryUs = 10'000'000;  // After a table that nobody needs could not be made.
+
   bool round(Demand demand, std::uint64_t* dropped = nullptr) EXCLUDES(kWriterGate);
   bool round_locked(Demand demand, std::uint64_t* dropped = nullptr) REQUIRES(kWriterGate);
   bool met(Demand demand) const;
@@ -67,17 +76,24 @@ class Upkeep {
   std::uint64_t drop_expired() REQUIRES(kWriterGate);
   void forget_oldest(Layout& layout) REQUIRES(kStoreMutex);
   bool sweep() REQUIRES(kWriterGate);
+  void tidy() REQUIRES(kWriterGate);
   void make_table(bool demanded) REQUIRES(kWriterGate);
+  void make_spare_table(const View& view, std::uint64_t slots) REQUIRES(kWriterGate);
+  void build_table(const BucketInfo& bucket, std::uint64_t slots) REQUIRES(kWriterGate);
+  void build_generation(std::uint64_t lines) REQUIRES(kWriterGate);
+  void replace_table() REQUIRES(kWriterGate);
+  void replace_generation() REQUIRES(kWriterGate);
+  static bool built_table_is_wanted(const View& view);
+  void note_pace(const View& view);
   void make_generation() REQUIRES(kWriterGate);
   void make_bucket(bool demanded) REQUIRES(kWriterGate);
   bool wants_table(const View& view) const;
+  bool heal() REQUIRES(kWriterGate);
+  bool may_replace() const;
+  std::optional<Growth::Replacement> wanted_replacement(const View& view) const;
+  std::optional<std::uint64_t> wanted_generation(const View& view) const;
   bool wants_generation(const View& view) const;
   bool wants_bucket(const Layout& layout) const;
-
-  /// Publishes what change(layout) makes of the layout in force if it returns true, under the store's mutex. Returns
-  /// whether it did.
-  template <typename Change>
-  bool update(Change change) EXCLUDES(kStoreMutex);
 
   const lmdb::Env& env_;
   const SharedState& state_;
@@ -86,6 +102,17 @@ class Upkeep {
   const BucketRules& rules_;
   const Clock& clock_;
   const std::chrono::milliseconds flush_interval_;
+  const Growth growth_;
+  Pace pace_;
+  Healer healer_;
+  std::atomic<std::int64_t> replace_from_us_{0};  // A boot time. Relaxed: only when something is tried again.
+
+  struct SweptGeneration {
+    std::uint64_t number;
+    LaneMask lanes;
+    FilterGeneration* filter;
+  };
+  static std::vector<SweptGeneration> swept_generations(const View& view);
 
   // How far this process has swept; another process that takes over begins at the start.
   std::uint64_t swept_drops_ GUARDED_BY(kWriterGate) = 0;

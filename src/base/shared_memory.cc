@@ -44,6 +44,14 @@ std::byte* map_shared(int fd, std::size_t size, const std::filesystem::path& pat
   return static_cast<std::byte*>(at);
 }
 
+void allocate_in(int fd, std::size_t from, std::size_t bytes, const std::filesystem::path& path) {
+  int error_number = 0;
+  do {
+    error_number = ::posix_fallocate(fd, static_cast<off_t>(from), static_cast<off_t>(bytes));
+  } while (error_number == EINTR);
+  if (error_number != 0) throw system_error(error_number, fmt::format("allocating {} bytes", bytes).c_str(), path);
+}
+
 }  // namespace
 
 void give_to_owner_of_directory(int fd, const std::filesystem::path& path) {
@@ -54,7 +62,7 @@ void give_to_owner_of_directory(int fd, const std::filesystem::path& path) {
   }
 }
 
-MappedFile MappedFile::create(const std::filesystem::path& path, std::size_t size) {
+MappedFile MappedFile::create(const std::filesystem::path& path, std::size_t size, std::size_t allocated) {
   if (::unlink(path.c_str()) != 0 && errno != ENOENT) throw system_error(errno, "unlink", path);
   const Descriptor file = open_descriptor(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0660);
   if (!file) throw system_error(errno, "creating it", path);
@@ -65,15 +73,21 @@ MappedFile MappedFile::create(const std::filesystem::path& path, std::size_t siz
     ::unlink(path.c_str());
     throw;
   }
-  int error_number = 0;
-  do {
-    error_number = ::posix_fallocate(file.get(), 0, static_cast<off_t>(size));
-  } while (error_number == EINTR);
-  if (error_number != 0) {
+  try {
+    allocate_in(file.get(), 0, allocated, path);
+    if (allocated < size && ::ftruncate(file.get(), static_cast<off_t>(size)) != 0)
+      throw system_error(errno, "ftruncate", path);
+  } catch (const Error&) {
     ::unlink(path.c_str());
-    throw system_error(error_number, fmt::format("allocating {} bytes", size).c_str(), path);
+    throw;
   }
   return MappedFile(map_shared(file.get(), size, path), size);
+}
+
+void MappedFile::allocate(const std::filesystem::path& path, std::size_t from, std::size_t bytes) {
+  const Descriptor file = open_descriptor(path, O_RDWR | O_NOFOLLOW);
+  if (!file) throw system_error(errno, "opening it", path);
+  allocate_in(file.get(), from, bytes, path);
 }
 
 std::optional<MappedFile> MappedFile::open(const std::filesystem::path& path, std::size_t min_size) {

@@ -37,7 +37,11 @@ class MappedFile {
  public:
   /// Makes a new file of `size` zero bytes, in place of any of that name (which stays mapped where it is). Error: full,
   /// no_permission, io; unsupported on a file system where allocated blocks are no room (see in_place.h).
-  static MappedFile create(const std::filesystem::path& path, std::size_t size);
+  static MappedFile create(const std::filesystem::path& path, std::size_t size) { return create(path, size, size); }
+  /// The same, but only the first `allocated` bytes are allocated: nobody may touch what is beyond before allocate().
+  static MappedFile create(const std::filesystem::path& path, std::size_t size, std::size_t allocated);
+  /// Allocates `bytes` from `from` on of such a file. Throws as create.
+  static void allocate(const std::filesystem::path& path, std::size_t from, std::size_t bytes);
 
   /// Maps an existing regular file of at least `min_size` bytes whole; nothing when there is none, or a smaller one.
   static std::optional<MappedFile> open(const std::filesystem::path& path, std::size_t min_size);

@@ -115,22 +115,21 @@ void add_buckets(Metrics& metrics, const View& view) {
     one.slice_end = to_time(bucket.info.slice_end_us);
     one.first_lsn = bucket.info.first_lsn;
     one.index_tables = bucket.tables.size();
-    for (const auto& table : bucket.tables) {
-      one.ids += table->records();
-      one.index_bytes += IndexTable::file_bytes(table->slots());
-    }
+    one.ids = bucket.records();
+    for (const auto& table : bucket.tables) one.index_bytes += IndexTable::file_bytes(table->slots());
     metrics.ids += one.ids;
     metrics.index_bytes += one.index_bytes;
     metrics.live_buckets.push_back(one);
   }
-  for (const std::uint64_t spare : {view.layout.spare_bucket_slots, view.layout.spare_table_slots}) {
+  const Layout& layout = view.layout;
+  for (const std::uint64_t spare : {layout.spare_bucket_slots, layout.spare_table_slots, layout.building_slots}) {
     if (spare != 0) metrics.index_bytes += IndexTable::file_bytes(spare);
   }
   for (const auto& generation : view.generations) {
     metrics.filter_bytes += FilterGeneration::file_bytes(generation->lines());
   }
-  if (view.layout.spare_generation_lines != 0) {
-    metrics.filter_bytes += FilterGeneration::file_bytes(view.layout.spare_generation_lines);
+  for (const std::uint64_t spare : {layout.spare_generation_lines, layout.building_lines}) {
+    if (spare != 0) metrics.filter_bytes += FilterGeneration::file_bytes(spare);
   }
   metrics.filter_generations = view.generations.size();
 }

@@ -48,7 +48,7 @@ OpenedStore::OpenedStore(const std::filesystem::path& directory, const Options& 
   readers_ = std::make_shared<ReaderPool>(*env_, *log_, shared, state_->ring(), *views_);
   tally_.emplace(shared.tally);
   if (options_.read_only) return;
-  upkeep_.emplace(*env_, *state_, *views_, rules_, *clock_, options_.flush_interval);
+  upkeep_.emplace(*env_, *log_, identity_.hash_seed, *state_, *views_, rules_, *clock_, options_.flush_interval);
   events_.emplace(std::move(events), directory_, shared, *clock_);
   if (!damage.empty()) events_->tell_of_damage(std::move(damage));
   flusher_.emplace(*env_, *log_, *catalog_, *state_, identity_.hash_seed, options_.flush_interval);

@@ -67,7 +67,7 @@ void HintCheck::report(Problems& problems) {
       // Read afterwards: entries are counted before they are there.
       const std::uint64_t count = bucket.tables[i]->count();
       if (count >= occupied && count <= bucket.tables[i]->slots()) continue;
-      problems.add(ProblemKind::hint, index_name(bucket.info.number, i),
+      problems.add(ProblemKind::hint, index_name(bucket.info.number, bucket.info.first_part + i),
                    fmt::format("the table counts {} entries, but has {}", count, occupied),
                    "it may fill up, or be taken for full", kRemedy);
     }

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <iterator>
 #include <set>
 #include <utility>
 
@@ -13,6 +15,7 @@ namespace {
 
 constexpr std::string_view kFilterPrefix = "filter-";
 constexpr std::string_view kIndexPrefix = "index-";
+constexpr std::uint64_t kPieceBytes = std::uint64_t{4} << 20;
 
 }  // namespace
 
@@ -38,7 +41,9 @@ std::shared_ptr<const View> ViewCache::newest() {
       throw error_at(ErrorCode::corrupt, live_dir_, "the layout in the store's shared memory is damaged");
     }
     try {
-      view_ = build(layout, epoch, view_.get());
+      auto next = build(layout, epoch, view_.get());
+      if (view_) retire(std::move(view_));
+      view_ = std::move(next);
       return view_;
     } catch (const Error&) {
       // A file may have been unlinked because the layout has changed since; only under an unchanged layout is that an
@@ -48,42 +53,77 @@ std::shared_ptr<const View> ViewCache::newest() {
   }
 }
 
+/// Keeps a view that others may hold, so that the thread that lets go of it last does not have to unmap its files.
+void ViewCache::retire(std::shared_ptr<const View> view) {
+  retired_.push_back(std::move(view));
+  // Where no background releases them, as in a store that is only read, the oldest ones go.
+  if (retired_.size() > kMostRetired) retired_.erase(retired_.begin());
+}
+
+void ViewCache::release_retired() {
+  std::vector<std::shared_ptr<const View>> released;  // Destroyed after the lock is released.
+  const std::lock_guard guard(mutex_);
+  // One that nobody else holds is not to be had any more: a look at the count is enough.
+  const auto last =
+      std::stable_partition(retired_.begin(), retired_.end(), [](const auto& view) { return view.use_count() > 1; });
+  released.assign(std::make_move_iterator(last), std::make_move_iterator(retired_.end()));
+  retired_.erase(last, retired_.end());
+}
+
 std::shared_ptr<View> ViewCache::build(const Layout& layout, std::uint64_t epoch, const View* previous) const {
   auto view = std::make_shared<View>();
   view->epoch = epoch;
   view->layout = layout;
   for (unsigned i = 0; i < layout.generation_count; ++i) {
     const GenerationInfo& info = layout.generations[i];
-    std::shared_ptr<FilterGeneration> generation;
-    for (unsigned p = 0; previous != nullptr && p < previous->layout.generation_count; ++p) {
-      if (previous->layout.generations[p].number == info.number) generation = previous->generations[p];
-    }
-    if (!generation) {
-      const auto stamp =
-          live_.stamp_for(FileKind::filter, info.number, 0, info.lines, FilterGeneration::file_bytes(info.lines));
-      generation = std::make_shared<FilterGeneration>(map(filter_name(info.number), stamp), info.lines);
-    }
-    view->generations.push_back(std::move(generation));
+    view->generations.push_back(generation(previous, epoch, info.number, info.lines));
+  }
+  if (layout.building_lines != 0) {
+    view->built_generation = generation(previous, epoch, layout.next_generation, layout.building_lines);
   }
   for (unsigned i = 0; i < layout.bucket_count; ++i) {
     View::Bucket bucket{layout.buckets[i], {}};
-    if (previous != nullptr) {
-      for (const View::Bucket& old : previous->buckets) {
-        if (old.info.number == bucket.info.number) bucket.tables = old.tables;
-      }
+    for (unsigned t = 0; t < bucket.info.tables; ++t) {
+      bucket.tables.push_back(
+          table(previous, epoch, bucket.info.number, bucket.info.first_part + t, bucket.info.slots[t]));
     }
-    while (bucket.tables.size() < bucket.info.tables) {
-      const std::uint64_t part = bucket.tables.size();
-      const std::uint64_t slots = bucket.info.slots[part];
-      const auto stamp =
-          live_.stamp_for(FileKind::index, bucket.info.number, part, slots, IndexTable::file_bytes(slots));
-      bucket.tables.push_back(std::make_shared<IndexTable>(map(index_name(bucket.info.number, part), stamp), slots));
+    if (layout.building_slots != 0 && bucket.info.number == layout.building_bucket) {
+      view->built_table = table(previous, epoch, bucket.info.number, bucket.info.next_part(), layout.building_slots);
     }
     view->bucket_of_lane[bucket.info.lane] = static_cast<std::uint8_t>(i);
     view->buckets.push_back(std::move(bucket));
   }
   view->live_lanes = layout.live_lanes();
   return view;
+}
+
+/// The generation that the previous view has mapped, or else one that is mapped now.
+std::shared_ptr<FilterGeneration> ViewCache::generation(const View* previous, std::uint64_t epoch, std::uint64_t number,
+                                                        std::uint64_t lines) const {
+  for (std::size_t i = 0; previous != nullptr && i < previous->generations.size(); ++i) {
+    if (previous->layout.generations[i].number == number) return previous->generations[i];
+  }
+  // As for a built table.
+  if (previous != nullptr && previous->built_generation && previous->layout.next_generation == number &&
+      previous->epoch + 1 == epoch)
+    return previous->built_generation;
+  const auto stamp = live_.stamp_for(FileKind::filter, number, 0, lines, FilterGeneration::file_bytes(lines));
+  return std::make_shared<FilterGeneration>(map(filter_name(number), stamp), lines);
+}
+
+/// The table that the previous view has mapped, or else one that is mapped now. One that was built counts as mapped
+/// only in the very next layout: later it may have been given up, and another one made under the same name.
+std::shared_ptr<IndexTable> ViewCache::table(const View* previous, std::uint64_t epoch, std::uint64_t bucket,
+                                             std::uint64_t part, std::uint64_t slots) const {
+  for (std::size_t i = 0; previous != nullptr && i < previous->buckets.size(); ++i) {
+    const View::Bucket& old = previous->buckets[i];
+    if (old.info.number != bucket) continue;
+    if (part >= old.info.first_part && part < old.info.next_part()) return old.tables[part - old.info.first_part];
+    const bool was_built = previous->built_table && previous->layout.building_bucket == bucket;
+    if (was_built && part == old.info.next_part() && previous->epoch + 1 == epoch) return previous->built_table;
+  }
+  const auto stamp = live_.stamp_for(FileKind::index, bucket, part, slots, IndexTable::file_bytes(slots));
+  return std::make_shared<IndexTable>(map(index_name(bucket, part), stamp), slots);
 }
 
 MappedFile ViewCache::map(const std::string& name, const FileStamp& stamp) const {
@@ -107,6 +147,45 @@ void ViewCache::make_filter(std::uint64_t number, std::uint64_t lines) const {
   store_stamp(file.data(), live_.stamp_for(FileKind::filter, number, 0, lines, file.size()));
 }
 
+void ViewCache::begin_index(std::uint64_t bucket, std::uint64_t part, std::uint64_t slots) const {
+  const std::uint64_t bytes = IndexTable::file_bytes(slots);
+  MappedFile file = MappedFile::create(live_dir_ / index_name(bucket, part), bytes, kFileHeaderBytes);
+  store_stamp(file.data(), live_.stamp_for(FileKind::index, bucket, part, slots, bytes));
+  IndexTable(std::move(file), slots).note_allocated(kFileHeaderBytes);
+}
+
+void ViewCache::begin_filter(std::uint64_t number, std::uint64_t lines) const {
+  const std::uint64_t bytes = FilterGeneration::file_bytes(lines);
+  MappedFile file = MappedFile::create(live_dir_ / filter_name(number), bytes, kFileHeaderBytes);
+  store_stamp(file.data(), live_.stamp_for(FileKind::filter, number, 0, lines, bytes));
+  FilterGeneration(std::move(file), lines).note_allocated(kFileHeaderBytes);
+}
+
+template <typename Hints>
+bool ViewCache::allocate(const std::string& name, std::uint64_t file_bytes, Hints* hints) const {
+  if (hints == nullptr || hints->allocated() == 0) return false;
+  const std::uint64_t from = std::clamp<std::uint64_t>(hints->allocated(), kFileHeaderBytes, file_bytes);
+  const std::uint64_t bytes = std::min(kPieceBytes, file_bytes - from);
+  if (bytes != 0) MappedFile::allocate(live_dir_ / name, from, bytes);
+  hints->note_allocated(from + bytes == file_bytes ? 0 : from + bytes);
+  return true;
+}
+
+bool ViewCache::allocate_built_table(const View& view) const {
+  const Layout& layout = view.layout;
+  for (const View::Bucket& bucket : view.buckets) {
+    if (bucket.info.number != layout.building_bucket) continue;
+    return allocate(index_name(bucket.info.number, bucket.info.next_part()),
+                    IndexTable::file_bytes(layout.building_slots), view.built_table.get());
+  }
+  return false;
+}
+
+bool ViewCache::allocate_built_generation(const View& view) const {
+  return allocate(filter_name(view.layout.next_generation), FilterGeneration::file_bytes(view.layout.building_lines),
+                  view.built_generation.get());
+}
+
 void ViewCache::check_spares(const Layout& layout) const {
   const auto check_index = [&](std::uint64_t bucket, std::uint64_t part, std::uint64_t slots) {
     const auto bytes = IndexTable::file_bytes(slots);
@@ -114,7 +193,7 @@ void ViewCache::check_spares(const Layout& layout) const {
   };
   if (layout.spare_bucket_slots != 0) check_index(layout.next_bucket, 0, layout.spare_bucket_slots);
   if (layout.spare_table_slots != 0 && !layout.empty()) {
-    check_index(layout.current().number, layout.current().tables, layout.spare_table_slots);
+    check_index(layout.current().number, layout.current().next_part(), layout.spare_table_slots);
   }
   if (layout.spare_generation_lines != 0) {
     const std::uint64_t lines = layout.spare_generation_lines;
@@ -128,12 +207,15 @@ void ViewCache::remove_strays(const Layout& layout) const {
   std::set<std::string> named;
   for (unsigned i = 0; i < layout.generation_count; ++i) named.insert(filter_name(layout.generations[i].number));
   for (unsigned i = 0; i < layout.bucket_count; ++i) {
-    for (unsigned part = 0; part < layout.buckets[i].tables; ++part)
-      named.insert(index_name(layout.buckets[i].number, part));
+    const BucketInfo& bucket = layout.buckets[i];
+    for (unsigned t = 0; t < bucket.tables; ++t) named.insert(index_name(bucket.number, bucket.first_part + t));
+    if (layout.building_slots != 0 && layout.building_bucket == bucket.number)
+      named.insert(index_name(bucket.number, bucket.next_part()));
   }
-  if (layout.spare_generation_lines != 0) named.insert(filter_name(layout.next_generation));
+  if (layout.spare_generation_lines != 0 || layout.building_lines != 0)
+    named.insert(filter_name(layout.next_generation));
   if (layout.spare_bucket_slots != 0) named.insert(index_name(layout.next_bucket, 0));
-  if (layout.spare_table_slots != 0) named.insert(index_name(layout.current().number, layout.current().tables));
+  if (layout.spare_table_slots != 0) named.insert(index_name(layout.current().number, layout.current().next_part()));
   // A directory that cannot be read now is read another time: strays only cost space.
   std::error_code failed;
   for (std::filesystem::directory_iterator at(live_dir_, failed), end; !failed && at != end; at.increment(failed)) {

@@ -33,17 +33,43 @@ struct View {
     std::vector<std::shared_ptr<IndexTable>> tables;  // Oldest first; the last one is written to.
 
     IndexTable& newest_table() const { return *tables.back(); }
+
+    /// Entries in all tables, each once. The newest table may have copies of what the older ones have.
+    std::uint64_t entries() const {
+      std::uint64_t sum = tables.front()->count();
+      for (std::size_t t = 1; t < tables.size(); ++t) sum += tables[t]->count() - copies(*tables[t]);
+      return sum;
+    }
+    /// Records that have their entries in these tables, for people to read.
+    std::uint64_t records() const {
+      std::uint64_t sum = tables.front()->records();
+      for (std::size_t t = 1; t < tables.size(); ++t) {
+        sum += tables[t]->records() - std::min(tables[t]->copied_records(), tables[t]->records());
+      }
+      return sum;
+    }
+
+   private:
+    /// Right for any count: the file may be damaged.
+    static std::uint64_t copies(const IndexTable& table) { return std::min(table.copied_entries(), table.count()); }
   };
 
   std::uint64_t epoch = 0;
   Layout layout;
   std::vector<std::shared_ptr<FilterGeneration>> generations;  // Oldest first; the last one is written to.
   std::vector<Bucket> buckets;                                 // Oldest first; the last one is written to.
+  std::shared_ptr<IndexTable> built_table;                     // Of the bucket layout.building_bucket, or null.
+  std::shared_ptr<FilterGeneration> built_generation;          // Or null.
   LaneMask live_lanes = 0;
   std::array<std::uint8_t, kLanes> bucket_of_lane{};
 
   void prefetch(const MessageHash& hash) const {
     for (const auto& generation : generations) generation->prefetch(hash);
+  }
+
+  /// Where the records of the bucket at this position end, `head` for the current one.
+  Lsn bucket_end(std::size_t position, Lsn head) const {
+    return position + 1 < buckets.size() ? buckets[position + 1].info.first_lsn : head;
   }
 
   /// Calls visit(hints, lane, end) for each IndexTable, with a lane of no meaning, and for each FilterGeneration and
@@ -52,7 +78,7 @@ struct View {
   void each_end(Lsn head, Visit visit) const {
     for (std::size_t i = 0; i < buckets.size(); ++i) {
       const BucketInfo& info = buckets[i].info;
-      const Lsn end = i + 1 < buckets.size() ? buckets[i + 1].info.first_lsn : head;
+      const Lsn end = bucket_end(i, head);
       for (std::size_t t = 0; t < buckets[i].tables.size(); ++t) {
         const Lsn table_end = t + 1 < info.tables ? info.table_lsn[t + 1] : end;
         if (info.table_lsn[t] < table_end) visit(*buckets[i].tables[t], info.lane, table_end);
@@ -108,9 +134,20 @@ class ViewCache {
   /// missing or belongs to another store.
   std::shared_ptr<const View> newest();
 
+  /// Lets go of the views that no thread holds any more, and unmaps what only they had: milliseconds where large files
+  /// have gone. For the background.
+  void release_retired();
+
   /// Makes the empty file of an index table or a filter generation, before a layout names it.
   void make_index(std::uint64_t bucket, std::uint64_t part, std::uint64_t slots) const;
   void make_filter(std::uint64_t number, std::uint64_t lines) const;
+  /// The same for one that is built: only its header is allocated yet.
+  void begin_index(std::uint64_t bucket, std::uint64_t part, std::uint64_t slots) const;
+  void begin_filter(std::uint64_t number, std::uint64_t lines) const;
+  /// Allocates one more piece of what the view has begun, in less than a millisecond; returns false when there is
+  /// nothing left to allocate. Throws Error::full.
+  bool allocate_built_table(const View& view) const;
+  bool allocate_built_generation(const View& view) const;
 
   /// Throws Error::in_use when a spare file is missing or belongs to another store.
   void check_spares(const Layout& layout) const;
@@ -120,13 +157,23 @@ class ViewCache {
   void remove_strays(const Layout& layout) const;
 
  private:
+  static constexpr std::size_t kMostRetired = 16;
+
+  void retire(std::shared_ptr<const View> view);
+  std::shared_ptr<IndexTable> table(const View* previous, std::uint64_t epoch, std::uint64_t bucket, std::uint64_t part,
+                                    std::uint64_t slots) const;
+  std::shared_ptr<FilterGeneration> generation(const View* previous, std::uint64_t epoch, std::uint64_t number,
+                                               std::uint64_t lines) const;
   std::shared_ptr<View> build(const Layout& layout, std::uint64_t epoch, const View* previous) const;
   MappedFile map(const std::string& name, const FileStamp& stamp) const;
+  template <typename Hints>
+  bool allocate(const std::string& name, std::uint64_t file_bytes, Hints* hints) const;
 
   const SharedState& live_;
   std::filesystem::path live_dir_;
   std::mutex mutex_;
   std::shared_ptr<const View> view_;
+  std::vector<std::shared_ptr<const View>> retired_;  // Earlier ones that somebody may still hold, oldest first.
 };
 
 }  // namespace oncelog::internal

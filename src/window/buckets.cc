@@ -17,6 +17,12 @@ void push_spare_generation(Layout& layout, Lsn head, LaneMask lanes) {
   layout.spare_generation_lines = 0;
 }
 
+void set_only_table(BucketInfo& bucket, std::uint64_t slots) {
+  bucket.tables = 1;
+  bucket.slots = {slots};
+  bucket.table_lsn = {bucket.first_lsn};
+}
+
 /// Drops generations that no live lane was written to. The newest stays: it is written to.
 void bury_generations(Layout& layout) {
   const LaneMask used = layout.live_lanes();
@@ -59,10 +65,8 @@ std::uint64_t BucketRules::next_plan(std::uint64_t last_plan, std::uint64_t last
 
 std::uint64_t BucketRules::next_generation(const Layout& layout, std::uint64_t next_plan) const {
   if (layout.generation_count == kMaxGenerations) return 0;
-  const std::uint64_t wanted = FilterGeneration::lines_for(next_plan);
-  const std::uint64_t lines = layout.newest_generation().lines;
-  if (FilterGeneration::capacity_of(lines) < next_plan) return wanted;
-  return lines > 4 * wanted ? 2 * wanted : 0;
+  const bool fits = FilterGeneration::capacity_of(layout.newest_generation().lines) >= next_plan;
+  return fits ? 0 : FilterGeneration::lines_for(next_plan);
 }
 
 std::optional<unsigned> free_lane(const Layout& layout) {
@@ -106,8 +110,7 @@ void open_bucket(Layout& layout, const BucketRules& rules, Lsn head, std::int64_
   layout.spare_table_slots = 0;  // Was the previous bucket's.
   const std::uint64_t lines = layout.newest_generation().lines;
   const bool too_small = FilterGeneration::capacity_of(lines) < IndexTable::planned_of(bucket.slots[0]);
-  if (layout.spare_generation_lines != 0 && layout.generation_count < kMaxGenerations &&
-      (too_small || layout.spare_generation_lines < lines)) {
+  if (too_small && layout.spare_generation_lines != 0 && layout.generation_count < kMaxGenerations) {
     push_spare_generation(layout, head, 0);
   }
   layout.newest_generation().lanes |= LaneMask{1} << lane;
@@ -121,15 +124,81 @@ void grow_index(Layout& layout, Lsn head) {
   layout.spare_table_slots = 0;
 }
 
+void begin_table(Layout& layout, std::uint64_t number, std::uint64_t slots) {
+  assert(layout.building_slots == 0);
+  layout.building_bucket = number;
+  layout.building_slots = slots;
+}
+
+void end_building(Layout& layout) {
+  layout.building_bucket = 0;
+  layout.building_slots = 0;
+}
+
+void spare_built_table(Layout& layout) {
+  assert(layout.builds_current() && layout.spare_table_slots == 0);
+  layout.spare_table_slots = layout.building_slots;
+  end_building(layout);
+}
+
+void grow_by_built_table(Layout& layout, Lsn head) {
+  spare_built_table(layout);
+  grow_index(layout, head);
+}
+
+void drop_older_tables(Layout& layout, unsigned position) {
+  BucketInfo& bucket = layout.buckets[position];
+  const std::uint64_t slots = bucket.slots[bucket.tables - 1];
+  bucket.first_part += bucket.tables - 1;
+  set_only_table(bucket, slots);
+}
+
+void replace_tables(Layout& layout, unsigned position) {
+  BucketInfo& bucket = layout.buckets[position];
+  assert(layout.building_slots != 0 && layout.building_bucket == bucket.number);
+  bucket.first_part = bucket.next_part();
+  set_only_table(bucket, layout.building_slots);
+  end_building(layout);
+}
+
 void grow_filter(Layout& layout, Lsn head) {
   assert(layout.spare_generation_lines != 0 && layout.generation_count < kMaxGenerations);
   push_spare_generation(layout, head, LaneMask{1} << layout.current().lane);
+}
+
+void begin_generation(Layout& layout, std::uint64_t lines) {
+  assert(layout.building_lines == 0 && layout.spare_generation_lines == 0);
+  layout.building_lines = lines;
+}
+
+void end_building_generation(Layout& layout) {
+  layout.building_lines = 0;
+}
+
+void grow_by_built_generation(Layout& layout, Lsn head) {
+  assert(layout.building_lines != 0 && layout.generation_count < kMaxGenerations);
+  // The lanes that are being swept may have bits in it.
+  layout.generations[layout.generation_count++] = {layout.next_generation++, layout.building_lines, head,
+                                                   layout.live_lanes() | layout.sweeping};
+  layout.building_lines = 0;
+}
+
+void adopt_lanes(Layout& layout) {
+  layout.newest_generation().lanes |= layout.live_lanes();
+}
+
+void drop_older_generations(Layout& layout) {
+  GenerationInfo newest = layout.newest_generation();
+  newest.first_lsn = layout.generations[0].first_lsn;
+  layout.generations = {newest};
+  layout.generation_count = 1;
 }
 
 void drop_oldest(Layout& layout) {
   assert(!layout.empty());
   layout.sweeping |= LaneMask{1} << layout.buckets[0].lane;
   ++layout.drops;
+  if (layout.building_slots != 0 && layout.building_bucket == layout.buckets[0].number) end_building(layout);
   std::move(layout.buckets.begin() + 1, layout.buckets.begin() + layout.bucket_count, layout.buckets.begin());
   layout.buckets[--layout.bucket_count] = {};
   if (layout.empty()) layout.spare_table_slots = 0;

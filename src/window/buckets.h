@@ -30,8 +30,8 @@ struct BucketRules {
   /// came, down by half at a time.
   std::uint64_t next_plan(std::uint64_t last_plan, std::uint64_t last_ids) const;
 
-  /// The lines of another filter generation to begin with the next bucket, when the newest one is far too large for its
-  /// plan or too small; 0 when it fits.
+  /// The lines of another filter generation to begin with the next bucket, when the newest one is too small for its
+  /// plan; 0 when it fits.
   std::uint64_t next_generation(const Layout& layout, std::uint64_t next_plan) const;
 
   /// Whether the current bucket has its share of a cap: what is forgotten at once when there is no more room.
@@ -58,8 +58,8 @@ std::uint64_t next_table_slots(unsigned tables, std::uint64_t last_slots);
 /// The same for the lines of the filter generation after these.
 std::uint64_t next_generation_lines(unsigned generations, std::uint64_t last_lines);
 
-/// Opens the bucket of `time_us` at `head`, with the spare table and, where a smaller one waits, the spare filter
-/// generation. `last_time_us` is the newest record's time so far, `now_us` what the clock says. Requires
+/// Opens the bucket of `time_us` at `head`, with the spare table and, where the newest filter generation is too small,
+/// the spare one. `last_time_us` is the newest record's time so far, `now_us` what the clock says. Requires
 /// can_open_bucket.
 void open_bucket(Layout& layout, const BucketRules& rules, Lsn head, std::int64_t time_us, std::int64_t last_time_us,
                  std::int64_t now_us);
@@ -68,8 +68,42 @@ void open_bucket(Layout& layout, const BucketRules& rules, Lsn head, std::int64_
 /// kMaxTables in the chain.
 void grow_index(Layout& layout, Lsn head);
 
+/// Begins to build the next table of bucket `number`, whose file is made.
+void begin_table(Layout& layout, std::uint64_t number, std::uint64_t slots);
+
+/// The table that is built is no longer wanted.
+void end_building(Layout& layout);
+
+/// Makes the table that is built for the current bucket, as far as it is filled, the spare one, which a producer may
+/// take.
+void spare_built_table(Layout& layout);
+
+/// Puts the table that is built behind the current bucket's, for the records from `head` on.
+void grow_by_built_table(Layout& layout, Lsn head);
+
+/// Drops all tables but the newest, which has their entries, of the bucket at `position` in the layout.
+void drop_older_tables(Layout& layout, unsigned position);
+
+/// Puts the table that is built in the place of all those of the bucket at `position`, whose records are all in it.
+void replace_tables(Layout& layout, unsigned position);
+
 /// Makes the spare generation, a larger one, the one written to from `head` on.
 void grow_filter(Layout& layout, Lsn head);
+
+/// Begins to build a generation for all live records, whose file is made.
+void begin_generation(Layout& layout, std::uint64_t lines);
+
+/// The generation that is built is no longer wanted.
+void end_building_generation(Layout& layout);
+
+/// Makes the generation that is built the one written to from `head` on.
+void grow_by_built_generation(Layout& layout, Lsn head);
+
+/// The newest generation is about to get the records of all live lanes.
+void adopt_lanes(Layout& layout);
+
+/// Drops all generations but the newest, which has all live records.
+void drop_older_generations(Layout& layout);
 
 /// Removes the oldest bucket: its lane leaves the live ones and waits to be swept; generations that only it has written
 /// to are dropped.

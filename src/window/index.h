@@ -50,6 +50,10 @@ class IndexTable {
         count_(reinterpret_cast<std::atomic<std::uint64_t>*>(file_.data() + kCountOffset)),
         records_(count_ + 1),
         reached_(count_ + 2),
+        copied_(count_ + 3),
+        copied_entries_(count_ + 4),
+        copied_records_(count_ + 5),
+        allocated_(count_ + 6),
         words_(reinterpret_cast<std::atomic<std::uint64_t>*>(file_.data() + kFileHeaderBytes)) {}
 
   std::uint64_t slots() const { return slots_; }
@@ -81,6 +85,20 @@ class IndexTable {
   /// whether this file is older than `live`. Relaxed: that process has seen the others end.
   Lsn reached() const { return {reached_->load(std::memory_order_relaxed)}; }
   void reach(Lsn end) { reached_->store(end.value, std::memory_order_relaxed); }
+
+  /// A table that replaces older ones of its bucket gets copies of their records' entries: of all records of the bucket
+  /// below this LSN. Raised after the entries; for the holder of the writer gate, as the counts below. Relaxed: they
+  /// are guarded by that lock, and only plan.
+  Lsn copied() const { return {copied_->load(std::memory_order_relaxed)}; }
+  void note_copied(Lsn end) { copied_->store(end.value, std::memory_order_relaxed); }
+  /// How many of count() and of records() are copies: the older tables count them as well, until they are dropped.
+  std::uint64_t copied_entries() const { return copied_entries_->load(std::memory_order_relaxed); }
+  std::uint64_t copied_records() const { return copied_records_->load(std::memory_order_relaxed); }
+
+  /// How many bytes of the file are allocated while the table is built, piece by piece; 0 when all are. Nobody may
+  /// touch a slot before. As copied().
+  std::uint64_t allocated() const { return allocated_->load(std::memory_order_relaxed); }
+  void note_allocated(std::uint64_t bytes) { allocated_->store(bytes, std::memory_order_relaxed); }
 
   void prefetch(const MessageHash& hash) const {
     const std::atomic<std::uint64_t>* home = &words_[hash.home(slots_)];
@@ -120,6 +138,34 @@ class IndexTable {
     return false;
   }
 
+  /// What became of a copy.
+  enum class Copied { added, there, no_room };
+
+  /// Adds an entry unless it is there, which it is when a process has died before it noted what it had copied. By one
+  /// thread at a time, as insert.
+  Copied copy(const MessageHash& hash, MessageHash::Of of, std::uint64_t offset) {
+    const Slot slot = Slot::of(hash.tag(of), offset);
+    std::uint64_t at = hash.home(slots_);
+    for (std::uint64_t step = 0; step < slots_; ++step) {
+      const std::uint64_t word = words_[at].load(std::memory_order_relaxed);
+      if (word == slot.word) return Copied::there;
+      if (Slot{word}.empty()) {
+        if (count() >= capacity_of(slots_)) return Copied::no_room;
+        // Counted first, as in insert.
+        count_->store(count() + 1, std::memory_order_relaxed);
+        copied_entries_->store(copied_entries() + 1, std::memory_order_relaxed);
+        words_[at].store(slot.word, std::memory_order_release);  // Release: pairs with the acquire in each.
+        return Copied::added;
+      }
+      if (++at == slots_) at = 0;
+    }
+    return Copied::no_room;
+  }
+  void count_copied_record() {
+    count_record();
+    copied_records_->store(copied_records() + 1, std::memory_order_relaxed);
+  }
+
   /// Makes the entry of this hash at `from` name `to` instead; false when there is none.
   bool move(const MessageHash& hash, MessageHash::Of of, std::uint64_t from, std::uint64_t to) {
     std::uint64_t at = hash.home(slots_);
@@ -145,6 +191,10 @@ class IndexTable {
   std::atomic<std::uint64_t>* count_;
   std::atomic<std::uint64_t>* records_;
   std::atomic<std::uint64_t>* reached_;
+  std::atomic<std::uint64_t>* copied_;
+  std::atomic<std::uint64_t>* copied_entries_;
+  std::atomic<std::uint64_t>* copied_records_;
+  std::atomic<std::uint64_t>* allocated_;
   std::atomic<std::uint64_t>* words_;
 };
 

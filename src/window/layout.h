@@ -27,8 +27,12 @@ struct BucketInfo {
   std::int64_t closed_us = 0;  // When the next one was opened: earlier than newest_us where a clock was ahead before.
   std::uint32_t lane = 0;
   std::uint32_t tables = 0;
+  std::uint64_t first_part = 0;                   // Of its first table's file: those before it were replaced.
   std::array<std::uint64_t, kMaxTables> slots{};  // Of each index table, oldest first ...
   std::array<Lsn, kMaxTables> table_lsn{};        // ... and the LSN from which on records are in it.
+
+  /// In the name of the next table's file.
+  std::uint64_t next_part() const { return first_part + tables; }
 };
 
 struct GenerationInfo {
@@ -55,13 +59,22 @@ struct Layout {
   std::uint64_t spare_bucket_slots = 0;      // Table 0 of bucket next_bucket.
   std::uint64_t spare_table_slots = 0;       // The current bucket's next table.
   std::uint64_t spare_generation_lines = 0;  // Generation next_generation.
-  std::uint64_t checksum = 0;                // Of a published one.
+  // The next table of a bucket, while it is filled with the records of the tables that it is to replace. Only the
+  // holder of the writer gate touches it. 0 when there is none.
+  std::uint64_t building_bucket = 0;  // The bucket's number.
+  std::uint64_t building_slots = 0;
+  // The same for all generations: generation next_generation, while it is filled with all live records.
+  std::uint64_t building_lines = 0;
+  std::uint64_t checksum = 0;  // Of a published one.
 
   bool empty() const { return bucket_count == 0; }
   const BucketInfo& current() const { return buckets[bucket_count - 1]; }
   BucketInfo& current() { return buckets[bucket_count - 1]; }
   const GenerationInfo& newest_generation() const { return generations[generation_count - 1]; }
   GenerationInfo& newest_generation() { return generations[generation_count - 1]; }
+
+  /// Whether the table that is built is the current bucket's: it takes the place of a spare one.
+  bool builds_current() const { return building_slots != 0 && !empty() && current().number == building_bucket; }
 
   LaneMask live_lanes() const {
     LaneMask lanes = 0;
@@ -78,6 +91,8 @@ struct Layout {
   /// Whether what was read from shared memory may be used as counts and indexes.
   bool well_formed() const {
     if (bucket_count > kMaxLiveBuckets || generation_count > kMaxGenerations || generation_count == 0) return false;
+    if (building_slots != 0 && (building_slots < 8 || building_slots > kMaxSlots)) return false;
+    if (building_lines > FilterGeneration::kMaxLines) return false;
     LaneMask taken = sweeping;
     for (unsigned i = 0; i < bucket_count; ++i) {
       const BucketInfo& bucket = buckets[i];

@@ -50,6 +50,8 @@ class FilterGeneration {
       : file_(std::move(file)),
         lines_(lines),
         counts_(reinterpret_cast<LaneCount*>(file_.data() + kCountsOffset)),
+        copied_(reinterpret_cast<std::atomic<std::uint64_t>*>(counts_ + kLanes)),
+        allocated_(copied_ + 1),
         words_(reinterpret_cast<std::atomic<std::uint64_t>*>(file_.data() + kFileHeaderBytes)) {}
 
   std::uint64_t lines() const { return lines_; }
@@ -60,6 +62,13 @@ class FilterGeneration {
   /// The same as IndexTable::reached, for the records of this lane's bucket that are in this generation.
   Lsn reached(unsigned lane) const { return {counts_[lane].reached.load(std::memory_order_relaxed)}; }
   void reach(unsigned lane, Lsn end) { counts_[lane].reached.store(end.value, std::memory_order_relaxed); }
+
+  /// The same as IndexTable::copied, for all lanes that are live.
+  Lsn copied() const { return {copied_->load(std::memory_order_relaxed)}; }
+  void note_copied(Lsn end) { copied_->store(end.value, std::memory_order_relaxed); }
+  /// The same as IndexTable::allocated.
+  std::uint64_t allocated() const { return allocated_->load(std::memory_order_relaxed); }
+  void note_allocated(std::uint64_t bytes) { allocated_->store(bytes, std::memory_order_relaxed); }
 
   void prefetch(const MessageHash& hash) const { __builtin_prefetch(line_of(hash)); }
 
@@ -117,7 +126,8 @@ class FilterGeneration {
     std::atomic<std::uint64_t> ids;
     std::atomic<std::uint64_t> reached;
   };
-  static_assert(kCountsOffset >= sizeof(FileStamp) && kCountsOffset + kLanes * sizeof(LaneCount) <= kFileHeaderBytes);
+  static_assert(kCountsOffset >= sizeof(FileStamp) &&
+                kCountsOffset + kLanes * sizeof(LaneCount) + 16 <= kFileHeaderBytes);
 
   std::atomic<std::uint64_t>* line_of(const MessageHash& hash) const {
     return words_ + hash.line(lines_) * kWordsPerLine;
@@ -126,6 +136,8 @@ class FilterGeneration {
   MappedFile file_;
   std::uint64_t lines_;
   LaneCount* counts_;
+  std::atomic<std::uint64_t>* copied_;
+  std::atomic<std::uint64_t>* allocated_;
   std::atomic<std::uint64_t>* words_;
 };
 

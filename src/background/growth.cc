@@ -1,0 +1,172 @@
+#include "background/growth.h"
+
+#include <algorithm>
+
+#include "window/index.h"
+
+namespace oncelog::internal {
+namespace {
+
+/// So many entries a second are copied at least while marks take their share of the machine.
+constexpr double kCopiesPerSecond = 1e6;
+/// What has been accepted and is not in the log yet can be copied only after this time.
+constexpr double kLagSeconds = 0.2;
+constexpr std::uint64_t kMostGrowth = 4;
+constexpr auto kMostEntries = static_cast<double>(kMaxSlots);
+
+/// The entries that a table of so many slots is planned for, times a half more at least and kMostGrowth at most.
+std::uint64_t grown(std::uint64_t planned, double promised) {
+  const double least = static_cast<double>(planned) * 1.5;
+  const double most = static_cast<double>(planned) * kMostGrowth;
+  return static_cast<std::uint64_t>(std::clamp(promised, least, most));
+}
+
+std::uint64_t slots_for(std::uint64_t entries) {
+  return std::min(IndexTable::slots_for(entries), kMaxSlots);
+}
+
+std::uint64_t largest_bucket(const View& view) {
+  std::uint64_t largest = 0;
+  for (const View::Bucket& bucket : view.buckets) largest = std::max(largest, bucket.entries());
+  return largest;
+}
+
+/// The entries that the current bucket will have at the end of its slice.
+double promised(const View::Bucket& bucket, const Pace& pace, std::int64_t now_us) {
+  const auto entries = static_cast<double>(bucket.entries());
+  const auto per_second = pace.per_second();
+  if (!per_second) return 2 * entries;
+  return entries +
+         *per_second * static_cast<double>(std::max<std::int64_t>(bucket.info.slice_end_us - now_us, 0)) / 1e6;
+}
+
+/// Whether a table that is built now may not be filled much before the present one is full.
+bool nearly_full(std::uint64_t count, std::uint64_t planned, const Pace& pace) {
+  const auto per_second = pace.per_second();
+  if (!per_second || count < planned / kMostGrowth) return false;
+  const auto entries = static_cast<double>(count);
+  return static_cast<double>(planned) - entries <= *per_second * (entries / kCopiesPerSecond + kLagSeconds);
+}
+
+}  // namespace
+
+void Pace::note(std::uint64_t bucket, std::uint64_t entries, std::int64_t now_us) {
+  const std::lock_guard guard(mutex_);
+  const Sample now{entries, now_us};
+  if (bucket != bucket_ || entries < last_.entries || now_us < last_.at_us) {
+    bucket_ = bucket;
+    last_ = window_ = next_window_ = still_since_ = now;
+    return;
+  }
+  last_ = now;
+  if (now_us - next_window_.at_us >= kWindowUs / 2) {
+    window_ = next_window_;
+    next_window_ = now;
+  }
+  if (entries > still_since_.entries + still_since_.entries / kStillShare) still_since_ = now;
+}
+
+std::optional<double> Pace::per_second() const {
+  const std::lock_guard guard(mutex_);
+  const std::int64_t seen_us = last_.at_us - window_.at_us;
+  if (seen_us < kLeastUs) return std::nullopt;
+  return static_cast<double>(last_.entries - window_.entries) * 1e6 / static_cast<double>(seen_us);
+}
+
+bool Pace::quiet() const {
+  const std::lock_guard guard(mutex_);
+  return last_.at_us - still_since_.at_us >= kQuietUs;
+}
+
+std::optional<std::uint64_t> Growth::next_table(const View& view, const Pace& pace, std::int64_t now_us) {
+  const Layout& layout = view.layout;
+  if (view.buckets.empty() || layout.spare_table_slots != 0 || layout.building_slots != 0) return std::nullopt;
+  const View::Bucket& bucket = view.buckets.back();
+  if (bucket.info.tables == kMaxTables) return std::nullopt;
+  const IndexTable& table = bucket.newest_table();
+  const std::uint64_t planned = IndexTable::planned_of(table.slots());
+  const bool soon = bucket.info.tables == 1 && nearly_full(table.count(), planned, pace);
+  if (table.count() < planned && !soon) return std::nullopt;
+  return next_slots(view, pace, now_us);
+}
+
+std::uint64_t Growth::next_slots(const View& view, const Pace& pace, std::int64_t now_us) {
+  const View::Bucket& bucket = view.buckets.back();
+  const std::uint64_t planned = std::max(IndexTable::planned_of(bucket.newest_table().slots()), bucket.entries());
+  return slots_for(grown(planned, promised(bucket, pace, now_us)));
+}
+
+std::optional<Growth::Replacement> Growth::replacement(const View& view, const Pace& pace, std::int64_t now_us) const {
+  if (view.layout.building_slots != 0) return std::nullopt;
+  for (unsigned i = 0; i < view.buckets.size(); ++i) {
+    const View::Bucket& bucket = view.buckets[i];
+    const bool current = i + 1 == view.buckets.size();
+    if (current && (view.layout.spare_table_slots != 0 || bucket.info.tables == kMaxTables)) continue;
+    const std::uint64_t entries = bucket.entries();
+    if (bucket.tables.size() > 1) {
+      if (newest_holds_all(bucket)) continue;
+      return Replacement{i, slots_for(current ? entries + entries / 2 : entries)};
+    }
+    std::uint64_t right = std::max(entries, planned_ids);
+    if (current) {
+      // Its first table was planned from the bucket before.
+      if (bucket.info.first_part == 0 || !pace.quiet()) continue;
+      right = std::max(right, static_cast<std::uint64_t>(std::min(promised(bucket, pace, now_us), kMostEntries)));
+    }
+    // One that is still written to keeps some room.
+    if (oversized(bucket.newest_table().slots(), slots_for(right))) {
+      return Replacement{i, slots_for(current ? right + right / 4 : right)};
+    }
+  }
+  return std::nullopt;
+}
+
+std::optional<std::uint64_t> Growth::next_generation(const View& view, const Pace& pace, std::int64_t now_us) {
+  const Layout& layout = view.layout;
+  if (view.buckets.empty() || layout.building_lines != 0 || layout.generation_count == kMaxGenerations)
+    return std::nullopt;
+  const FilterGeneration& newest = *view.generations.back();
+  if (layout.spare_generation_lines > newest.lines() || newest.lines() == FilterGeneration::kMaxLines)
+    return std::nullopt;
+  const std::uint64_t count = newest.count(layout.current().lane);
+  const std::uint64_t capacity = FilterGeneration::capacity_of(newest.lines());
+  const bool soon = layout.generation_count == 1 && nearly_full(count, capacity, pace);
+  if (count < capacity && !soon) return std::nullopt;
+  const std::uint64_t planned = std::max(FilterGeneration::planned_of(newest.lines()), largest_bucket(view));
+  return FilterGeneration::lines_for(grown(planned, promised(view.buckets.back(), pace, now_us)));
+}
+
+std::optional<std::uint64_t> Growth::generation_replacement(const View& view, const Pace& pace,
+                                                            std::int64_t now_us) const {
+  const Layout& layout = view.layout;
+  const bool busy = layout.building_lines != 0 || layout.spare_generation_lines != 0;
+  if (view.buckets.empty() || busy || layout.generation_count == kMaxGenerations) return std::nullopt;
+  if (layout.generation_count > 1) {
+    if (newest_fits_all(view)) return std::nullopt;
+    const std::uint64_t largest = largest_bucket(view);
+    return FilterGeneration::lines_for(largest + largest / 4);
+  }
+  if (!pace.quiet()) return std::nullopt;
+  const View::Bucket& current = view.buckets.back();
+  const auto expected = static_cast<std::uint64_t>(std::min(promised(current, pace, now_us), kMostEntries));
+  const std::uint64_t planned = IndexTable::planned_of(current.newest_table().slots());
+  const std::uint64_t right = std::max({largest_bucket(view), planned_ids, planned, expected});
+  const std::uint64_t lines = FilterGeneration::lines_for(right);
+  return oversized(layout.newest_generation().lines, lines) ? std::optional(lines) : std::nullopt;
+}
+
+bool Growth::newest_fits_all(const View& view) {
+  return FilterGeneration::capacity_of(view.generations.back()->lines()) >= largest_bucket(view);
+}
+
+bool Growth::newest_holds_all(const View::Bucket& bucket) {
+  const IndexTable& newest = bucket.newest_table();
+  std::uint64_t own = newest.count();
+  own -= std::min(newest.copied_entries(), own);
+  const std::uint64_t others = bucket.entries() - own;
+  const std::uint64_t missing = others - std::min(newest.copied_entries(), others);
+  const std::uint64_t capacity = IndexTable::capacity_of(newest.slots());
+  return newest.count() <= capacity && missing <= capacity - newest.count();
+}
+
+}  // namespace oncelog::internal

@@ -1,0 +1,223 @@
+#include "background/healer.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/failpoint.h"
+#include "log/intact_record.h"
+#include "shared/layout_update.h"
+#include "window/buckets.h"
+
+namespace oncelog::internal {
+
+Healer::Healer(const lmdb::Env& env, const Log& log, std::uint64_t hash_seed, const SharedState& state,
+               ViewCache& views)
+    : env_(env),
+      log_(log),
+      hash_seed_(hash_seed),
+      correlation_seed_(MessageHash::scope_seed(hash_seed, MessageHash::kCorrelationScope)),
+      state_(state),
+      live_(state.header()),
+      views_(views) {}
+
+bool Healer::refuses(std::uint64_t bucket) const {
+  const std::lock_guard guard(refused_mutex_);
+  return refused_.contains(bucket);
+}
+
+bool Healer::refuses_filter() const {
+  const std::lock_guard guard(refused_mutex_);
+  return !refused_.empty();
+}
+
+bool Healer::unallocated(const View& view) {
+  return (view.built_table && view.built_table->allocated() != 0) ||
+         (view.built_generation && view.built_generation->allocated() != 0);
+}
+
+/// Allocates one piece; returns whether there was one to allocate.
+bool Healer::allocate(const View& view) {
+  try {
+    return views_.allocate_built_table(view) || views_.allocate_built_generation(view);
+  } catch (const Error&) {
+    give_up_building();
+    throw;
+  }
+}
+
+void Healer::allocate_table(const View& view) {
+  try {
+    while (views_.allocate_built_table(view)) {
+    }
+  } catch (const Error&) {
+    give_up_building();
+    throw;
+  }
+}
+
+void Healer::give_up_building() {
+  update_layout(state_, [](Layout& layout) {
+    end_building(layout);
+    end_building_generation(layout);
+    return true;
+  });
+}
+
+bool Healer::step() {
+  const auto view = views_.newest();
+  if (allocate(*view)) return true;
+  const Work work = next_work(*view);
+  if (!work.any()) return false;
+  const bool left = (work.table && work.table->range.left()) || (work.filter && work.filter->range.left());
+  if (!left) return publish(work) && due(*views_.newest());
+  if (!adopt_lanes(*view, work)) copy(*view, work);
+  return due(*views_.newest());
+}
+
+/// Not what waits for the flusher. What is complete comes first; of two copies, the filter's waits for the table's
+/// where it would have to read older records, which in a table that outgrows its plan are few.
+Healer::Work Healer::next_work(const View& view) const {
+  // Acquire: pairs with the release by whoever has committed; a snapshot taken afterwards has what is below.
+  const Lsn flushed{live_.marks.flushed.load(std::memory_order_acquire)};
+  auto table = next_table(view, flushed);
+  if (table && !table->range.left()) return {std::move(table), std::nullopt};
+  auto filter = next_filter(view, flushed);
+  if (filter && !filter->range.left()) return {std::nullopt, std::move(filter)};
+  if (table && filter && filter->range.from < table->range.from) filter.reset();
+  return {std::move(table), std::move(filter)};
+}
+
+std::optional<TableCopy> Healer::next_table(const View& view, Lsn flushed) const {
+  const auto can_go_on = [&](const std::optional<TableCopy>& copy) {
+    return copy && (copy->range.left() || copy->range.ends) && !refuses(copy->bucket);
+  };
+  if (auto built = TableCopy::into_built(view, flushed); can_go_on(built)) return built;
+  for (unsigned i = 0; i < view.buckets.size(); ++i) {
+    if (auto newest = TableCopy::into_newest(view, i, flushed); can_go_on(newest)) return newest;
+  }
+  return std::nullopt;
+}
+
+std::optional<FilterCopy> Healer::next_filter(const View& view, Lsn flushed) const {
+  if (refuses_filter()) return std::nullopt;
+  auto copy = FilterCopy::into_built(view, flushed);
+  if (!copy) copy = FilterCopy::into_newest(view, flushed);
+  if (copy && !copy->range.left() && !copy->range.ends) copy.reset();
+  return copy;
+}
+
+bool Healer::publish(const Work& work) {
+  failpoint();
+  const bool published = update_layout(state_, [&](Layout& layout) REQUIRES(kStoreMutex) {
+    const Lsn head{live_.marks.head.load(std::memory_order_relaxed)};  // Relaxed: written only under this mutex.
+    return work.table ? work.table->publish(layout, head) : work.filter->publish(layout, head);
+  });
+  failpoint();
+  return published;
+}
+
+/// Before bits are set in a lane, the layout says so, for the lane to be swept. Returns whether it had to.
+bool Healer::adopt_lanes(const View& view, const Work& work) {
+  if (!work.filter || work.filter->building) return false;
+  if ((view.live_lanes & ~view.layout.newest_generation().lanes) == 0) return false;
+  update_layout(state_, [](Layout& layout) {
+    internal::adopt_lanes(layout);
+    return true;
+  });
+  failpoint();
+  return true;
+}
+
+void Healer::copy(const View& view, const Work& work) {
+  const CopyRange range = work.table ? work.table->range : work.filter->range;
+  if (!txn_) txn_.emplace(env_, log_.dbi());
+  const lmdb::ReadTxn::Active active(*txn_);
+  copied_ = 0;
+  batch_.clear();  // An error may have left some.
+  for (Lsn at = range.from; at < range.to && copied_ < kRecordsAStep;) {
+    const auto block = Log::block_at(*txn_, at);
+    const bool any = block && block->lsn < range.to;
+    if (any && !copy_block(view, work, *block, range)) return;
+    at = any ? std::min(block->end(), range.to) : range.to;
+    if (work.table) work.table->table->note_copied(at);
+    if (work.filter && work.filter->range.from < at) {
+      work.filter->filter->note_copied(std::min(at, work.filter->range.to));
+    }
+    failpoint();
+  }
+}
+
+/// Returns whether all records of the block that are in the range have been copied.
+bool Healer::copy_block(const View& view, const Work& work, const Log::Block& block, const CopyRange& range) {
+  bool whole = true;
+  const auto take = [&](const RecordView& record, const MessageHash& hash, Lsn lsn) {
+    assume_held(kWriterGate);
+    if (lsn >= range.to) return false;
+    if (lsn < range.from || (record.header.flags() & kVoid) != 0) return true;
+    add_to_batch(work, record, hash, lsn);
+    if (batch_.size() == kBatch) whole = copy_batch(view, work);
+    return whole;
+  };
+  for_each_record(block.bytes, block.lsn, hash_seed_, take, [&](Lsn lsn, lmdb::Bytes) {
+    assume_held(kWriterGate);
+    batch_.clear();
+    refuse(view.layout, lsn);
+    throw error_at(ErrorCode::corrupt, env_.path(), "the record at LSN {} of data.mdb is damaged", lsn.value);
+  });
+  return whole && copy_batch(view, work);
+}
+
+/// Notes the bucket of a damaged record, and gives up what was built with it.
+void Healer::refuse(const Layout& layout, Lsn lsn) {
+  std::uint64_t bucket = 0;
+  for (unsigned i = 0; i < layout.bucket_count && layout.buckets[i].first_lsn <= lsn; ++i) {
+    bucket = layout.buckets[i].number;
+  }
+  {
+    const std::lock_guard guard(refused_mutex_);
+    refused_.insert(bucket);
+  }
+  update_layout(state_, [&](Layout& latest) {
+    const bool table = latest.building_slots != 0 && latest.building_bucket == bucket;
+    const bool generation = latest.building_lines != 0;
+    if (table) end_building(latest);
+    if (generation) end_building_generation(latest);
+    return table || generation;
+  });
+}
+
+void Healer::add_to_batch(const Work& work, const RecordView& record, const MessageHash& hash, Lsn lsn) {
+  CopiedRecord copied{hash, lsn, std::nullopt, Lsn{}};
+  if (const std::string_view correlation = record.correlation(); !correlation.empty()) {
+    copied.correlation.emplace(correlation_seed_, correlation);
+    copied.previous = Lsn{record.attributes->previous};
+  }
+  if (work.table) work.table->prefetch(copied);
+  if (work.filter) work.filter->prefetch(copied);
+  batch_.push_back(copied);
+}
+
+/// Returns whether all of the batch is copied: not when the layout has changed, or the table is full.
+bool Healer::copy_batch(const View& view, const Work& work) {
+  if (batch_.empty()) return true;
+  copied_ += batch_.size();
+  bool done = false;
+  if (work.building()) {
+    done = add_batch(view, work);
+  } else {
+    const StoreLock lock(state_);  // Producers write to the same words.
+    done = live_.layout.epoch() == view.epoch && add_batch(view, work);
+  }
+  batch_.clear();
+  return done;
+}
+
+bool Healer::add_batch(const View& view, const Work& work) {
+  for (const CopiedRecord& record : batch_) {
+    if (work.filter && work.filter->range.holds(record.lsn)) work.filter->add(record, view.layout);
+    if (work.table && !work.table->add(record)) return false;
+  }
+  return true;
+}
+
+}  // namespace oncelog::internal

@@ -1,0 +1,139 @@
+#include "background/hint_copies.h"
+
+#include <algorithm>
+
+#include "background/growth.h"
+#include "base/failpoint.h"
+#include "window/buckets.h"
+
+namespace oncelog::internal {
+namespace {
+
+/// The position of the bucket in the layout, bucket_count when it was dropped.
+unsigned position_of(const Layout& layout, std::uint64_t bucket) {
+  unsigned position = 0;
+  while (position < layout.bucket_count && layout.buckets[position].number != bucket) ++position;
+  return position;
+}
+
+/// The bucket that a record at `lsn` belongs to, null when it was dropped.
+const BucketInfo* bucket_of(const Layout& layout, Lsn lsn) {
+  for (unsigned i = layout.bucket_count; i-- > 0;) {
+    if (layout.buckets[i].first_lsn <= lsn) return &layout.buckets[i];
+  }
+  return nullptr;
+}
+
+CopyRange range_up_to(Lsn from, Lsn to, Lsn flushed) {
+  return {from, std::min(to, flushed), to <= flushed};
+}
+
+void reach(IndexTable& table, Lsn end) {
+  table.reach(std::max(table.reached(), end));
+}
+
+}  // namespace
+
+std::optional<TableCopy> TableCopy::into_built(const View& view, Lsn flushed) {
+  if (!view.built_table || view.built_table->allocated() != 0) return std::nullopt;
+  const unsigned position = position_of(view.layout, view.layout.building_bucket);
+  const BucketInfo& bucket = view.layout.buckets[position];
+  // What the current bucket has beyond the log follows when the table is in use.
+  const Lsn to = view.bucket_end(position, flushed);
+  const Lsn from = std::max(view.built_table->copied(), bucket.first_lsn);
+  return TableCopy{bucket.number, bucket.first_lsn, view.built_table, true, range_up_to(from, to, flushed)};
+}
+
+std::optional<TableCopy> TableCopy::into_newest(const View& view, unsigned position, Lsn flushed) {
+  const View::Bucket& bucket = view.buckets[position];
+  if (bucket.tables.size() < 2 || !Growth::newest_holds_all(bucket)) return std::nullopt;
+  const auto& newest = bucket.tables.back();
+  const Lsn to = bucket.info.table_lsn[bucket.info.tables - 1];
+  const Lsn from = std::max(newest->copied(), bucket.info.first_lsn);
+  return TableCopy{bucket.info.number, bucket.info.first_lsn, newest, false, range_up_to(from, to, flushed)};
+}
+
+bool TableCopy::add(const CopiedRecord& record) const {
+  using Copied = IndexTable::Copied;
+  const auto offset = [&](Lsn of) { return (of.value - first_lsn.value) / kRecordUnit; };
+  const Copied message = table->copy(record.hash, MessageHash::Of::message, offset(record.lsn));
+  if (message == Copied::no_room) return false;
+  if (message == Copied::added) table->count_copied_record();
+  failpoint();
+  if (!record.correlation) return true;
+  // One entry for each chain: that of an older record moves on, as when records are accepted.
+  const bool moved = record.previous >= first_lsn && table->move(*record.correlation, MessageHash::Of::correlation,
+                                                                 offset(record.previous), offset(record.lsn));
+  failpoint();
+  return moved || table->copy(*record.correlation, MessageHash::Of::correlation, offset(record.lsn)) != Copied::no_room;
+}
+
+bool TableCopy::publish(Layout& layout, Lsn head) const {
+  const unsigned position = position_of(layout, bucket);
+  if (position == layout.bucket_count) return false;
+  return building ? publish_built(layout, position, head) : publish_newest(layout, position);
+}
+
+bool TableCopy::publish_built(Layout& layout, unsigned position, Lsn head) const {
+  if (layout.building_slots == 0 || layout.building_bucket != bucket) return false;
+  if (position + 1 == layout.bucket_count) {
+    if (layout.current().tables == kMaxTables) return false;
+    grow_by_built_table(layout, head);
+    return true;
+  }
+  const Lsn end = layout.buckets[position + 1].first_lsn;
+  if (!has_below(end)) return false;  // The bucket was still the current one.
+  reach(*table, end);
+  replace_tables(layout, position);
+  return true;
+}
+
+bool TableCopy::publish_newest(Layout& layout, unsigned position) const {
+  const BucketInfo& info = layout.buckets[position];
+  const Lsn end = info.table_lsn[info.tables - 1];
+  if (info.tables < 2 || !has_below(end)) return false;
+  reach(*table, end);
+  drop_older_tables(layout, position);
+  return true;
+}
+
+std::optional<FilterCopy> FilterCopy::into_built(const View& view, Lsn flushed) {
+  if (!view.built_generation || view.built_generation->allocated() != 0) return std::nullopt;
+  const Lsn from = std::max(view.built_generation->copied(), oldest_lsn(view.layout, flushed));
+  return FilterCopy{view.built_generation, true, range_up_to(from, flushed, flushed)};
+}
+
+std::optional<FilterCopy> FilterCopy::into_newest(const View& view, Lsn flushed) {
+  if (view.generations.size() < 2 || !Growth::newest_fits_all(view)) return std::nullopt;
+  const auto& newest = view.generations.back();
+  const Lsn to = view.layout.newest_generation().first_lsn;
+  const Lsn from = std::max(newest->copied(), oldest_lsn(view.layout, to));
+  return FilterCopy{newest, false, range_up_to(from, to, flushed)};
+}
+
+void FilterCopy::add(const CopiedRecord& record, const Layout& layout) const {
+  const BucketInfo* const bucket = bucket_of(layout, record.lsn);
+  if (bucket == nullptr) return;
+  filter->add(record.hash, bucket->lane);
+  failpoint();
+  if (record.correlation) filter->add(*record.correlation, bucket->lane);
+}
+
+bool FilterCopy::publish(Layout& layout, Lsn head) const {
+  if (building) {
+    if (layout.building_lines == 0 || layout.generation_count == kMaxGenerations) return false;
+    grow_by_built_generation(layout, head);
+    return true;
+  }
+  const Lsn begin = layout.newest_generation().first_lsn;
+  if (layout.generation_count < 2 || std::max(filter->copied(), oldest_lsn(layout, begin)) < begin) return false;
+  for (unsigned i = 0; i < layout.bucket_count; ++i) {
+    const bool current = i + 1 == layout.bucket_count;
+    const Lsn end = current ? begin : std::min(begin, layout.buckets[i + 1].first_lsn);
+    filter->reach(layout.buckets[i].lane, std::max(filter->reached(layout.buckets[i].lane), end));
+  }
+  drop_older_generations(layout);
+  return true;
+}
+
+}  // namespace oncelog::internal

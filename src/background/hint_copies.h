@@ -1,0 +1,75 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <optional>
+
+#include "base/message_hash.h"
+#include "base/store_locks.h"
+#include "shared/view.h"
+
+namespace oncelog::internal {
+
+/// A record of the log whose hints are copied.
+struct CopiedRecord {
+  MessageHash hash;
+  Lsn lsn;
+  std::optional<MessageHash> correlation;
+  Lsn previous;  // The record before it in its chain.
+};
+
+/// The records [from, to) of a copy that is still to be made.
+struct CopyRange {
+  Lsn from;
+  Lsn to;
+  bool ends;  // What is copied can be published then; otherwise more has to come into the log before.
+
+  bool left() const { return from < to; }
+  bool holds(Lsn lsn) const { return from <= lsn && lsn < to; }
+};
+
+/// The entries of a bucket's records, copied into a table that is to replace the bucket's others. Made from a view, and
+/// used by the holder of the writer gate; the store's mutex, too, is needed for copies into a table that is in use.
+struct TableCopy {
+  std::uint64_t bucket;
+  Lsn first_lsn;  // Of the bucket.
+  std::shared_ptr<IndexTable> table;
+  bool building;  // Nobody else uses the table.
+  CopyRange range;
+
+  /// Into the table that is built; `flushed` is where the log ends at least. Nothing when there is none.
+  static std::optional<TableCopy> into_built(const View& view, Lsn flushed);
+  /// Into the newest table of the bucket at this position, when there are others and it has room.
+  static std::optional<TableCopy> into_newest(const View& view, unsigned position, Lsn flushed);
+
+  void prefetch(const CopiedRecord& record) const { table->prefetch(record.hash); }
+  /// False when there is no room. What is there already is not added again.
+  bool add(const CopiedRecord& record) const;
+
+  /// Makes the layout after the copy: a built table comes behind the others of the current bucket, or in the place of
+  /// those of an earlier one; tables before a newest one that has everything are dropped. False when the layout has
+  /// changed so that there is nothing to do.
+  bool publish(Layout& layout, Lsn head) const REQUIRES(kStoreMutex);
+
+ private:
+  bool has_below(Lsn end) const { return std::max(table->copied(), first_lsn) >= end; }
+  bool publish_built(Layout& layout, unsigned position, Lsn head) const;
+  bool publish_newest(Layout& layout, unsigned position) const;
+};
+
+/// The bits of all live records, copied into a generation that is to replace the others. As TableCopy.
+struct FilterCopy {
+  std::shared_ptr<FilterGeneration> filter;
+  bool building;
+  CopyRange range;
+
+  static std::optional<FilterCopy> into_built(const View& view, Lsn flushed);
+  static std::optional<FilterCopy> into_newest(const View& view, Lsn flushed);
+
+  void prefetch(const CopiedRecord& record) const { filter->prefetch(record.hash); }
+  void add(const CopiedRecord& record, const Layout& layout) const;
+  bool publish(Layout& layout, Lsn head) const REQUIRES(kStoreMutex);
+};
+
+}  // namespace oncelog::internal
