@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "background/background.h"
 #include "shared.h"
 #include "store_files.h"
 #include "support.h"
@@ -360,7 +361,10 @@ TEST_CASE("a process that dies at any place while a store heals leaves hints tha
               unflushed.flush_interval = 1h;
               const Store store = StoreAccess::open(dir / "store", unflushed, *host);
               const Scope orders = store.scope("orders");
+              orders.mark("the first one is flushed at once");
+              store.sync();
               for (std::size_t i = 0; i < kIds; ++i) orders.mark(id_of(i), {.correlation = i % 5 == 0 ? "chain" : ""});
+              const internal::Background::Pause pause(10s);
               store.sync();
               expect(!healed(store), "there is something to heal");
               ::raise(SIGKILL);
