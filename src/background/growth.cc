@@ -107,6 +107,8 @@ std::optional<Growth::Replacement> Growth::replacement(const View& view, const P
       if (newest_holds_all(bucket)) continue;
       return Replacement{i, slots_for(current ? entries + entries / 2 : entries)};
     }
+    // What costs only memory waits for what costs time.
+    if (view.layout.generation_count > 1 || view.layout.building_lines != 0) continue;
     std::uint64_t right = std::max(entries, planned_ids);
     if (current) {
       // Its first table was planned from the bucket before.
@@ -146,8 +148,8 @@ std::optional<std::uint64_t> Growth::generation_replacement(const View& view, co
     const std::uint64_t largest = largest_bucket(view);
     return FilterGeneration::lines_for(largest + largest / 4);
   }
-  if (!pace.quiet()) return std::nullopt;
   const View::Bucket& current = view.buckets.back();
+  if (!pace.quiet() || layout.building_slots != 0 || current.tables.size() > 1) return std::nullopt;
   const auto expected = static_cast<std::uint64_t>(std::min(promised(current, pace, now_us), kMostEntries));
   const std::uint64_t planned = IndexTable::planned_of(current.newest_table().slots());
   const std::uint64_t right = std::max({largest_bucket(view), planned_ids, planned, expected});

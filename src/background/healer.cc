@@ -74,8 +74,9 @@ bool Healer::step() {
   return due(*views_.newest());
 }
 
-/// Not what waits for the flusher. What is complete comes first; of two copies, the filter's waits for the table's
-/// where it would have to read older records, which in a table that outgrows its plan are few.
+/// Not what waits for the flusher. What is complete comes first. Two copies meet where the one that is behind has come
+/// to the other, so that no record is read twice; only where the filter has more to read before that than the table
+/// has in all, the table goes first.
 Healer::Work Healer::next_work(const View& view) const {
   // Acquire: pairs with the release by whoever has committed; a snapshot taken afterwards has what is below.
   const Lsn flushed{live_.marks.flushed.load(std::memory_order_acquire)};
@@ -83,7 +84,15 @@ Healer::Work Healer::next_work(const View& view) const {
   if (table && !table->range.left()) return {std::move(table), std::nullopt};
   auto filter = next_filter(view, flushed);
   if (filter && !filter->range.left()) return {std::nullopt, std::move(filter)};
-  if (table && filter && filter->range.from < table->range.from) filter.reset();
+  if (table && filter && filter->range.from < table->range.from) {
+    const bool near = table->range.from.value - filter->range.from.value <= table->range.bytes();
+    if (near) {
+      filter->range.to = std::min(filter->range.to, table->range.from);
+      table.reset();
+    } else {
+      filter.reset();
+    }
+  }
   return {std::move(table), std::move(filter)};
 }
 

@@ -26,6 +26,7 @@ struct CopyRange {
   bool ends;  // What is copied can be published then; otherwise more has to come into the log before.
 
   bool left() const { return from < to; }
+  std::uint64_t bytes() const { return left() ? to.value - from.value : 0; }
   bool holds(Lsn lsn) const { return from <= lsn && lsn < to; }
 };
 

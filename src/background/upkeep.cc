@@ -285,9 +285,12 @@ std::optional<Growth::Replacement> Upkeep::wanted_replacement(const View& view) 
   return wanted;
 }
 
+/// Returns whether there is more to heal or to replace.
 bool Upkeep::heal() {
   try {
-    return healer_.step();
+    if (healer_.step()) return true;
+    const auto view = views_.newest();
+    return wanted_replacement(*view) || wanted_generation(*view);
   } catch (const LockTimeout&) {
     throw;
   } catch (const Error&) {
