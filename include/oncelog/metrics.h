@@ -20,7 +20,7 @@ struct BucketMetrics {
   Time slice_end;                  ///< ... up to here.
   Lsn first_lsn;                   ///< Its records are at this LSN and above, up to the next bucket's.
   std::uint64_t ids = 0;           ///< Records in it.
-  std::uint64_t index_tables = 0;  ///< 1, and one more for each time it outgrew its index.
+  std::uint64_t index_tables = 0;  ///< 1, and more for a while after it outgrew its index.
   std::uint64_t index_bytes = 0;   ///< Shared memory that its index takes.
 };
 

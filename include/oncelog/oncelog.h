@@ -345,8 +345,8 @@
 ///
 /// - **data.mdb never shrinks.** Freed pages are used again. Options::max_bytes caps it, at the price of memory; a
 ///   backup is a compact copy. Options::map_bytes, 256 GiB unless set, is where it ends with `full`.
-/// - **A burst far above expected_ids** pays for growing the index and the filter. Set Options::expected_ids to the ids
-///   of a busy retention.
+/// - **A burst far above expected_ids** pays for growing the index and the filter, in the background: for a while they
+///   take several times the memory. Options::expected_ids, the ids of a busy retention, spares it.
 /// - **After a store is deleted**, its directory in a live_dir elsewhere remains. Delete it as well.
 /// - **Snapshots on Btrfs** undo that the shared-memory files are written in place. Put Options::live_dir elsewhere.
 ///
