@@ -3,73 +3,13 @@
 #include <array>
 
 #include "background/upkeep.h"
-#include "parts.h"
+#include "healed.h"
 #include "shared.h"
 
 using namespace oncelog;
 using namespace oncelog::internal;
 using namespace oncelog::testing;
 using namespace std::chrono_literals;
-
-namespace {
-
-/// A store without its engine, planned for 1024 ids in a bucket, and its upkeep.
-struct Healed : Parts {
-  Upkeep upkeep{tables.env, *tables.log, identity.hash_seed, *live, *views, rules, *clock, 50ms};
-
-  Healed() : Parts({.expected_ids = 1, .ring_bytes = std::uint64_t{1} << 20}) {}
-
-  /// Accepts ids of these numbers, as producers do: they take the spare table when theirs is full.
-  void append_all(int begin, int end) {
-    for (int i = begin; i < end; ++i) {
-      if (!layout().empty() && views->newest()->buckets.back().newest_table().full()) {
-        if (layout().spare_table_slots == 0) upkeep.serve(Upkeep::Demand::table);
-        Layout next = layout();
-        grow_index(next, head());
-        header().layout.publish(next);
-      }
-      append(std::to_string(i));
-    }
-  }
-  void tick_all() {
-    while (upkeep.tick()) {
-    }
-  }
-  /// As the background does it: one round after the other, with a flush between.
-  void heal() {
-    tick_all();
-    flush();
-    tick_all();
-  }
-  void next_bucket() {
-    host.advance(10s);
-    upkeep.serve(Upkeep::Demand::bucket);
-    open_bucket();
-  }
-
-  const BucketInfo& bucket(unsigned position) {
-    kept_ = layout();
-    return kept_.buckets[position];
-  }
-  /// How many entries of bucket `position` may be of this id.
-  int entries_of(const std::string& id, unsigned position = 0) {
-    int entries = 0;
-    const auto view = views->newest();
-    for (const auto& table : view->buckets[position].tables)
-      table->each(probe(id).hash, MessageHash::Of::message, [&](std::uint64_t) { ++entries; });
-    return entries;
-  }
-  int missing(int begin, int end, unsigned position = 0) {
-    int missing = 0;
-    for (int i = begin; i < end; ++i) missing += entries_of(std::to_string(i), position) == 0;
-    return missing;
-  }
-
- private:
-  Layout kept_;
-};
-
-}  // namespace
 
 TEST_CASE("a table that is nearly full is followed by one that has all of its entries, and goes") {
   Healed store;

@@ -1,0 +1,69 @@
+#pragma once
+
+#include <string>
+
+#include "background/upkeep.h"
+#include "parts.h"
+
+namespace oncelog::testing {
+
+/// A store without its engine, planned for 1024 ids in a bucket, and its upkeep.
+struct Healed : Parts {
+  internal::Upkeep upkeep{tables.env, *tables.log, identity.hash_seed,           *live, *views,
+                          rules,      *clock,      std::chrono::milliseconds{50}};
+
+  static constexpr int kMostRounds = 1'000;  // More than there ever are, unless it never comes to rest.
+
+  Healed() : Parts({.expected_ids = 1, .ring_bytes = std::uint64_t{1} << 20}) {}
+
+  /// Accepts ids of these numbers, as producers do: they take the spare table when theirs is full.
+  void append_all(int begin, int end) {
+    for (int i = begin; i < end; ++i) {
+      if (!layout().empty() && views->newest()->buckets.back().newest_table().full()) {
+        if (layout().spare_table_slots == 0) upkeep.serve(internal::Upkeep::Demand::table);
+        internal::Layout next = layout();
+        internal::grow_index(next, head());
+        header().layout.publish(next);
+      }
+      append(std::to_string(i));
+    }
+  }
+  void tick_all() {
+    int rounds = 0;
+    while (upkeep.tick()) REQUIRE(++rounds < kMostRounds);
+  }
+  /// As the background does it: one round after the other, with a flush between.
+  void heal() {
+    tick_all();
+    flush();
+    tick_all();
+  }
+  void next_bucket() {
+    host.advance(std::chrono::seconds{10});
+    upkeep.serve(internal::Upkeep::Demand::bucket);
+    open_bucket();
+  }
+
+  const internal::BucketInfo& bucket(unsigned position) {
+    kept_ = layout();
+    return kept_.buckets[position];
+  }
+  /// How many entries of bucket `position` may be of this id.
+  int entries_of(const std::string& id, unsigned position = 0) {
+    int entries = 0;
+    const auto view = views->newest();
+    for (const auto& table : view->buckets[position].tables)
+      table->each(probe(id).hash, internal::MessageHash::Of::message, [&](std::uint64_t) { ++entries; });
+    return entries;
+  }
+  int missing(int begin, int end, unsigned position = 0) {
+    int missing = 0;
+    for (int i = begin; i < end; ++i) missing += entries_of(std::to_string(i), position) == 0;
+    return missing;
+  }
+
+ private:
+  internal::Layout kept_;
+};
+
+}  // namespace oncelog::testing
