@@ -67,19 +67,25 @@ void Parts::open_bucket() {
   header().layout.publish(next);
 }
 
-Lsn Parts::append(std::string_view id, std::uint32_t flags, const Attributes* attributes) {
+Lsn Parts::append(std::string_view id, std::uint32_t flags, const Attributes* attributes, std::optional<Lsn> previous) {
   if (layout().empty()) open_bucket();
   const auto view = views->newest();
   const View::Bucket& bucket = view->buckets.back();
   const Probe one = probe(id);
   const Lsn lsn = head();
   const std::int64_t time_us = std::max(host.wall_us(), header().marks.last_time_us.load(std::memory_order_relaxed));
-  const RecordDraft draft = RecordDraft::of(kScope, id, one.hash.digest(), attributes, flags);
+  RecordDraft draft = RecordDraft::of(kScope, id, one.hash.digest(), attributes, flags);
+  std::optional<ChainHint> chain;
+  if (previous) {
+    const std::uint64_t seed = MessageHash::scope_seed(identity.hash_seed, MessageHash::kCorrelationScope);
+    draft.attributes.previous = previous->value;
+    chain.emplace(MessageHash(seed, attributes->correlation), *previous);
+  }
   std::vector<std::uint64_t> buffer(draft.bytes() / kRecordUnit);
   const auto record = encode_record(buffer, draft, lsn, time_us);
   REQUIRE(lsn.value + record.size_bytes() <= flushed().value + live->ring().bytes());
   live->ring().write(lsn, record);
-  REQUIRE(add_hints(bucket, *view->generations.back(), one.hash, lsn));
+  REQUIRE(add_hints(bucket, *view->generations.back(), one.hash, lsn, chain ? &*chain : nullptr));
   header().marks.last_time_us.store(time_us, std::memory_order_release);
   const Lsn end{lsn.value + record.size_bytes()};
   header().marks.head.store(end.value, std::memory_order_release);

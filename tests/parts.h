@@ -52,8 +52,9 @@ struct Parts {
   /// Opens the bucket of the present time.
   void open_bucket();
   /// Accepts a record in the current bucket, opening the first where there is none. The index table must have room. Its
-  /// correlation, if it has one, is not indexed.
-  Lsn append(std::string_view id, std::uint32_t flags = 0, const Attributes* attributes = nullptr);
+  /// correlation, if it has one, is indexed only with `previous`, the record before it in its chain or 0.
+  Lsn append(std::string_view id, std::uint32_t flags = 0, const Attributes* attributes = nullptr,
+             std::optional<Lsn> previous = std::nullopt);
   /// Copies everything accepted into the log.
   void flush();
 
