@@ -11,23 +11,28 @@ namespace {
 constexpr double kCopiesPerSecond = 1e6;
 /// What has been accepted and is not in the log yet can be copied only after this time.
 constexpr double kLagSeconds = 0.2;
-constexpr std::uint64_t kMostGrowth = 4;
+constexpr double kLeastGrowth = 1.25;
+constexpr double kMostGrowth = 4;
 constexpr auto kMostEntries = static_cast<double>(kMaxSlots);
 
-/// The entries that a table of so many slots is planned for, times a half more at least and kMostGrowth at most.
+/// What is promised, but kLeastGrowth to kMostGrowth times what is planned now.
 std::uint64_t grown(std::uint64_t planned, double promised) {
-  const double least = static_cast<double>(planned) * 1.5;
-  const double most = static_cast<double>(planned) * kMostGrowth;
-  return static_cast<std::uint64_t>(std::clamp(promised, least, most));
+  const auto now = static_cast<double>(planned);
+  return static_cast<std::uint64_t>(std::clamp(promised, now * kLeastGrowth, now * kMostGrowth));
 }
 
 std::uint64_t slots_for(std::uint64_t entries) {
   return std::min(IndexTable::slots_for(entries), kMaxSlots);
 }
 
-std::uint64_t largest_bucket(const View& view) {
+/// What the filter has to hold for the largest bucket. Both its plans and its growth go by this: where two measures
+/// differ, as entries and added ids do in a chain of records, what one calls too small the other may call too large.
+std::uint64_t largest_load(const View& view) {
+  const FilterGeneration& newest = *view.generations.back();
   std::uint64_t largest = 0;
-  for (const View::Bucket& bucket : view.buckets) largest = std::max(largest, bucket.entries());
+  for (const View::Bucket& bucket : view.buckets) {
+    largest = std::max({largest, bucket.entries(), newest.count(bucket.info.lane)});
+  }
   return largest;
 }
 
@@ -43,8 +48,8 @@ double promised(const View::Bucket& bucket, const Pace& pace, std::int64_t now_u
 /// Whether a table that is built now may not be filled much before the present one is full.
 bool nearly_full(std::uint64_t count, std::uint64_t planned, const Pace& pace) {
   const auto per_second = pace.per_second();
-  if (!per_second || count < planned / kMostGrowth) return false;
   const auto entries = static_cast<double>(count);
+  if (!per_second || entries < static_cast<double>(planned) / kMostGrowth) return false;
   return static_cast<double>(planned) - entries <= *per_second * (entries / kCopiesPerSecond + kLagSeconds);
 }
 
@@ -134,7 +139,7 @@ std::optional<std::uint64_t> Growth::next_generation(const View& view, const Pac
   const std::uint64_t capacity = FilterGeneration::capacity_of(newest.lines());
   const bool soon = layout.generation_count == 1 && nearly_full(count, capacity, pace);
   if (count < capacity && !soon) return std::nullopt;
-  const std::uint64_t planned = std::max(FilterGeneration::planned_of(newest.lines()), largest_bucket(view));
+  const std::uint64_t planned = std::max(FilterGeneration::planned_of(newest.lines()), largest_load(view));
   return FilterGeneration::lines_for(grown(planned, promised(view.buckets.back(), pace, now_us)));
 }
 
@@ -145,20 +150,20 @@ std::optional<std::uint64_t> Growth::generation_replacement(const View& view, co
   if (view.buckets.empty() || busy || layout.generation_count == kMaxGenerations) return std::nullopt;
   if (layout.generation_count > 1) {
     if (newest_fits_all(view)) return std::nullopt;
-    const std::uint64_t largest = largest_bucket(view);
+    const std::uint64_t largest = largest_load(view);
     return FilterGeneration::lines_for(largest + largest / 4);
   }
   const View::Bucket& current = view.buckets.back();
   if (!pace.quiet() || layout.building_slots != 0 || current.tables.size() > 1) return std::nullopt;
   const auto expected = static_cast<std::uint64_t>(std::min(promised(current, pace, now_us), kMostEntries));
   const std::uint64_t planned = IndexTable::planned_of(current.newest_table().slots());
-  const std::uint64_t right = std::max({largest_bucket(view), planned_ids, planned, expected});
+  const std::uint64_t right = std::max({largest_load(view), planned_ids, planned, expected});
   const std::uint64_t lines = FilterGeneration::lines_for(right);
   return oversized(layout.newest_generation().lines, lines) ? std::optional(lines) : std::nullopt;
 }
 
 bool Growth::newest_fits_all(const View& view) {
-  return FilterGeneration::capacity_of(view.generations.back()->lines()) >= largest_bucket(view);
+  return FilterGeneration::capacity_of(view.generations.back()->lines()) >= largest_load(view);
 }
 
 bool Growth::newest_holds_all(const View::Bucket& bucket) {

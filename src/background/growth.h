@@ -47,7 +47,7 @@ struct Growth {
 
   /// The slots of the next table of the current bucket, planned for the ids that the bucket will have at the end of its
   /// slice at its present pace; but for four times what the table now has at most, as the pace may not last, and for
-  /// half as many more at least. There must be a bucket.
+  /// a quarter more at least. There must be a bucket.
   static std::uint64_t next_slots(const View& view, const Pace& pace, std::int64_t now_us);
   /// The same as soon as it is time to build it, so that it is filled before the present one is full.
   static std::optional<std::uint64_t> next_table(const View& view, const Pace& pace, std::int64_t now_us);
@@ -73,7 +73,7 @@ struct Growth {
   /// Whether the newest of several tables has room for what the others have and it has not.
   static bool newest_holds_all(const View::Bucket& bucket);
 
-  /// Whether hints take more than 1.5 times the memory of the right plan.
+  /// Whether hints take more than 1.5 times the memory of the right plan. So what grew by the least is not oversized.
   static constexpr bool oversized(std::uint64_t have, std::uint64_t right) { return have > right + right / 2; }
 };
 
