@@ -22,6 +22,16 @@ void append_chain(Healed& store, int begin, int end) {
   for (int i = begin; i < end; ++i) previous = store.append(std::to_string(i), 0, &attributes, previous);
 }
 
+/// Begins to build a table as a process does that then dies.
+void begin_built_table(Healed& store, std::uint64_t bucket, std::uint64_t slots) {
+  Layout layout = store.layout();
+  unsigned position = 0;
+  while (layout.buckets[position].number != bucket) ++position;
+  store.views->begin_index(bucket, layout.buckets[position].next_part(), slots);
+  begin_table(layout, bucket, slots);
+  store.header().layout.publish(layout);
+}
+
 }  // namespace
 
 TEST_CASE("a filter of records that have a correlation gets its size and keeps it") {
@@ -36,4 +46,16 @@ TEST_CASE("a filter of records that have a correlation gets its size and keeps i
   CHECK(store.layout().generation_count == 1);
   CHECK(store.layout().building_lines == 0);
   CHECK_FALSE(store.upkeep.due());
+}
+
+TEST_CASE("a built table that turns out to be too small is given up, and one that is large enough follows") {
+  Healed store;
+  store.append_all(0, 1'500);
+  store.flush();
+  REQUIRE(store.bucket(0).tables == 2);
+  begin_built_table(store, 1, IndexTable::slots_for(1'100));
+  store.tick_all();
+  CHECK(store.bucket(0).tables == 1);
+  CHECK(store.layout().building_slots == 0);
+  CHECK(store.missing(0, 1'500) == 0);
 }

@@ -101,7 +101,8 @@ std::uint64_t Growth::next_slots(const View& view, const Pace& pace, std::int64_
   return slots_for(grown(planned, promised(bucket, pace, now_us)));
 }
 
-std::optional<Growth::Replacement> Growth::replacement(const View& view, const Pace& pace, std::int64_t now_us) const {
+std::optional<Growth::Replacement> Growth::replacement(const View& view, const Pace& pace, std::int64_t now_us,
+                                                       const TooSmall& too_small) const {
   if (view.layout.building_slots != 0) return std::nullopt;
   for (unsigned i = 0; i < view.buckets.size(); ++i) {
     const View::Bucket& bucket = view.buckets[i];
@@ -109,8 +110,11 @@ std::optional<Growth::Replacement> Growth::replacement(const View& view, const P
     if (current && (view.layout.spare_table_slots != 0 || bucket.info.tables == kMaxTables)) continue;
     const std::uint64_t entries = bucket.entries();
     if (bucket.tables.size() > 1) {
-      if (newest_holds_all(bucket)) continue;
-      return Replacement{i, slots_for(current ? entries + entries / 2 : entries)};
+      const std::uint64_t newest = bucket.newest_table().slots();
+      if (newest_holds_all(bucket) && !too_small.is(bucket.info.number, newest)) continue;
+      const std::uint64_t slots = slots_for(current ? entries + entries / 2 : entries);
+      const bool again = too_small.is(bucket.info.number, slots);
+      return Replacement{i, again ? std::min(2 * too_small.slots, kMaxSlots) : slots};
     }
     // What costs only memory waits for what costs time.
     if (view.layout.generation_count > 1 || view.layout.building_lines != 0) continue;
@@ -121,9 +125,9 @@ std::optional<Growth::Replacement> Growth::replacement(const View& view, const P
       right = std::max(right, static_cast<std::uint64_t>(std::min(promised(bucket, pace, now_us), kMostEntries)));
     }
     // One that is still written to keeps some room.
-    if (oversized(bucket.newest_table().slots(), slots_for(right))) {
-      return Replacement{i, slots_for(current ? right + right / 4 : right)};
-    }
+    const std::uint64_t slots = slots_for(current ? right + right / 4 : right);
+    const bool shrinks = oversized(bucket.newest_table().slots(), slots_for(right));
+    if (shrinks && !too_small.is(bucket.info.number, slots)) return Replacement{i, slots};
   }
   return std::nullopt;
 }

@@ -39,6 +39,14 @@ class Pace {
   Sample still_since_;
 };
 
+/// A table that had no room for the entries of its bucket, whatever the counts say. Of no bucket when `slots` is 0.
+struct TooSmall {
+  std::uint64_t bucket = 0;
+  std::uint64_t slots = 0;
+
+  bool is(std::uint64_t number, std::uint64_t size) const { return bucket == number && size <= slots; }
+};
+
 /// How index tables and filter generations are sized. One that is too small, or much too large, is replaced by one of
 /// the right size, which is filled from the log before producers use it, so that a bucket has one table, and the store
 /// one generation, whatever comes.
@@ -59,7 +67,8 @@ struct Growth {
     unsigned position;
     std::uint64_t slots;
   };
-  std::optional<Replacement> replacement(const View& view, const Pace& pace, std::int64_t now_us) const;
+  std::optional<Replacement> replacement(const View& view, const Pace& pace, std::int64_t now_us,
+                                         const TooSmall& too_small = {}) const;
 
   /// The lines of the next filter generation, by the same rules: for the current bucket ...
   static std::optional<std::uint64_t> next_generation(const View& view, const Pace& pace, std::int64_t now_us);

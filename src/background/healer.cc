@@ -30,6 +30,11 @@ bool Healer::refuses_filter() const {
   return !refused_.empty();
 }
 
+TooSmall Healer::too_small() const {
+  const std::lock_guard guard(refused_mutex_);
+  return too_small_;
+}
+
 bool Healer::unallocated(const View& view) {
   return (view.built_table && view.built_table->allocated() != 0) ||
          (view.built_generation && view.built_generation->allocated() != 0);
@@ -101,8 +106,10 @@ std::optional<TableCopy> Healer::next_table(const View& view, Lsn flushed) const
     return copy && (copy->range.left() || copy->range.ends) && !refuses(copy->bucket);
   };
   if (auto built = TableCopy::into_built(view, flushed); can_go_on(built)) return built;
+  const TooSmall small = too_small();
   for (unsigned i = 0; i < view.buckets.size(); ++i) {
-    if (auto newest = TableCopy::into_newest(view, i, flushed); can_go_on(newest)) return newest;
+    auto newest = TableCopy::into_newest(view, i, flushed);
+    if (can_go_on(newest) && !small.is(newest->bucket, newest->table->slots())) return newest;
   }
   return std::nullopt;
 }
@@ -210,15 +217,32 @@ void Healer::add_to_batch(const Work& work, const RecordView& record, const Mess
 bool Healer::copy_batch(const View& view, const Work& work) {
   if (batch_.empty()) return true;
   copied_ += batch_.size();
+  bool same = true;
   bool done = false;
   if (work.building()) {
     done = add_batch(view, work);
   } else {
     const StoreLock lock(state_);  // Producers write to the same words.
-    done = live_.layout.epoch() == view.epoch && add_batch(view, work);
+    same = live_.layout.epoch() == view.epoch;
+    done = same && add_batch(view, work);
   }
   batch_.clear();
+  if (same && !done) note_too_small(work);
   return done;
+}
+
+/// Has the next round plan again, from counts that are larger by then, or else twice as large.
+void Healer::note_too_small(const Work& work) {
+  {
+    const std::lock_guard guard(refused_mutex_);
+    too_small_ = {work.table->bucket, work.table->table->slots()};
+  }
+  if (!work.table->building) return;
+  update_layout(state_, [&](Layout& layout) {
+    if (layout.building_slots == 0 || layout.building_bucket != work.table->bucket) return false;
+    end_building(layout);
+    return true;
+  });
 }
 
 bool Healer::add_batch(const View& view, const Work& work) {

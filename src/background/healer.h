@@ -7,6 +7,7 @@
 #include <set>
 #include <vector>
 
+#include "background/growth.h"
 #include "background/hint_copies.h"
 #include "base/store_locks.h"
 #include "lmdb/handles.h"
@@ -49,6 +50,8 @@ class Healer {
   bool refuses(std::uint64_t bucket) const;
   /// Whether any has.
   bool refuses_filter() const;
+  /// The last table that had no room for what was to be copied into it.
+  TooSmall too_small() const;
 
  private:
   static constexpr std::size_t kRecordsAStep = 4096;
@@ -77,6 +80,7 @@ class Healer {
   void add_to_batch(const Work& work, const RecordView& record, const MessageHash& hash, Lsn lsn) REQUIRES(kWriterGate);
   bool copy_batch(const View& view, const Work& work) REQUIRES(kWriterGate);
   bool add_batch(const View& view, const Work& work) REQUIRES(kWriterGate);
+  void note_too_small(const Work& work) REQUIRES(kWriterGate);
   void refuse(const Layout& layout, Lsn lsn) REQUIRES(kWriterGate);
 
   const lmdb::Env& env_;
@@ -92,6 +96,7 @@ class Healer {
   std::size_t copied_ GUARDED_BY(kWriterGate) = 0;  // Records, in this step.
   mutable std::mutex refused_mutex_;
   std::set<std::uint64_t> refused_;  // Buckets with a damaged record.
+  TooSmall too_small_;
 };
 
 }  // namespace oncelog::internal

@@ -280,7 +280,7 @@ bool Upkeep::may_replace() const {
 
 std::optional<Growth::Replacement> Upkeep::wanted_replacement(const View& view) const {
   if (!may_replace()) return std::nullopt;
-  const auto wanted = growth_.replacement(view, pace_, clock_.stamp_us());
+  const auto wanted = growth_.replacement(view, pace_, clock_.stamp_us(), healer_.too_small());
   if (wanted && healer_.refuses(view.buckets[wanted->position].info.number)) return std::nullopt;
   return wanted;
 }
