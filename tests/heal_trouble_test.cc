@@ -22,6 +22,15 @@ void append_chain(Healed& store, int begin, int end) {
   for (int i = begin; i < end; ++i) previous = store.append(std::to_string(i), 0, &attributes, previous);
 }
 
+/// Puts a table behind those of the current bucket.
+void add_table(Healed& store, std::uint64_t slots) {
+  Layout layout = store.layout();
+  store.views->make_index(layout.current().number, layout.current().next_part(), slots);
+  layout.spare_table_slots = slots;
+  grow_index(layout, store.head());
+  store.header().layout.publish(layout);
+}
+
 /// Begins to build a table as a process does that then dies.
 void begin_built_table(Healed& store, std::uint64_t bucket, std::uint64_t slots) {
   Layout layout = store.layout();
@@ -58,4 +67,27 @@ TEST_CASE("a built table that turns out to be too small is given up, and one tha
   CHECK(store.bucket(0).tables == 1);
   CHECK(store.layout().building_slots == 0);
   CHECK(store.missing(0, 1'500) == 0);
+}
+
+TEST_CASE("one step of healing reads so many bytes at most, however large the records are") {
+  Healed store;
+  add_table((store.append_all(0, 10), store), IndexTable::slots_for(10'000));
+  const std::string result(50'000, 'r');
+  const Attributes attributes{.result = result};
+  for (int i = 10; i < 100; ++i) {
+    store.append(std::to_string(i), 0, &attributes);
+    if (i % 10 == 0) store.flush();
+  }
+  add_table(store, IndexTable::slots_for(10'000));
+  store.append_all(100, 101);
+  store.flush();
+  constexpr std::uint64_t kMost = std::uint64_t{1} << 20;
+  const auto& newest = store.views->newest()->buckets[0].tables.back();
+  for (bool more = true; more;) {
+    const std::uint64_t before = std::max(newest->copied().value, store.bucket(0).first_lsn.value);
+    more = store.upkeep.tick();
+    REQUIRE(newest->copied().value <= before + kMost);
+  }
+  CHECK(store.bucket(0).tables == 1);
+  CHECK(store.missing(0, 101) == 0);
 }

@@ -150,7 +150,10 @@ void Healer::copy(const View& view, const Work& work) {
   const lmdb::ReadTxn::Active active(*txn_);
   copied_ = 0;
   batch_.clear();  // An error may have left some.
-  for (Lsn at = range.from; at < range.to && copied_ < kRecordsAStep;) {
+  const auto enough = [&](Lsn at) REQUIRES(kWriterGate) {
+    return copied_ >= kRecordsAStep || at.value - range.from.value >= kBytesAStep;
+  };
+  for (Lsn at = range.from; at < range.to && !enough(at);) {
     const auto block = Log::block_at(*txn_, at);
     const bool any = block && block->lsn < range.to;
     if (any && !copy_block(view, work, *block, range)) return;

@@ -39,9 +39,9 @@ class Healer {
 
   /// Whether step() has something to do now. Some loads.
   bool due(const View& view) const { return unallocated(view) || next_work(view).any(); }
-  /// Copies some kRecordsAStep records, about a millisecond's work, or publishes what is complete. Returns whether
-  /// there is more to do now. Throws Error::corrupt once at a damaged record: then its bucket keeps its tables, and the
-  /// store its generations, as long as this process has it open.
+  /// Copies some kRecordsAStep records or kBytesAStep bytes, about a millisecond's work, or publishes what is complete.
+  /// Returns whether there is more to do now. Throws Error::corrupt once at a damaged record: then its bucket keeps its
+  /// tables, and the store its generations, as long as this process has it open.
   bool step() REQUIRES(kWriterGate) EXCLUDES(kStoreMutex);
   /// Allocates what is left of the table that is built, for a producer that needs it now.
   void allocate_table(const View& view) REQUIRES(kWriterGate) EXCLUDES(kStoreMutex);
@@ -55,6 +55,7 @@ class Healer {
 
  private:
   static constexpr std::size_t kRecordsAStep = 4096;
+  static constexpr std::uint64_t kBytesAStep = std::uint64_t{512} << 10;
   static constexpr std::size_t kBatch = 256;  // In one hold of the mutex: some 20 microseconds.
 
   /// What can be done now. Both read the log together, as far as their records are the same.
