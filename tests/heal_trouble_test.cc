@@ -14,6 +14,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
+constexpr auto kRetry = 10s;  // After what failed.
 constexpr auto kQuiet = std::chrono::microseconds{Pace::kQuietUs};
 
 void append_chain(Healed& store, int begin, int end) {
@@ -90,4 +91,46 @@ TEST_CASE("one step of healing reads so many bytes at most, however large the re
   }
   CHECK(store.bucket(0).tables == 1);
   CHECK(store.missing(0, 101) == 0);
+}
+
+TEST_CASE("a table that has no room on the disk is tried again after a while, and at once when it is demanded") {
+  Healed store;
+  store.append_all(0, 1'030);
+  store.append("of the log");
+  store.flush();
+  {
+    const FileLimit full(0);
+    CHECK(error_code_of([&] { store.upkeep.tick(); }) == ErrorCode::full);
+    CHECK_FALSE(store.upkeep.due());
+    CHECK_NOTHROW(store.upkeep.tick());
+    CHECK(error_code_of([&] { store.upkeep.serve(Upkeep::Demand::table); }) == ErrorCode::full);
+  }
+  store.upkeep.serve(Upkeep::Demand::table);
+  CHECK(store.layout().spare_table_slots != 0);
+}
+
+TEST_CASE("a generation that has no room on the disk is tried again after a while") {
+  Healed store;
+  append_chain(store, 0, 900);
+  store.flush();
+  {
+    const FileLimit full(0);
+    CHECK(error_code_of([&] { store.upkeep.tick(); }) == ErrorCode::full);
+    CHECK_NOTHROW(store.upkeep.tick());
+    CHECK_FALSE(store.upkeep.due());
+  }
+  REQUIRE(store.layout().building_lines == 0);
+  store.host.advance(kRetry);
+  store.heal();
+  CHECK(store.layout().generation_count == 1);
+  CHECK(store.layout().newest_generation().number > 1);
+}
+
+TEST_CASE("nothing is begun that the disk has no room for in the end, so that the log meets no full disk meanwhile") {
+  Healed store;
+  store.append("a");
+  const std::uint64_t bytes = FilterGeneration::file_bytes(FilterGeneration::kMaxLines);
+  if (std::filesystem::space(store.live_dir).available >= bytes) return;  // A machine with a very large disk.
+  CHECK(error_code_of([&] { store.views->begin_filter(7, FilterGeneration::kMaxLines); }) == ErrorCode::full);
+  CHECK(files_in(store.live_dir, "filter-").size() == 1);
 }

@@ -16,8 +16,9 @@ bool Upkeep::due() {
   views_.release_retired();
   const auto view = views_.newest();
   note_pace(*view);
-  return oldest_is_past(view->layout) || view->layout.sweeping != 0 || wants_table(*view) || wants_generation(*view) ||
-         wants_bucket(view->layout) || wanted_replacement(*view) || wanted_generation(*view) || healer_.due(*view);
+  return oldest_is_past(view->layout) || view->layout.sweeping != 0 || wants_table(*view) ||
+         next_generation(*view).has_value() || wants_bucket(view->layout) || wanted_replacement(*view) ||
+         wanted_generation(*view) || healer_.due(*view);
 }
 
 bool Upkeep::tick() {
@@ -218,13 +219,17 @@ void Upkeep::note_pace(const View& view) {
 }
 
 bool Upkeep::wants_table(const View& view) const {
-  return built_table_is_wanted(view) || Growth::next_table(view, pace_, clock_.stamp_us()).has_value();
+  return built_table_is_wanted(view) || next_table(view).has_value();
+}
+
+std::optional<std::uint64_t> Upkeep::next_table(const View& view) const {
+  return may_try() ? Growth::next_table(view, pace_, clock_.stamp_us()) : std::nullopt;
 }
 
 /// Whether the table that is built has to be ready now, however much of it is filled: the present one will be full
 /// soon.
-bool Upkeep::built_table_is_wanted(const View& view) {
-  if (!view.layout.builds_current()) return false;
+bool Upkeep::built_table_is_wanted(const View& view) const {
+  if (!view.layout.builds_current() || !may_try()) return false;
   const IndexTable& table = view.buckets.back().newest_table();
   const std::uint64_t planned = IndexTable::planned_of(table.slots());
   return table.count() >= planned + (IndexTable::capacity_of(table.slots()) - planned) / 2;
@@ -236,20 +241,27 @@ void Upkeep::make_table(bool demanded) {
   const Layout& layout = view->layout;
   if (layout.empty() || layout.spare_table_slots != 0 || layout.current().tables == kMaxTables) return;
   if (layout.builds_current()) {
-    if (!demanded && !built_table_is_wanted(*view)) return;
-    healer_.allocate_table(*view);
-    update_layout(state_, [](Layout& latest) {
-      if (!latest.builds_current()) return false;
-      spare_built_table(latest);
-      return true;
-    });
+    if (demanded || built_table_is_wanted(*view)) take_built_table(*view);
     return;
   }
   if (demanded) return make_spare_table(*view, Growth::next_slots(*view, pace_, clock_.stamp_us()));
-  const auto slots = Growth::next_table(*view, pace_, clock_.stamp_us());
+  const auto slots = next_table(*view);
   if (!slots) return;
-  if (layout.building_slots != 0 || healer_.refuses(layout.current().number)) return make_spare_table(*view, *slots);
-  build_table(layout.current(), *slots);
+  patiently([&]() REQUIRES(kWriterGate) {
+    const bool alone = layout.building_slots == 0 && !healer_.refuses(layout.current().number);
+    if (alone) return build_table(layout.current(), *slots);
+    make_spare_table(*view, *slots);
+  });
+}
+
+/// Makes the table that is built the spare one, as far as it is filled.
+void Upkeep::take_built_table(const View& view) {
+  patiently([&]() REQUIRES(kWriterGate) { healer_.allocate_table(view); });
+  update_layout(state_, [](Layout& latest) {
+    if (!latest.builds_current()) return false;
+    spare_built_table(latest);
+    return true;
+  });
 }
 
 void Upkeep::make_spare_table(const View& view, std::uint64_t slots) {
@@ -274,12 +286,26 @@ void Upkeep::build_table(const BucketInfo& bucket, std::uint64_t slots) {
   failpoint();
 }
 
-bool Upkeep::may_replace() const {
-  return clock_.boot_us() >= replace_from_us_.load(std::memory_order_relaxed);
+bool Upkeep::may_try() const {
+  return clock_.boot_us() >= try_from_us_.load(std::memory_order_relaxed);
+}
+
+/// Calls make(), which nobody waits for. Where it fails, because there is no room for a table for example, nothing of
+/// the kind is tried for a while.
+template <typename Make>
+void Upkeep::patiently(Make make) {
+  try {
+    make();
+  } catch (const LockTimeout&) {
+    throw;
+  } catch (const Error&) {
+    try_from_us_.store(clock_.boot_us() + kRetryUs, std::memory_order_relaxed);
+    throw;
+  }
 }
 
 std::optional<Growth::Replacement> Upkeep::wanted_replacement(const View& view) const {
-  if (!may_replace()) return std::nullopt;
+  if (!may_try()) return std::nullopt;
   const auto wanted = growth_.replacement(view, pace_, clock_.stamp_us(), healer_.too_small());
   if (wanted && healer_.refuses(view.buckets[wanted->position].info.number)) return std::nullopt;
   return wanted;
@@ -287,49 +313,38 @@ std::optional<Growth::Replacement> Upkeep::wanted_replacement(const View& view) 
 
 /// Returns whether there is more to heal or to replace.
 bool Upkeep::heal() {
-  try {
-    if (healer_.step()) return true;
-    const auto view = views_.newest();
-    return wanted_replacement(*view) || wanted_generation(*view);
-  } catch (const LockTimeout&) {
-    throw;
-  } catch (const Error&) {
-    replace_from_us_.store(clock_.boot_us() + kRetryUs, std::memory_order_relaxed);
-    throw;
-  }
+  bool more = false;
+  patiently([&]() REQUIRES(kWriterGate) { more = healer_.step(); });
+  const auto view = views_.newest();
+  return more || wanted_replacement(*view) || wanted_generation(*view);
 }
 
 std::optional<std::uint64_t> Upkeep::wanted_generation(const View& view) const {
-  if (!may_replace() || healer_.refuses_filter()) return std::nullopt;
+  if (!may_try() || healer_.refuses_filter()) return std::nullopt;
   return growth_.generation_replacement(view, pace_, clock_.stamp_us());
 }
 
-/// Begins to build a table in the place of several, or of one that is much too large. Where there is no room for it, it
-/// is tried again after a while.
+/// Begins to build a table in the place of several, or of one that is much too large.
 void Upkeep::replace_table() {
   const auto view = views_.newest();
   const auto wanted = wanted_replacement(*view);
   if (!wanted) return;
-  replace_from_us_.store(clock_.boot_us() + kRetryUs, std::memory_order_relaxed);
-  build_table(view->layout.buckets[wanted->position], wanted->slots);
-  replace_from_us_.store(0, std::memory_order_relaxed);
+  patiently([&]() REQUIRES(kWriterGate) { build_table(view->layout.buckets[wanted->position], wanted->slots); });
 }
 
 /// The same for a generation.
 void Upkeep::replace_generation() {
   const auto lines = wanted_generation(*views_.newest());
   if (!lines) return;
-  replace_from_us_.store(clock_.boot_us() + kRetryUs, std::memory_order_relaxed);
-  build_generation(*lines);
-  replace_from_us_.store(0, std::memory_order_relaxed);
+  patiently([&]() REQUIRES(kWriterGate) { build_generation(*lines); });
 }
 
-bool Upkeep::wants_generation(const View& view) const {
-  return Growth::next_generation(view, pace_, clock_.stamp_us()).has_value();
+std::optional<std::uint64_t> Upkeep::next_generation(const View& view) const {
+  return may_try() ? Growth::next_generation(view, pace_, clock_.stamp_us()) : std::nullopt;
 }
 
 void Upkeep::make_generation() {
-  if (!wants_generation(*views_.newest())) return;
+  if (!next_generation(*views_.newest())) return;
   // A spare generation for the next bucket is no longer wanted; no producer may take it while its file is replaced.
   update_layout(state_, [](Layout& layout) {
     if (layout.spare_generation_lines == 0) return false;
@@ -337,12 +352,18 @@ void Upkeep::make_generation() {
     return true;
   });
   const auto latest = views_.newest();
-  const auto lines = Growth::next_generation(*latest, pace_, clock_.stamp_us());
+  const auto lines = next_generation(*latest);
   if (!lines) return;
-  if (!healer_.refuses_filter()) return build_generation(*lines);
-  views_.make_filter(latest->layout.next_generation, *lines);
+  patiently([&]() REQUIRES(kWriterGate) {
+    if (healer_.refuses_filter()) return make_spare_generation(*latest, *lines);
+    build_generation(*lines);
+  });
+}
+
+void Upkeep::make_spare_generation(const View& view, std::uint64_t lines) {
+  views_.make_filter(view.layout.next_generation, lines);
   update_layout(state_, [&](Layout& layout) {
-    layout.spare_generation_lines = *lines;
+    layout.spare_generation_lines = lines;
     return true;
   });
 }

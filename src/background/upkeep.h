@@ -64,7 +64,7 @@ class Upkeep {
 
   static constexpr std::chrono::microseconds kSweepPause{50};
 
-  static constexpr std::int64_t kRetryUs = 10'000'000;  // After a table that nobody needs could not be made.
+  static constexpr std::int64_t kRetryUs = 10'000'000;  // After something that nobody waits for has failed.
 
   bool round(Demand demand, std::uint64_t* dropped = nullptr) EXCLUDES(kWriterGate);
   bool round_locked(Demand demand, std::uint64_t* dropped = nullptr) REQUIRES(kWriterGate);
@@ -78,21 +78,26 @@ class Upkeep {
   bool sweep() REQUIRES(kWriterGate);
   void tidy() REQUIRES(kWriterGate);
   void make_table(bool demanded) REQUIRES(kWriterGate);
+  void take_built_table(const View& view) REQUIRES(kWriterGate);
   void make_spare_table(const View& view, std::uint64_t slots) REQUIRES(kWriterGate);
   void build_table(const BucketInfo& bucket, std::uint64_t slots) REQUIRES(kWriterGate);
   void build_generation(std::uint64_t lines) REQUIRES(kWriterGate);
   void replace_table() REQUIRES(kWriterGate);
   void replace_generation() REQUIRES(kWriterGate);
-  static bool built_table_is_wanted(const View& view);
+  bool built_table_is_wanted(const View& view) const;
   void note_pace(const View& view);
   void make_generation() REQUIRES(kWriterGate);
+  void make_spare_generation(const View& view, std::uint64_t lines) REQUIRES(kWriterGate);
   void make_bucket(bool demanded) REQUIRES(kWriterGate);
   bool wants_table(const View& view) const;
   bool heal() REQUIRES(kWriterGate);
-  bool may_replace() const;
+  bool may_try() const;
+  template <typename Make>
+  void patiently(Make make) REQUIRES(kWriterGate);
   std::optional<Growth::Replacement> wanted_replacement(const View& view) const;
   std::optional<std::uint64_t> wanted_generation(const View& view) const;
-  bool wants_generation(const View& view) const;
+  std::optional<std::uint64_t> next_table(const View& view) const;
+  std::optional<std::uint64_t> next_generation(const View& view) const;
   bool wants_bucket(const Layout& layout) const;
 
   const lmdb::Env& env_;
@@ -105,7 +110,7 @@ class Upkeep {
   const Growth growth_;
   Pace pace_;
   Healer healer_;
-  std::atomic<std::int64_t> replace_from_us_{0};  // A boot time. Relaxed: only when something is tried again.
+  std::atomic<std::int64_t> try_from_us_{0};  // A boot time. Relaxed: only when something is tried again.
 
   struct SweptGeneration {
     std::uint64_t number;

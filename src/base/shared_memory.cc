@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -60,6 +61,14 @@ void give_to_owner_of_directory(int fd, const std::filesystem::path& path) {
       ::fchown(fd, directory.st_uid, directory.st_gid) != 0) {
     throw system_error(errno, "fchown", path);
   }
+}
+
+void require_room(const std::filesystem::path& path, std::uint64_t bytes) {
+  struct statvfs filesystem {};
+  if (::statvfs(path.c_str(), &filesystem) != 0) throw system_error(errno, "statvfs", path);
+  // A tmpfs without a limit says that it has no block at all.
+  if (filesystem.f_blocks == 0 || bytes / filesystem.f_frsize < filesystem.f_bavail) return;
+  throw error_at(ErrorCode::full, path, "no room for {} bytes", bytes);
 }
 
 MappedFile MappedFile::create(const std::filesystem::path& path, std::size_t size, std::size_t allocated) {

@@ -31,6 +31,10 @@ static_assert(std::atomic<std::uint32_t>::is_always_lock_free && sizeof(std::ato
 /// its directory.
 void give_to_owner_of_directory(int fd, const std::filesystem::path& path);
 
+/// Throws Error::full unless so many bytes are free on the file system of `path`. For what is allocated in several
+/// steps, so that it is not begun where it can never be completed.
+void require_room(const std::filesystem::path& path, std::uint64_t bytes);
+
 /// A file mapped shared, readable and writable. Its blocks are allocated before anyone stores into it, so that a full
 /// disk is an Error at creation and never a SIGBUS later. Movable; the destructor unmaps.
 class MappedFile {

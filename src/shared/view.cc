@@ -147,8 +147,13 @@ void ViewCache::make_filter(std::uint64_t number, std::uint64_t lines) const {
   store_stamp(file.data(), live_.stamp_for(FileKind::filter, number, 0, lines, file.size()));
 }
 
+void ViewCache::require_room_for(std::uint64_t file_bytes) const {
+  require_room(live_dir_, file_bytes + live_.ring().bytes());
+}
+
 void ViewCache::begin_index(std::uint64_t bucket, std::uint64_t part, std::uint64_t slots) const {
   const std::uint64_t bytes = IndexTable::file_bytes(slots);
+  require_room_for(bytes);
   MappedFile file = MappedFile::create(live_dir_ / index_name(bucket, part), bytes, kFileHeaderBytes);
   store_stamp(file.data(), live_.stamp_for(FileKind::index, bucket, part, slots, bytes));
   IndexTable(std::move(file), slots).note_allocated(kFileHeaderBytes);
@@ -156,6 +161,7 @@ void ViewCache::begin_index(std::uint64_t bucket, std::uint64_t part, std::uint6
 
 void ViewCache::begin_filter(std::uint64_t number, std::uint64_t lines) const {
   const std::uint64_t bytes = FilterGeneration::file_bytes(lines);
+  require_room_for(bytes);
   MappedFile file = MappedFile::create(live_dir_ / filter_name(number), bytes, kFileHeaderBytes);
   store_stamp(file.data(), live_.stamp_for(FileKind::filter, number, 0, lines, bytes));
   FilterGeneration(std::move(file), lines).note_allocated(kFileHeaderBytes);

@@ -141,7 +141,8 @@ class ViewCache {
   /// Makes the empty file of an index table or a filter generation, before a layout names it.
   void make_index(std::uint64_t bucket, std::uint64_t part, std::uint64_t slots) const;
   void make_filter(std::uint64_t number, std::uint64_t lines) const;
-  /// The same for one that is built: only its header is allocated yet.
+  /// The same for one that is built: only its header is allocated yet. Error::full, too, where what is left to allocate
+  /// would leave no room for as much as a ring, which the log needs meanwhile.
   void begin_index(std::uint64_t bucket, std::uint64_t part, std::uint64_t slots) const;
   void begin_filter(std::uint64_t number, std::uint64_t lines) const;
   /// Allocates one more piece of what the view has begun, in less than a millisecond; returns false when there is
@@ -165,6 +166,7 @@ class ViewCache {
   std::shared_ptr<FilterGeneration> generation(const View* previous, std::uint64_t epoch, std::uint64_t number,
                                                std::uint64_t lines) const;
   std::shared_ptr<View> build(const Layout& layout, std::uint64_t epoch, const View* previous) const;
+  void require_room_for(std::uint64_t file_bytes) const;
   MappedFile map(const std::string& name, const FileStamp& stamp) const;
   template <typename Hints>
   bool allocate(const std::string& name, std::uint64_t file_bytes, Hints* hints) const;
