@@ -42,6 +42,18 @@ void begin_built_table(Healed& store, std::uint64_t bucket, std::uint64_t slots)
   store.header().layout.publish(layout);
 }
 
+/// Damages the block of the log that holds `lsn`, at an offset from its beginning.
+void damage_log(Healed& store, Lsn lsn, std::size_t offset) {
+  lmdb::WriteTxn txn(store.tables.env);
+  lmdb::ReadTxn log(store.tables.env, store.tables.log->dbi());
+  const lmdb::ReadTxn::Active active(log);
+  const auto block = Log::block_at(log, lsn);
+  std::vector<std::byte> bytes(block->bytes.begin(), block->bytes.end());
+  bytes[offset] ^= std::byte{1};
+  txn.put(store.tables.log->dbi(), lmdb::to_val(block->lsn.value), bytes);
+  txn.commit();
+}
+
 }  // namespace
 
 TEST_CASE("a filter of records that have a correlation gets its size and keeps it") {
@@ -133,4 +145,17 @@ TEST_CASE("nothing is begun that the disk has no room for in the end, so that th
   if (std::filesystem::space(store.live_dir).available >= bytes) return;  // A machine with a very large disk.
   CHECK(error_code_of([&] { store.views->begin_filter(7, FilterGeneration::kMaxLines); }) == ErrorCode::full);
   CHECK(files_in(store.live_dir, "filter-").size() == 1);
+}
+
+TEST_CASE("a damaged record of the bucket before keeps no bucket from healing") {
+  Healed store;
+  store.append_all(0, 10);
+  store.next_bucket();
+  store.append_all(10, 1'200);
+  store.flush();
+  REQUIRE(store.bucket(1).tables == 2);
+  damage_log(store, Lsn{8}, 40);
+  store.tick_all();
+  CHECK(store.bucket(1).tables == 1);
+  CHECK(store.missing(10, 1'200, 1) == 0);
 }

@@ -177,7 +177,10 @@ bool Healer::copy_block(const View& view, const Work& work, const Log::Block& bl
     if (batch_.size() == kBatch) whole = copy_batch(view, work);
     return whole;
   };
-  for_each_record(block.bytes, block.lsn, hash_seed_, take, [&](Lsn lsn, lmdb::Bytes) {
+  // A block may begin with records of the bucket before, and these be damaged.
+  const std::uint64_t before = std::max(block.lsn, range.begin).value - block.lsn.value;
+  const Lsn first{block.lsn.value + before};
+  for_each_record(block.bytes.subspan(before), first, hash_seed_, take, [&](Lsn lsn, lmdb::Bytes) {
     assume_held(kWriterGate);
     batch_.clear();
     refuse(view.layout, lsn);

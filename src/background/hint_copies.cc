@@ -24,8 +24,8 @@ const BucketInfo* bucket_of(const Layout& layout, Lsn lsn) {
   return nullptr;
 }
 
-CopyRange range_up_to(Lsn from, Lsn to, Lsn flushed) {
-  return {from, std::min(to, flushed), to <= flushed};
+CopyRange range_up_to(Lsn begin, Lsn copied, Lsn to, Lsn flushed) {
+  return {begin, std::max(begin, copied), std::min(to, flushed), to <= flushed};
 }
 
 void reach(IndexTable& table, Lsn end) {
@@ -40,8 +40,8 @@ std::optional<TableCopy> TableCopy::into_built(const View& view, Lsn flushed) {
   const BucketInfo& bucket = view.layout.buckets[position];
   // What the current bucket has beyond the log follows when the table is in use.
   const Lsn to = view.bucket_end(position, flushed);
-  const Lsn from = std::max(view.built_table->copied(), bucket.first_lsn);
-  return TableCopy{bucket.number, bucket.first_lsn, view.built_table, true, range_up_to(from, to, flushed)};
+  const CopyRange range = range_up_to(bucket.first_lsn, view.built_table->copied(), to, flushed);
+  return TableCopy{bucket.number, bucket.first_lsn, view.built_table, true, range};
 }
 
 std::optional<TableCopy> TableCopy::into_newest(const View& view, unsigned position, Lsn flushed) {
@@ -49,8 +49,8 @@ std::optional<TableCopy> TableCopy::into_newest(const View& view, unsigned posit
   if (bucket.tables.size() < 2 || !Growth::newest_holds_all(bucket)) return std::nullopt;
   const auto& newest = bucket.tables.back();
   const Lsn to = bucket.info.table_lsn[bucket.info.tables - 1];
-  const Lsn from = std::max(newest->copied(), bucket.info.first_lsn);
-  return TableCopy{bucket.info.number, bucket.info.first_lsn, newest, false, range_up_to(from, to, flushed)};
+  const CopyRange range = range_up_to(bucket.info.first_lsn, newest->copied(), to, flushed);
+  return TableCopy{bucket.info.number, bucket.info.first_lsn, newest, false, range};
 }
 
 bool TableCopy::add(const CopiedRecord& record) const {
@@ -99,16 +99,15 @@ bool TableCopy::publish_newest(Layout& layout, unsigned position) const {
 
 std::optional<FilterCopy> FilterCopy::into_built(const View& view, Lsn flushed) {
   if (!view.built_generation || view.built_generation->allocated() != 0) return std::nullopt;
-  const Lsn from = std::max(view.built_generation->copied(), oldest_lsn(view.layout, flushed));
-  return FilterCopy{view.built_generation, true, range_up_to(from, flushed, flushed)};
+  const Lsn begin = oldest_lsn(view.layout, flushed);
+  return FilterCopy{view.built_generation, true, range_up_to(begin, view.built_generation->copied(), flushed, flushed)};
 }
 
 std::optional<FilterCopy> FilterCopy::into_newest(const View& view, Lsn flushed) {
   if (view.generations.size() < 2 || !Growth::newest_fits_all(view)) return std::nullopt;
   const auto& newest = view.generations.back();
   const Lsn to = view.layout.newest_generation().first_lsn;
-  const Lsn from = std::max(newest->copied(), oldest_lsn(view.layout, to));
-  return FilterCopy{newest, false, range_up_to(from, to, flushed)};
+  return FilterCopy{newest, false, range_up_to(oldest_lsn(view.layout, to), newest->copied(), to, flushed)};
 }
 
 void FilterCopy::add(const CopiedRecord& record, const Layout& layout) const {

@@ -21,6 +21,7 @@ struct CopiedRecord {
 
 /// The records [from, to) of a copy that is still to be made.
 struct CopyRange {
+  Lsn begin;  // Of all that is copied in the end: a record begins here, unless it was dropped.
   Lsn from;
   Lsn to;
   bool ends;  // What is copied can be published then; otherwise more has to come into the log before.
