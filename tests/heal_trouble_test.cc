@@ -159,3 +159,22 @@ TEST_CASE("a damaged record of the bucket before keeps no bucket from healing") 
   CHECK(store.bucket(1).tables == 1);
   CHECK(store.missing(10, 1'200, 1) == 0);
 }
+
+TEST_CASE("a step that fails is tried again after a while, not in each round") {
+  Healed store;
+  store.append_all(0, 1'200);
+  store.flush();
+  REQUIRE(store.bucket(0).tables == 2);
+  {
+    std::vector<std::unique_ptr<lmdb::ReadTxn>> readers;  // All there are.
+    CHECK(error_code_of([&] {
+            for (;;) readers.push_back(std::make_unique<lmdb::ReadTxn>(store.tables.env, store.tables.log->dbi()));
+          }) == ErrorCode::too_many_readers);
+    CHECK(error_code_of([&] { store.tick_all(); }) == ErrorCode::too_many_readers);
+    CHECK_FALSE(store.upkeep.due());
+    CHECK_NOTHROW(store.upkeep.tick());
+  }
+  store.host.advance(kRetry);
+  store.heal();
+  CHECK(store.bucket(0).tables == 1);
+}

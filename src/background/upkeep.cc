@@ -18,7 +18,7 @@ bool Upkeep::due() {
   note_pace(*view);
   return oldest_is_past(view->layout) || view->layout.sweeping != 0 || wants_table(*view) ||
          next_generation(*view).has_value() || wants_bucket(view->layout) || wanted_replacement(*view) ||
-         wanted_generation(*view) || healer_.due(*view);
+         wanted_generation(*view) || (may_heal() && healer_.due(*view));
 }
 
 bool Upkeep::tick() {
@@ -290,6 +290,10 @@ bool Upkeep::may_try() const {
   return clock_.boot_us() >= try_from_us_.load(std::memory_order_relaxed);
 }
 
+bool Upkeep::may_heal() const {
+  return may_try() && clock_.boot_us() >= heal_from_us_.load(std::memory_order_relaxed);
+}
+
 /// Calls make(), which nobody waits for. Where it fails, because there is no room for a table for example, nothing of
 /// the kind is tried for a while.
 template <typename Make>
@@ -305,7 +309,7 @@ void Upkeep::patiently(Make make) {
 }
 
 std::optional<Growth::Replacement> Upkeep::wanted_replacement(const View& view) const {
-  if (!may_try()) return std::nullopt;
+  if (!may_heal()) return std::nullopt;
   const auto wanted = growth_.replacement(view, pace_, clock_.stamp_us(), healer_.too_small());
   if (wanted && healer_.refuses(view.buckets[wanted->position].info.number)) return std::nullopt;
   return wanted;
@@ -313,14 +317,23 @@ std::optional<Growth::Replacement> Upkeep::wanted_replacement(const View& view) 
 
 /// Returns whether there is more to heal or to replace.
 bool Upkeep::heal() {
-  bool more = false;
-  patiently([&]() REQUIRES(kWriterGate) { more = healer_.step(); });
+  if (!may_heal()) return false;
+  try {
+    if (healer_.step()) return true;
+  } catch (const LockTimeout&) {
+    throw;
+  } catch (const Error& error) {
+    const std::int64_t retry_us = clock_.boot_us() + kRetryUs;
+    heal_from_us_.store(retry_us, std::memory_order_relaxed);
+    if (error.code() == ErrorCode::full) try_from_us_.store(retry_us, std::memory_order_relaxed);
+    throw;
+  }
   const auto view = views_.newest();
-  return more || wanted_replacement(*view) || wanted_generation(*view);
+  return wanted_replacement(*view) || wanted_generation(*view);
 }
 
 std::optional<std::uint64_t> Upkeep::wanted_generation(const View& view) const {
-  if (!may_try() || healer_.refuses_filter()) return std::nullopt;
+  if (!may_heal() || healer_.refuses_filter()) return std::nullopt;
   return growth_.generation_replacement(view, pace_, clock_.stamp_us());
 }
 

@@ -92,6 +92,7 @@ class Upkeep {
   bool wants_table(const View& view) const;
   bool heal() REQUIRES(kWriterGate);
   bool may_try() const;
+  bool may_heal() const;
   template <typename Make>
   void patiently(Make make) REQUIRES(kWriterGate);
   std::optional<Growth::Replacement> wanted_replacement(const View& view) const;
@@ -110,7 +111,9 @@ class Upkeep {
   const Growth growth_;
   Pace pace_;
   Healer healer_;
-  std::atomic<std::int64_t> try_from_us_{0};  // A boot time. Relaxed: only when something is tried again.
+  // Boot times. Relaxed: only when something is tried again.
+  std::atomic<std::int64_t> try_from_us_{0};
+  std::atomic<std::int64_t> heal_from_us_{0};
 
   struct SweptGeneration {
     std::uint64_t number;
