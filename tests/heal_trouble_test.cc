@@ -178,3 +178,18 @@ TEST_CASE("a step that fails is tried again after a while, not in each round") {
   store.heal();
   CHECK(store.bucket(0).tables == 1);
 }
+
+TEST_CASE("the current bucket gets its next table in time, although one is built for another bucket") {
+  Healed store;
+  store.append_all(0, 2'000);
+  store.flush();
+  store.next_bucket();
+  const auto planned = static_cast<int>(IndexTable::planned_of(store.bucket(1).slots[0]));
+  store.append_all(2'000, 2'000 + planned + 1);
+  begin_built_table(store, 1, IndexTable::slots_for(2'000));
+  store.upkeep.tick();
+  CHECK(store.layout().spare_table_slots != 0);
+  store.flush();
+  store.tick_all();
+  CHECK(store.bucket(0).tables == 1);
+}

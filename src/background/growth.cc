@@ -85,7 +85,7 @@ bool Pace::quiet() const {
 
 std::optional<std::uint64_t> Growth::next_table(const View& view, const Pace& pace, std::int64_t now_us) {
   const Layout& layout = view.layout;
-  if (view.buckets.empty() || layout.spare_table_slots != 0 || layout.building_slots != 0) return std::nullopt;
+  if (view.buckets.empty() || layout.spare_table_slots != 0 || layout.builds_current()) return std::nullopt;
   const View::Bucket& bucket = view.buckets.back();
   if (bucket.info.tables == kMaxTables) return std::nullopt;
   const IndexTable& table = bucket.newest_table();
