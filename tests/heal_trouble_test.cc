@@ -42,6 +42,13 @@ void begin_built_table(Healed& store, std::uint64_t bucket, std::uint64_t slots)
   store.header().layout.publish(layout);
 }
 
+void begin_built_generation(Healed& store, std::uint64_t lines) {
+  Layout layout = store.layout();
+  store.views->begin_filter(layout.next_generation, lines);
+  begin_generation(layout, lines);
+  store.header().layout.publish(layout);
+}
+
 /// Damages the block of the log that holds `lsn`, at an offset from its beginning.
 void damage_log(Healed& store, Lsn lsn, std::size_t offset) {
   lmdb::WriteTxn txn(store.tables.env);
@@ -192,4 +199,46 @@ TEST_CASE("the current bucket gets its next table in time, although one is built
   store.flush();
   store.tick_all();
   CHECK(store.bucket(0).tables == 1);
+}
+
+TEST_CASE("a filter heals once the bucket with a damaged record is gone") {
+  Healed store;
+  store.append_all(0, 800);
+  store.next_bucket();
+  store.append_all(800, 2'000);
+  Layout layout = store.layout();
+  store.views->make_filter(layout.next_generation, FilterGeneration::lines_for(4'000));
+  layout.spare_generation_lines = FilterGeneration::lines_for(4'000);
+  grow_filter(layout, store.head());
+  store.header().layout.publish(layout);
+  store.append_all(2'000, 2'100);
+  store.flush();
+  damage_log(store, Lsn{8}, 40);
+  CHECK(error_code_of([&] { store.heal(); }) == ErrorCode::corrupt);
+  store.host.advance(1s);
+  store.heal();
+  CHECK(store.layout().generation_count == 2);
+  layout = store.layout();
+  drop_oldest(layout);
+  store.header().layout.publish(layout);
+  REQUIRE(layout.generation_count == 2);
+  store.host.advance(kRetry);
+  store.heal();
+  CHECK(store.layout().generation_count == 1);
+}
+
+TEST_CASE("a generation that another process has begun and cannot finish is given up where a record is damaged") {
+  Healed store;
+  store.append_all(0, 1'200);
+  store.flush();
+  damage_log(store, Lsn{8}, 40);
+  CHECK(error_code_of([&] { store.tick_all(); }) == ErrorCode::corrupt);
+  begin_built_generation(store, 4'000);  // By another one, which died.
+  store.host.advance(kRetry);
+  store.tick_all();
+  CHECK(store.layout().building_lines != 0);  // It may be alive.
+  store.host.advance(kRetry);
+  store.tick_all();
+  CHECK(store.layout().building_lines == 0);
+  CHECK(store.layout().building_slots == 0);
 }

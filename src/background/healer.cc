@@ -1,6 +1,7 @@
 #include "background/healer.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/error.h"
 #include "base/failpoint.h"
@@ -25,9 +26,10 @@ bool Healer::refuses(std::uint64_t bucket) const {
   return refused_.contains(bucket);
 }
 
-bool Healer::refuses_filter() const {
+bool Healer::refuses_filter(const View& view) const {
   const std::lock_guard guard(refused_mutex_);
-  return !refused_.empty();
+  return std::ranges::any_of(view.buckets,
+                             [&](const View::Bucket& bucket) { return refused_.contains(bucket.info.number); });
 }
 
 TooSmall Healer::too_small() const {
@@ -35,15 +37,46 @@ TooSmall Healer::too_small() const {
   return too_small_;
 }
 
-bool Healer::unallocated(const View& view) {
-  return (view.built_table && view.built_table->allocated() != 0) ||
-         (view.built_generation && view.built_generation->allocated() != 0);
+bool Healer::unallocated(const View& view) const {
+  return (view.built_table && view.built_table->allocated() != 0 && !refuses_table(view)) ||
+         (view.built_generation && view.built_generation->allocated() != 0 && !refuses_generation(view));
+}
+
+/// Whether it is time to look how others get on with what this process does not go on with.
+bool Healer::deserted_at(const View& view, std::int64_t now_us) const {
+  return (refuses_table(view) || refuses_generation(view)) && now_us >= look_from_us_.load(std::memory_order_relaxed);
+}
+
+/// Gives up what this process does not go on with, because a record is damaged, once it has not come any further for
+/// kDesertedUs: the process that began it has died.
+void Healer::watch_deserted(const View& view, std::int64_t now_us) {
+  if (!deserted_at(view, now_us)) return;
+  look_from_us_.store(now_us + kDesertedUs, std::memory_order_relaxed);
+  Progress now;
+  if (refuses_table(view)) {
+    now.bucket = view.layout.building_bucket;
+    now.table = view.layout.building_slots;
+    now.allocated += view.built_table->allocated();
+    now.table_copied = view.built_table->copied();
+  }
+  if (refuses_generation(view)) {
+    now.generation = view.layout.next_generation;
+    now.allocated += view.built_generation->allocated();
+    now.filter_copied = view.built_generation->copied();
+  }
+  if (std::exchange(seen_, now) != now) return;
+  update_layout(state_, [&](Layout& layout) {
+    if (refuses_table(view)) end_building(layout);
+    if (refuses_generation(view)) end_building_generation(layout);
+    return true;
+  });
 }
 
 /// Allocates one piece; returns whether there was one to allocate.
 bool Healer::allocate(const View& view) {
   try {
-    return views_.allocate_built_table(view) || views_.allocate_built_generation(view);
+    return (!refuses_table(view) && views_.allocate_built_table(view)) ||
+           (!refuses_generation(view) && views_.allocate_built_generation(view));
   } catch (const Error&) {
     give_up_building();
     throw;
@@ -68,15 +101,16 @@ void Healer::give_up_building() {
   });
 }
 
-bool Healer::step() {
+bool Healer::step(std::int64_t now_us) {
+  watch_deserted(*views_.newest(), now_us);
   const auto view = views_.newest();
   if (allocate(*view)) return true;
   const Work work = next_work(*view);
   if (!work.any()) return false;
   const bool left = (work.table && work.table->range.left()) || (work.filter && work.filter->range.left());
-  if (!left) return publish(work) && due(*views_.newest());
+  if (!left) return publish(work) && due(*views_.newest(), now_us);
   if (!adopt_lanes(*view, work)) copy(*view, work);
-  return due(*views_.newest());
+  return due(*views_.newest(), now_us);
 }
 
 /// Not what waits for the flusher. What is complete comes first. Two copies meet where the one that is behind has come
@@ -115,7 +149,7 @@ std::optional<TableCopy> Healer::next_table(const View& view, Lsn flushed) const
 }
 
 std::optional<FilterCopy> Healer::next_filter(const View& view, Lsn flushed) const {
-  if (refuses_filter()) return std::nullopt;
+  if (refuses_filter(view)) return std::nullopt;
   auto copy = FilterCopy::into_built(view, flushed);
   if (!copy) copy = FilterCopy::into_newest(view, flushed);
   if (copy && !copy->range.left() && !copy->range.ends) copy.reset();

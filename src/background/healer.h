@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
@@ -37,19 +38,21 @@ class Healer {
  public:
   Healer(const lmdb::Env& env, const Log& log, std::uint64_t hash_seed, const SharedState& state, ViewCache& views);
 
-  /// Whether step() has something to do now. Some loads.
-  bool due(const View& view) const { return unallocated(view) || next_work(view).any(); }
+  /// Whether step() has something to do at `now_us`, a boot time. Some loads.
+  bool due(const View& view, std::int64_t now_us) const {
+    return unallocated(view) || next_work(view).any() || deserted_at(view, now_us);
+  }
   /// Copies some kRecordsAStep records or kBytesAStep bytes, about a millisecond's work, or publishes what is complete.
   /// Returns whether there is more to do now. Throws Error::corrupt once at a damaged record: then its bucket keeps its
   /// tables, and the store its generations, as long as this process has it open.
-  bool step() REQUIRES(kWriterGate) EXCLUDES(kStoreMutex);
+  bool step(std::int64_t now_us) REQUIRES(kWriterGate) EXCLUDES(kStoreMutex);
   /// Allocates what is left of the table that is built, for a producer that needs it now.
   void allocate_table(const View& view) REQUIRES(kWriterGate) EXCLUDES(kStoreMutex);
 
   /// Whether this bucket has such a record.
   bool refuses(std::uint64_t bucket) const;
-  /// Whether any has.
-  bool refuses_filter() const;
+  /// Whether any bucket of this view has.
+  bool refuses_filter(const View& view) const;
   /// The last table that had no room for what was to be copied into it.
   TooSmall too_small() const;
 
@@ -67,7 +70,24 @@ class Healer {
     bool building() const { return (!table || table->building) && (!filter || filter->building); }
   };
 
-  static bool unallocated(const View& view);
+  /// How far what is built has come.
+  struct Progress {
+    std::uint64_t bucket = 0;
+    std::uint64_t table = 0;
+    std::uint64_t generation = 0;
+    std::uint64_t allocated = 0;
+    Lsn table_copied;
+    Lsn filter_copied;
+
+    bool operator==(const Progress&) const = default;
+  };
+  static constexpr std::int64_t kDesertedUs = 10'000'000;
+
+  bool refuses_table(const View& view) const { return view.built_table && refuses(view.layout.building_bucket); }
+  bool refuses_generation(const View& view) const { return view.built_generation && refuses_filter(view); }
+  bool unallocated(const View& view) const;
+  bool deserted_at(const View& view, std::int64_t now_us) const;
+  void watch_deserted(const View& view, std::int64_t now_us) REQUIRES(kWriterGate);
   bool allocate(const View& view) REQUIRES(kWriterGate);
   void give_up_building() REQUIRES(kWriterGate);
   Work next_work(const View& view) const;
@@ -98,6 +118,8 @@ class Healer {
   mutable std::mutex refused_mutex_;
   std::set<std::uint64_t> refused_;  // Buckets with a damaged record.
   TooSmall too_small_;
+  Progress seen_ GUARDED_BY(kWriterGate);
+  std::atomic<std::int64_t> look_from_us_{0};  // A boot time. Relaxed: only when something is looked at again.
 };
 
 }  // namespace oncelog::internal

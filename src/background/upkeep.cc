@@ -18,7 +18,7 @@ bool Upkeep::due() {
   note_pace(*view);
   return oldest_is_past(view->layout) || view->layout.sweeping != 0 || wants_table(*view) ||
          next_generation(*view).has_value() || wants_bucket(view->layout) || wanted_replacement(*view) ||
-         wanted_generation(*view) || (may_heal() && healer_.due(*view));
+         wanted_generation(*view) || (may_heal() && healer_.due(*view, clock_.boot_us()));
 }
 
 bool Upkeep::tick() {
@@ -319,7 +319,7 @@ std::optional<Growth::Replacement> Upkeep::wanted_replacement(const View& view) 
 bool Upkeep::heal() {
   if (!may_heal()) return false;
   try {
-    if (healer_.step()) return true;
+    if (healer_.step(clock_.boot_us())) return true;
   } catch (const LockTimeout&) {
     throw;
   } catch (const Error& error) {
@@ -333,7 +333,7 @@ bool Upkeep::heal() {
 }
 
 std::optional<std::uint64_t> Upkeep::wanted_generation(const View& view) const {
-  if (!may_heal() || healer_.refuses_filter()) return std::nullopt;
+  if (!may_heal() || healer_.refuses_filter(view)) return std::nullopt;
   return growth_.generation_replacement(view, pace_, clock_.stamp_us());
 }
 
@@ -368,7 +368,7 @@ void Upkeep::make_generation() {
   const auto lines = next_generation(*latest);
   if (!lines) return;
   patiently([&]() REQUIRES(kWriterGate) {
-    if (healer_.refuses_filter()) return make_spare_generation(*latest, *lines);
+    if (healer_.refuses_filter(*latest)) return make_spare_generation(*latest, *lines);
     build_generation(*lines);
   });
 }
