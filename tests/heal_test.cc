@@ -215,11 +215,6 @@ TEST_CASE("another process continues what one has begun to build") {
   SUBCASE("after it was opened again") {
     store.open();
   }
-  SUBCASE("after the file was lost, which costs a rebuild") {
-    std::filesystem::remove(store.live_dir / index_name(1, 1));
-    store.open();
-    REQUIRE(store.layout().building_slots == 0);
-  }
   Upkeep other(store.tables.env, *store.tables.log, store.identity.hash_seed, *store.live, *store.views, store.rules,
                *store.clock, 50ms);
   while (other.tick()) {

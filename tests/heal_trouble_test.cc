@@ -242,3 +242,29 @@ TEST_CASE("a generation that another process has begun and cannot finish is give
   CHECK(store.layout().building_lines == 0);
   CHECK(store.layout().building_slots == 0);
 }
+
+TEST_CASE("the loss of a file that is built costs no reader anything, and it is built again") {
+  Healed store;
+  store.append_all(0, 1'040);
+  store.flush();
+  begin_built_table(store, 1, 3'000);
+  std::filesystem::remove(store.live_dir / index_name(1, 1));
+  begin_built_generation(store, 4'000);
+  std::filesystem::remove(store.live_dir / filter_name(2));
+  SUBCASE("while the store is open") {}
+  SUBCASE("before it was opened again") {
+    store.open();
+    REQUIRE(store.damage.empty());
+  }
+  ViewCache views(*store.live, store.live_dir);
+  CHECK(views.newest()->buckets.size() == 1);
+  Upkeep other(store.tables.env, *store.tables.log, store.identity.hash_seed, *store.live, views, store.rules,
+               *store.clock, 50ms);
+  CHECK(error_code_of([&] { other.tick(); }) == ErrorCode::io);  // Reported once.
+  CHECK(store.layout().building_slots == 0);
+  CHECK(store.layout().building_lines == 0);
+  store.host.advance(kRetry);
+  for (int round = 0; other.tick(); ++round) REQUIRE(round < Healed::kMostRounds);
+  CHECK(store.bucket(0).tables == 1);
+  CHECK(store.missing(0, 1'040) == 0);
+}

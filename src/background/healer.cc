@@ -37,6 +37,11 @@ TooSmall Healer::too_small() const {
   return too_small_;
 }
 
+bool Healer::lacks_built(const View& view) {
+  return (view.layout.building_slots != 0 && !view.built_table) ||
+         (view.layout.building_lines != 0 && !view.built_generation);
+}
+
 bool Healer::unallocated(const View& view) const {
   return (view.built_table && view.built_table->allocated() != 0 && !refuses_table(view)) ||
          (view.built_generation && view.built_generation->allocated() != 0 && !refuses_generation(view));
@@ -104,6 +109,10 @@ void Healer::give_up_building() {
 bool Healer::step(std::int64_t now_us) {
   watch_deserted(*views_.newest(), now_us);
   const auto view = views_.newest();
+  if (lacks_built(*view)) {
+    give_up_building();
+    throw error_at(ErrorCode::io, env_.path(), "a file of hints that was being filled is missing or cannot be mapped");
+  }
   if (allocate(*view)) return true;
   const Work work = next_work(*view);
   if (!work.any()) return false;

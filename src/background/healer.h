@@ -40,7 +40,7 @@ class Healer {
 
   /// Whether step() has something to do at `now_us`, a boot time. Some loads.
   bool due(const View& view, std::int64_t now_us) const {
-    return unallocated(view) || next_work(view).any() || deserted_at(view, now_us);
+    return lacks_built(view) || unallocated(view) || next_work(view).any() || deserted_at(view, now_us);
   }
   /// Copies some kRecordsAStep records or kBytesAStep bytes, about a millisecond's work, or publishes what is complete.
   /// Returns whether there is more to do now. Throws Error::corrupt once at a damaged record: then its bucket keeps its
@@ -85,6 +85,7 @@ class Healer {
 
   bool refuses_table(const View& view) const { return view.built_table && refuses(view.layout.building_bucket); }
   bool refuses_generation(const View& view) const { return view.built_generation && refuses_filter(view); }
+  static bool lacks_built(const View& view);
   bool unallocated(const View& view) const;
   bool deserted_at(const View& view, std::int64_t now_us) const;
   void watch_deserted(const View& view, std::int64_t now_us) REQUIRES(kWriterGate);

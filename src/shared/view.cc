@@ -17,6 +17,16 @@ constexpr std::string_view kFilterPrefix = "filter-";
 constexpr std::string_view kIndexPrefix = "index-";
 constexpr std::uint64_t kPieceBytes = std::uint64_t{4} << 20;
 
+/// What map() makes; null where the file cannot be mapped.
+template <typename Map>
+auto mapped_or_null(Map map) -> decltype(map()) {
+  try {
+    return map();
+  } catch (const Error&) {
+    return nullptr;
+  }
+}
+
 }  // namespace
 
 std::string filter_name(std::uint64_t number) {
@@ -79,7 +89,8 @@ std::shared_ptr<View> ViewCache::build(const Layout& layout, std::uint64_t epoch
     view->generations.push_back(generation(previous, epoch, info.number, info.lines));
   }
   if (layout.building_lines != 0) {
-    view->built_generation = generation(previous, epoch, layout.next_generation, layout.building_lines);
+    view->built_generation =
+        mapped_or_null([&] { return generation(previous, epoch, layout.next_generation, layout.building_lines); });
   }
   for (unsigned i = 0; i < layout.bucket_count; ++i) {
     View::Bucket bucket{layout.buckets[i], {}};
@@ -88,7 +99,8 @@ std::shared_ptr<View> ViewCache::build(const Layout& layout, std::uint64_t epoch
           table(previous, epoch, bucket.info.number, bucket.info.first_part + t, bucket.info.slots[t]));
     }
     if (layout.building_slots != 0 && bucket.info.number == layout.building_bucket) {
-      view->built_table = table(previous, epoch, bucket.info.number, bucket.info.next_part(), layout.building_slots);
+      view->built_table = mapped_or_null(
+          [&] { return table(previous, epoch, bucket.info.number, bucket.info.next_part(), layout.building_slots); });
     }
     view->bucket_of_lane[bucket.info.lane] = static_cast<std::uint8_t>(i);
     view->buckets.push_back(std::move(bucket));

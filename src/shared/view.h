@@ -58,8 +58,10 @@ struct View {
   Layout layout;
   std::vector<std::shared_ptr<FilterGeneration>> generations;  // Oldest first; the last one is written to.
   std::vector<Bucket> buckets;                                 // Oldest first; the last one is written to.
-  std::shared_ptr<IndexTable> built_table;                     // Of the bucket layout.building_bucket, or null.
-  std::shared_ptr<FilterGeneration> built_generation;          // Or null.
+  // What is built, of the bucket layout.building_bucket and of all; null when nothing is, or when its file cannot be
+  // mapped: whoever builds gives it up then, and nobody else needs it.
+  std::shared_ptr<IndexTable> built_table;
+  std::shared_ptr<FilterGeneration> built_generation;
   LaneMask live_lanes = 0;
   std::array<std::uint8_t, kLanes> bucket_of_lane{};
 
