@@ -14,7 +14,8 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr auto kRetry = 10s;  // After what failed.
+constexpr std::size_t kCountAt = 128;  // In an index file.
+constexpr auto kRetry = 10s;           // After what failed.
 constexpr auto kQuiet = std::chrono::microseconds{Pace::kQuietUs};
 
 void append_chain(Healed& store, int begin, int end) {
@@ -59,6 +60,11 @@ void damage_log(Healed& store, Lsn lsn, std::size_t offset) {
   bytes[offset] ^= std::byte{1};
   txn.put(store.tables.log->dbi(), lmdb::to_val(block->lsn.value), bytes);
   txn.commit();
+}
+
+void set_word(const std::filesystem::path& path, std::size_t at, std::uint64_t value) {
+  const auto file = MappedFile::open(path, at + sizeof value);
+  std::memcpy(file->data() + at, &value, sizeof value);
 }
 
 }  // namespace
@@ -267,4 +273,51 @@ TEST_CASE("the loss of a file that is built costs no reader anything, and it is 
   for (int round = 0; other.tick(); ++round) REQUIRE(round < Healed::kMostRounds);
   CHECK(store.bucket(0).tables == 1);
   CHECK(store.missing(0, 1'040) == 0);
+}
+
+TEST_CASE("damaged counts make no table of a size beyond all bounds") {
+  Healed store;
+  store.append_all(0, 1'200);
+  store.flush();
+  set_word(store.live_dir / index_name(1, 0), kCountAt, ~std::uint64_t{0} / 3);
+  CHECK(store.views->newest()->buckets[0].entries() <= 10'000);
+  store.tick_all();
+  CHECK(store.bucket(0).tables == 1);
+  CHECK(store.bucket(0).slots[0] <= 20'000);
+  CHECK(store.missing(0, 1'200) == 0);
+}
+
+TEST_CASE("how far a table is said to be copied is not believed where it cannot be") {
+  std::uint64_t copied = 0;
+  SUBCASE("beyond the log") {
+    copied = std::uint64_t{1} << 40;
+  }
+  SUBCASE("between records") {
+    copied = 20'001;
+  }
+  Healed store;
+  store.append_all(0, 1'200);
+  store.flush();
+  REQUIRE(store.bucket(0).tables == 2);
+  store.views->newest()->buckets[0].newest_table().note_copied(Lsn{copied});
+  store.tick_all();
+  CHECK(store.bucket(0).tables == 1);
+  CHECK(store.missing(0, 1'200) == 0);
+}
+
+TEST_CASE("how far a generation is said to be copied is not believed beyond the log") {
+  Healed store;
+  store.append_all(0, 100);
+  Layout layout = store.layout();
+  store.views->make_filter(layout.next_generation, 4'000);
+  layout.spare_generation_lines = 4'000;
+  grow_filter(layout, store.head());
+  store.header().layout.publish(layout);
+  store.append_all(100, 110);
+  store.flush();
+  store.views->newest()->generations.back()->note_copied(Lsn{std::uint64_t{1} << 40});
+  store.tick_all();
+  REQUIRE(store.layout().generation_count == 1);
+  const auto view = store.views->newest();
+  for (int i = 0; i < 110; ++i) REQUIRE(view->candidates(store.probe(std::to_string(i)).hash) == 1);
 }

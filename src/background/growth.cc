@@ -31,7 +31,9 @@ std::uint64_t largest_load(const View& view) {
   const FilterGeneration& newest = *view.generations.back();
   std::uint64_t largest = 0;
   for (const View::Bucket& bucket : view.buckets) {
-    largest = std::max({largest, bucket.entries(), newest.count(bucket.info.lane)});
+    // A record adds two ids at most, and makes one entry at least; a count beyond that is damaged.
+    const std::uint64_t entries = bucket.entries();
+    largest = std::max({largest, entries, std::min(newest.count(bucket.info.lane), 2 * entries)});
   }
   return largest;
 }
@@ -172,12 +174,11 @@ bool Growth::newest_fits_all(const View& view) {
 
 bool Growth::newest_holds_all(const View::Bucket& bucket) {
   const IndexTable& newest = bucket.newest_table();
-  std::uint64_t own = newest.count();
-  own -= std::min(newest.copied_entries(), own);
-  const std::uint64_t others = bucket.entries() - own;
-  const std::uint64_t missing = others - std::min(newest.copied_entries(), others);
-  const std::uint64_t capacity = IndexTable::capacity_of(newest.slots());
-  return newest.count() <= capacity && missing <= capacity - newest.count();
+  const std::uint64_t count = View::Bucket::entries_of(newest);
+  const std::uint64_t copies = View::Bucket::copies_in(newest);
+  const std::uint64_t others = bucket.entries() - (count - copies);
+  const std::uint64_t missing = others - std::min(copies, others);
+  return missing <= IndexTable::capacity_of(newest.slots()) - count;
 }
 
 }  // namespace oncelog::internal

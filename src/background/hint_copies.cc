@@ -24,8 +24,10 @@ const BucketInfo* bucket_of(const Layout& layout, Lsn lsn) {
   return nullptr;
 }
 
+/// `copied` is what the file says. What is not in the log yet cannot have been copied; then it is copied again.
 CopyRange range_up_to(Lsn begin, Lsn copied, Lsn to, Lsn flushed) {
-  return {begin, std::max(begin, copied), std::min(to, flushed), to <= flushed};
+  const bool possible = copied.value % kRecordUnit == 0 && copied <= flushed;
+  return {begin, possible ? std::max(begin, copied) : begin, std::min(to, flushed), to <= flushed};
 }
 
 void reach(IndexTable& table, Lsn end) {

@@ -34,10 +34,19 @@ struct View {
 
     IndexTable& newest_table() const { return *tables.back(); }
 
+    /// Entries of a table, no more than it can have, and how many of them are copies. Right for any file: it may be
+    /// damaged.
+    static std::uint64_t entries_of(const IndexTable& table) {
+      return std::min(table.count(), IndexTable::capacity_of(table.slots()));
+    }
+    static std::uint64_t copies_in(const IndexTable& table) {
+      return std::min(table.copied_entries(), entries_of(table));
+    }
+
     /// Entries in all tables, each once. The newest table may have copies of what the older ones have.
     std::uint64_t entries() const {
-      std::uint64_t sum = tables.front()->count();
-      for (std::size_t t = 1; t < tables.size(); ++t) sum += tables[t]->count() - copies(*tables[t]);
+      std::uint64_t sum = entries_of(*tables.front());
+      for (std::size_t t = 1; t < tables.size(); ++t) sum += entries_of(*tables[t]) - copies_in(*tables[t]);
       return sum;
     }
     /// Records that have their entries in these tables, for people to read.
@@ -48,10 +57,6 @@ struct View {
       }
       return sum;
     }
-
-   private:
-    /// Right for any count: the file may be damaged.
-    static std::uint64_t copies(const IndexTable& table) { return std::min(table.copied_entries(), table.count()); }
   };
 
   std::uint64_t epoch = 0;
