@@ -118,3 +118,17 @@ TEST_CASE("where there is no background, only so many earlier views are kept") {
   }
   CHECK(view.expired());
 }
+
+TEST_CASE("a view that nobody holds is let go of after some newer ones, also where no background does it") {
+  Parts parts;
+  parts.append("a");
+  const auto held = parts.views->newest();
+  parts.header().layout.publish(parts.layout());
+  const std::weak_ptr<const View> free = parts.views->newest();
+  for (int newer = 0; newer < 6; ++newer) {
+    parts.header().layout.publish(parts.layout());
+    parts.views->newest();
+  }
+  CHECK(free.expired());
+  CHECK(held->buckets.size() == 1);
+}

@@ -42,6 +42,7 @@ bool is_hint_name(std::string_view name) {
 }
 
 std::shared_ptr<const View> ViewCache::newest() {
+  Views gone;  // Destroyed after the lock is released: others need it to learn of the newest view.
   const std::lock_guard guard(mutex_);
   for (;;) {
     if (view_ && view_->epoch == live_.header().layout.epoch()) return view_;
@@ -52,7 +53,7 @@ std::shared_ptr<const View> ViewCache::newest() {
     }
     try {
       auto next = build(layout, epoch, view_.get());
-      if (view_) retire(std::move(view_));
+      if (view_) gone = retire(std::move(view_));
       view_ = std::move(next);
       return view_;
     } catch (const Error&) {
@@ -64,20 +65,31 @@ std::shared_ptr<const View> ViewCache::newest() {
 }
 
 /// Keeps a view that others may hold, so that the thread that lets go of it last does not have to unmap its files.
-void ViewCache::retire(std::shared_ptr<const View> view) {
+/// Returns those that the caller has to let go of, because no background has released them for a while.
+ViewCache::Views ViewCache::retire(std::shared_ptr<const View> view) {
   retired_.push_back(std::move(view));
-  // Where no background releases them, as in a store that is only read, the oldest ones go.
-  if (retired_.size() > kMostRetired) retired_.erase(retired_.begin());
+  if (retired_.size() <= kMostRetired) return {};
+  Views gone = released();
+  if (gone.empty()) {
+    gone.push_back(std::move(retired_.front()));
+    retired_.erase(retired_.begin());
+  }
+  return gone;
+}
+
+/// Takes those out of retired_ that nobody else holds: nobody can get hold of them any more.
+ViewCache::Views ViewCache::released() {
+  const auto last =
+      std::stable_partition(retired_.begin(), retired_.end(), [](const auto& view) { return view.use_count() > 1; });
+  Views gone(std::make_move_iterator(last), std::make_move_iterator(retired_.end()));
+  retired_.erase(last, retired_.end());
+  return gone;
 }
 
 void ViewCache::release_retired() {
-  std::vector<std::shared_ptr<const View>> released;  // Destroyed after the lock is released.
+  Views gone;  // Destroyed after the lock is released.
   const std::lock_guard guard(mutex_);
-  // One that nobody else holds is not to be had any more: a look at the count is enough.
-  const auto last =
-      std::stable_partition(retired_.begin(), retired_.end(), [](const auto& view) { return view.use_count() > 1; });
-  released.assign(std::make_move_iterator(last), std::make_move_iterator(retired_.end()));
-  retired_.erase(last, retired_.end());
+  gone = released();
 }
 
 std::shared_ptr<View> ViewCache::build(const Layout& layout, std::uint64_t epoch, const View* previous) const {

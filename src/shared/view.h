@@ -165,9 +165,11 @@ class ViewCache {
   void remove_strays(const Layout& layout) const;
 
  private:
-  static constexpr std::size_t kMostRetired = 16;
+  using Views = std::vector<std::shared_ptr<const View>>;
+  static constexpr std::size_t kMostRetired = 4;
 
-  void retire(std::shared_ptr<const View> view);
+  Views retire(std::shared_ptr<const View> view);
+  Views released();
   std::shared_ptr<IndexTable> table(const View* previous, std::uint64_t epoch, std::uint64_t bucket, std::uint64_t part,
                                     std::uint64_t slots) const;
   std::shared_ptr<FilterGeneration> generation(const View* previous, std::uint64_t epoch, std::uint64_t number,
@@ -182,7 +184,7 @@ class ViewCache {
   std::filesystem::path live_dir_;
   std::mutex mutex_;
   std::shared_ptr<const View> view_;
-  std::vector<std::shared_ptr<const View>> retired_;  // Earlier ones that somebody may still hold, oldest first.
+  Views retired_;  // Earlier ones that somebody may still hold, oldest first.
 };
 
 }  // namespace oncelog::internal
