@@ -321,3 +321,14 @@ TEST_CASE("how far a generation is said to be copied is not believed beyond the 
   const auto view = store.views->newest();
   for (int i = 0; i < 110; ++i) REQUIRE(view->candidates(store.probe(std::to_string(i)).hash) == 1);
 }
+
+TEST_CASE("what is copied is noted after each batch, so that little is copied again after an interruption") {
+  Healed store;
+  store.append_all(0, 1'500);
+  store.flush();
+  begin_built_table(store, 1, IndexTable::slots_for(1'100));
+  const auto built = store.views->newest()->built_table;  // Without room for the last batch.
+  while (store.layout().building_slots == IndexTable::slots_for(1'100)) store.upkeep.tick();
+  CHECK(built->copied() > store.bucket(0).first_lsn);
+  CHECK(built->copied() < store.flushed());
+}

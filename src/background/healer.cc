@@ -201,11 +201,16 @@ void Healer::copy(const View& view, const Work& work) {
     const bool any = block && block->lsn < range.to;
     if (any && !copy_block(view, work, *block, range)) return;
     at = any ? std::min(block->end(), range.to) : range.to;
-    if (work.table) work.table->table->note_copied(at);
-    if (work.filter && work.filter->range.from < at) {
-      work.filter->filter->note_copied(std::min(at, work.filter->range.to));
-    }
+    note_copied(work, at);
     failpoint();
+  }
+}
+
+/// Everything below `end` is copied.
+void Healer::note_copied(const Work& work, Lsn end) {
+  if (work.table) work.table->table->note_copied(end);
+  if (work.filter && work.filter->range.from < end) {
+    work.filter->filter->note_copied(std::min(end, work.filter->range.to));
   }
 }
 
@@ -260,6 +265,7 @@ void Healer::add_to_batch(const Work& work, const RecordView& record, const Mess
   if (work.table) work.table->prefetch(copied);
   if (work.filter) work.filter->prefetch(copied);
   batch_.push_back(copied);
+  batch_end_ = Lsn{lsn.value + record.header.bytes()};
 }
 
 /// Returns whether all of the batch is copied: not when the layout has changed, or the table is full.
@@ -276,6 +282,7 @@ bool Healer::copy_batch(const View& view, const Work& work) {
     done = same && add_batch(view, work);
   }
   batch_.clear();
+  if (done) note_copied(work, batch_end_);
   if (same && !done) note_too_small(work);
   return done;
 }

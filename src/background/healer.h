@@ -101,6 +101,7 @@ class Healer {
       REQUIRES(kWriterGate);
   void add_to_batch(const Work& work, const RecordView& record, const MessageHash& hash, Lsn lsn) REQUIRES(kWriterGate);
   bool copy_batch(const View& view, const Work& work) REQUIRES(kWriterGate);
+  static void note_copied(const Work& work, Lsn end);
   bool add_batch(const View& view, const Work& work) REQUIRES(kWriterGate);
   void note_too_small(const Work& work) REQUIRES(kWriterGate);
   void refuse(const Layout& layout, Lsn lsn) REQUIRES(kWriterGate);
@@ -115,6 +116,7 @@ class Healer {
 
   std::optional<lmdb::ReadTxn> txn_ GUARDED_BY(kWriterGate);
   std::vector<CopiedRecord> batch_ GUARDED_BY(kWriterGate);
+  Lsn batch_end_ GUARDED_BY(kWriterGate);
   std::size_t copied_ GUARDED_BY(kWriterGate) = 0;  // Records, in this step.
   mutable std::mutex refused_mutex_;
   std::set<std::uint64_t> refused_;  // Buckets with a damaged record.
