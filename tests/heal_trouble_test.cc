@@ -332,3 +332,12 @@ TEST_CASE("what is copied is noted after each batch, so that little is copied ag
   CHECK(built->copied() > store.bucket(0).first_lsn);
   CHECK(built->copied() < store.flushed());
 }
+
+TEST_CASE("a damaged layout is changed by nobody") {
+  Healed store;
+  Layout layout = store.layout();
+  layout.bucket_count = 1'000;
+  store.header().layout.publish(layout);
+  const auto change = [](Layout&) { return true; };
+  CHECK(error_code_of([&] { update_layout(*store.live, change); }) == ErrorCode::corrupt);
+}
