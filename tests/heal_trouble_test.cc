@@ -341,3 +341,14 @@ TEST_CASE("a damaged layout is changed by nobody") {
   const auto change = [](Layout&) { return true; };
   CHECK(error_code_of([&] { update_layout(*store.live, change); }) == ErrorCode::corrupt);
 }
+
+TEST_CASE("where healing does not keep up, each table and generation is twice as large as the one before at least") {
+  Healed store;
+  store.append_all(0, 1'200);
+  REQUIRE(store.bucket(0).tables == 2);
+  store.upkeep.due();
+  store.host.advance(1s);
+  store.upkeep.due();  // It has seen no pace.
+  store.upkeep.serve(Upkeep::Demand::table);
+  CHECK(store.layout().spare_table_slots >= 2 * store.bucket(0).slots[1]);
+}

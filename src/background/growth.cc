@@ -100,7 +100,10 @@ std::optional<std::uint64_t> Growth::next_table(const View& view, const Pace& pa
 std::uint64_t Growth::next_slots(const View& view, const Pace& pace, std::int64_t now_us) {
   const View::Bucket& bucket = view.buckets.back();
   const std::uint64_t planned = std::max(IndexTable::planned_of(bucket.newest_table().slots()), bucket.entries());
-  return slots_for(grown(planned, promised(bucket, pace, now_us)));
+  const std::uint64_t slots = slots_for(grown(planned, promised(bucket, pace, now_us)));
+  if (bucket.info.tables == 1) return slots;
+  // Healing does not keep up, and the tables of a chain must be enough for whatever comes.
+  return std::max(slots, next_table_slots(bucket.info.tables, bucket.newest_table().slots()));
 }
 
 std::optional<Growth::Replacement> Growth::replacement(const View& view, const Pace& pace, std::int64_t now_us,
@@ -146,7 +149,9 @@ std::optional<std::uint64_t> Growth::next_generation(const View& view, const Pac
   const bool soon = layout.generation_count == 1 && nearly_full(count, capacity, pace);
   if (count < capacity && !soon) return std::nullopt;
   const std::uint64_t planned = std::max(FilterGeneration::planned_of(newest.lines()), largest_load(view));
-  return FilterGeneration::lines_for(grown(planned, promised(view.buckets.back(), pace, now_us)));
+  const auto lines = FilterGeneration::lines_for(grown(planned, promised(view.buckets.back(), pace, now_us)));
+  return layout.generation_count == 1 ? lines
+                                      : std::max(lines, next_generation_lines(layout.generation_count, newest.lines()));
 }
 
 std::optional<std::uint64_t> Growth::generation_replacement(const View& view, const Pace& pace,

@@ -55,7 +55,8 @@ struct Growth {
 
   /// The slots of the next table of the current bucket, planned for the ids that the bucket will have at the end of its
   /// slice at its present pace; but for four times what the table now has at most, as the pace may not last, and for
-  /// a quarter more at least. There must be a bucket.
+  /// a quarter more at least. Where healing does not keep up, so that there is a chain, as much larger as
+  /// next_table_slots says at least. There must be a bucket.
   static std::uint64_t next_slots(const View& view, const Pace& pace, std::int64_t now_us);
   /// The same as soon as it is time to build it, so that it is filled before the present one is full.
   static std::optional<std::uint64_t> next_table(const View& view, const Pace& pace, std::int64_t now_us);
