@@ -132,8 +132,8 @@ struct Options {
   /// handle.
   std::uint64_t map_bytes = std::uint64_t{256} << 30;
 
-  /// Threads, over all processes, that may read at once: 1 at least. One more is ErrorCode::too_many_readers. Of a
-  /// process's first handle.
+  /// Threads, over all processes, that may read at once, and one for each process: 1 at least. One more is
+  /// ErrorCode::too_many_readers. Of a process's first handle.
   unsigned max_readers = 1024;
 };
 

@@ -114,7 +114,7 @@ class Healer {
   SharedHeader& live_;
   ViewCache& views_;
 
-  std::optional<lmdb::ReadTxn> txn_ GUARDED_BY(kWriterGate);
+  std::optional<lmdb::ReadTxn> txn_ GUARDED_BY(kWriterGate);  // Kept: see ReadTxn on what making one takes.
   std::vector<CopiedRecord> batch_ GUARDED_BY(kWriterGate);
   Lsn batch_end_ GUARDED_BY(kWriterGate);
   std::size_t copied_ GUARDED_BY(kWriterGate) = 0;  // Records, in this step.
