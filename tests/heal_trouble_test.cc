@@ -333,6 +333,20 @@ TEST_CASE("what is copied is noted after each batch, so that little is copied ag
   CHECK(built->copied() < store.flushed());
 }
 
+TEST_CASE(
+    "a built generation is used before it is complete where the present one is far too small, and has all later") {
+  Healed store;
+  store.append_all(0, 3'000);
+  store.flush();
+  if (store.layout().building_lines == 0) begin_built_generation(store, FilterGeneration::lines_for(4'000));
+  while (store.layout().generation_count == 1) REQUIRE(store.upkeep.tick());
+  CHECK(store.views->newest()->generations.back()->copied() < store.flushed());
+  store.heal();
+  REQUIRE(store.layout().generation_count == 1);
+  const auto view = store.views->newest();
+  for (int i = 0; i < 3'000; ++i) REQUIRE(view->candidates(store.probe(std::to_string(i)).hash) == 1);
+}
+
 TEST_CASE("a damaged layout is changed by nobody") {
   Healed store;
   Layout layout = store.layout();

@@ -34,6 +34,13 @@ void reach(IndexTable& table, Lsn end) {
   table.reach(std::max(table.reached(), end));
 }
 
+/// Whether the newest generation has far more ids of the current bucket than it should.
+bool overfull(const View& view) {
+  const FilterGeneration& newest = *view.generations.back();
+  return !view.buckets.empty() &&
+         newest.count(view.buckets.back().info.lane) >= 2 * FilterGeneration::capacity_of(newest.lines());
+}
+
 }  // namespace
 
 std::optional<TableCopy> TableCopy::into_built(const View& view, Lsn flushed) {
@@ -102,7 +109,10 @@ bool TableCopy::publish_newest(Layout& layout, unsigned position) const {
 std::optional<FilterCopy> FilterCopy::into_built(const View& view, Lsn flushed) {
   if (!view.built_generation || view.built_generation->allocated() != 0) return std::nullopt;
   const Lsn begin = oldest_lsn(view.layout, flushed);
-  return FilterCopy{view.built_generation, true, range_up_to(begin, view.built_generation->copied(), flushed, flushed)};
+  CopyRange range = range_up_to(begin, view.built_generation->copied(), flushed, flushed);
+  // Where marks come faster than copies, the present one would fill up without end. The rest follows in use.
+  if (overfull(view)) range.to = range.from;
+  return FilterCopy{view.built_generation, true, range};
 }
 
 std::optional<FilterCopy> FilterCopy::into_newest(const View& view, Lsn flushed) {
