@@ -95,6 +95,29 @@ TEST_CASE("a built table that turns out to be too small is given up, and one tha
   CHECK(store.missing(0, 1'500) == 0);
 }
 
+TEST_CASE("a table in use without room for the others' entries is replaced, although counts say that it has room") {
+  Healed store;
+  store.append_all(0, 1'000);
+  add_table(store, IndexTable::slots_for(1'200));
+  store.append_all(1'000, 1'500);
+  store.flush();
+  set_word(store.live_dir / index_name(1, 0), kCountAt, 0);
+  store.tick_all();
+  CHECK(store.bucket(0).tables == 1);
+  CHECK(store.missing(0, 1'500) == 0);
+}
+
+TEST_CASE("a chain whose newest table is nearly full heals, although a spare table waits for marks that do not come") {
+  Healed store;
+  store.append_all(0, 1'000);
+  add_table(store, IndexTable::slots_for(1'200));
+  store.append_all(1'000, 2'250);
+  store.flush();
+  store.tick_all();
+  CHECK(store.bucket(0).tables == 1);
+  CHECK(store.missing(0, 2'250) == 0);
+}
+
 TEST_CASE("one step of healing reads so many bytes at most, however large the records are") {
   Healed store;
   add_table((store.append_all(0, 10), store), IndexTable::slots_for(10'000));

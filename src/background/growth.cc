@@ -137,6 +137,13 @@ std::optional<Growth::Replacement> Growth::replacement(const View& view, const P
   return std::nullopt;
 }
 
+bool Growth::needs_spare(const View& view, const TooSmall& too_small) {
+  if (view.layout.spare_table_slots == 0 || view.buckets.empty()) return false;
+  const View::Bucket& bucket = view.buckets.back();
+  if (bucket.tables.size() < 2 || bucket.info.tables == kMaxTables) return false;
+  return !newest_holds_all(bucket) || too_small.is(bucket.info.number, bucket.newest_table().slots());
+}
+
 std::optional<std::uint64_t> Growth::next_generation(const View& view, const Pace& pace, std::int64_t now_us) {
   const Layout& layout = view.layout;
   if (view.buckets.empty() || layout.building_lines != 0 || layout.generation_count == kMaxGenerations)

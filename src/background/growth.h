@@ -71,6 +71,10 @@ struct Growth {
   std::optional<Replacement> replacement(const View& view, const Pace& pace, std::int64_t now_us,
                                          const TooSmall& too_small = {}) const;
 
+  /// Whether the chain of the current bucket cannot heal because its newest table has no room and no other one is built
+  /// while a spare one waits for producers, who may not come.
+  static bool needs_spare(const View& view, const TooSmall& too_small);
+
   /// The lines of the next filter generation, by the same rules: for the current bucket ...
   static std::optional<std::uint64_t> next_generation(const View& view, const Pace& pace, std::int64_t now_us);
   /// ... and in the place of several, the newest of which is too small for the largest bucket, or of one that is much

@@ -17,8 +17,8 @@ bool Upkeep::due() {
   const auto view = views_.newest();
   note_pace(*view);
   return oldest_is_past(view->layout) || view->layout.sweeping != 0 || wants_table(*view) ||
-         next_generation(*view).has_value() || wants_bucket(view->layout) || wanted_replacement(*view) ||
-         wanted_generation(*view) || (may_heal() && healer_.due(*view, clock_.boot_us()));
+         next_generation(*view).has_value() || wants_bucket(view->layout) || spare_is_needed(*view) ||
+         wanted_replacement(*view) || wanted_generation(*view) || (may_heal() && healer_.due(*view, clock_.boot_us()));
 }
 
 bool Upkeep::tick() {
@@ -79,6 +79,7 @@ bool Upkeep::round_locked(Demand demand, std::uint64_t* dropped) {
   attempt([&]() REQUIRES(kWriterGate) { make_generation(); });
   // Work for the background, which nobody waits for.
   const bool at_leisure = demand == Demand::none && dropped == nullptr;
+  if (at_leisure) attempt([&]() REQUIRES(kWriterGate) { use_spare_table(); });
   if (at_leisure) attempt([&]() REQUIRES(kWriterGate) { replace_table(); });
   if (at_leisure) attempt([&]() REQUIRES(kWriterGate) { replace_generation(); });
   if (at_leisure) attempt([&]() REQUIRES(kWriterGate) { more |= heal(); });
@@ -308,6 +309,10 @@ void Upkeep::patiently(Make make) {
   }
 }
 
+bool Upkeep::spare_is_needed(const View& view) const {
+  return may_heal() && Growth::needs_spare(view, healer_.too_small());
+}
+
 std::optional<Growth::Replacement> Upkeep::wanted_replacement(const View& view) const {
   if (!may_heal()) return std::nullopt;
   const auto wanted = growth_.replacement(view, pace_, clock_.stamp_us(), healer_.too_small());
@@ -329,12 +334,22 @@ bool Upkeep::heal() {
     throw;
   }
   const auto view = views_.newest();
-  return wanted_replacement(*view) || wanted_generation(*view);
+  return spare_is_needed(*view) || wanted_replacement(*view) || wanted_generation(*view);
 }
 
 std::optional<std::uint64_t> Upkeep::wanted_generation(const View& view) const {
   if (!may_heal() || healer_.refuses_filter(view)) return std::nullopt;
   return growth_.generation_replacement(view, pace_, clock_.stamp_us());
+}
+
+/// Does what producers do once the newest table is full, for a chain that heals then.
+void Upkeep::use_spare_table() {
+  if (!spare_is_needed(*views_.newest())) return;
+  update_layout(state_, [&](Layout& layout) REQUIRES(kStoreMutex) {
+    if (layout.empty() || layout.spare_table_slots == 0 || layout.current().tables == kMaxTables) return false;
+    grow_index(layout, Lsn{live_.marks.head.load(std::memory_order_relaxed)});  // Relaxed: written under this mutex.
+    return true;
+  });
 }
 
 /// Begins to build a table in the place of several, or of one that is much too large.

@@ -82,6 +82,7 @@ class Upkeep {
   void make_spare_table(const View& view, std::uint64_t slots) REQUIRES(kWriterGate);
   void build_table(const BucketInfo& bucket, std::uint64_t slots) REQUIRES(kWriterGate);
   void build_generation(std::uint64_t lines) REQUIRES(kWriterGate);
+  void use_spare_table() REQUIRES(kWriterGate);
   void replace_table() REQUIRES(kWriterGate);
   void replace_generation() REQUIRES(kWriterGate);
   bool built_table_is_wanted(const View& view) const;
@@ -95,6 +96,7 @@ class Upkeep {
   bool may_heal() const;
   template <typename Make>
   void patiently(Make make) REQUIRES(kWriterGate);
+  bool spare_is_needed(const View& view) const;
   std::optional<Growth::Replacement> wanted_replacement(const View& view) const;
   std::optional<std::uint64_t> wanted_generation(const View& view) const;
   std::optional<std::uint64_t> next_table(const View& view) const;
