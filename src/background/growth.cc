@@ -11,6 +11,8 @@ namespace {
 constexpr double kCopiesPerSecond = 1e6;
 /// What has been accepted and is not in the log yet can be copied only after this time.
 constexpr double kLagSeconds = 0.2;
+/// The next round of upkeep may have to wait so long for a flush.
+constexpr double kRoundSeconds = 0.1;
 constexpr double kLeastGrowth = 1.25;
 constexpr double kMostGrowth = 4;
 constexpr auto kMostEntries = static_cast<double>(kMaxSlots);
@@ -55,6 +57,14 @@ bool nearly_full(std::uint64_t count, std::uint64_t planned, const Pace& pace) {
   return static_cast<double>(planned) - entries <= *per_second * (entries / kCopiesPerSecond + kLagSeconds);
 }
 
+/// Whether the table will be full within `seconds` at this pace.
+bool full_within(const IndexTable& table, double seconds, const Pace& pace) {
+  const auto per_second = pace.per_second();
+  if (!per_second) return false;
+  return static_cast<double>(table.count()) + *per_second * seconds >=
+         static_cast<double>(IndexTable::capacity_of(table.slots()));
+}
+
 }  // namespace
 
 void Pace::note(std::uint64_t bucket, std::uint64_t entries, std::int64_t now_us) {
@@ -92,9 +102,21 @@ std::optional<std::uint64_t> Growth::next_table(const View& view, const Pace& pa
   if (bucket.info.tables == kMaxTables) return std::nullopt;
   const IndexTable& table = bucket.newest_table();
   const std::uint64_t planned = IndexTable::planned_of(table.slots());
-  const bool soon = bucket.info.tables == 1 && nearly_full(table.count(), planned, pace);
+  const bool soon =
+      bucket.info.tables == 1 ? nearly_full(table.count(), planned, pace) : full_within(table, kRoundSeconds, pace);
   if (table.count() < planned && !soon) return std::nullopt;
   return next_slots(view, pace, now_us);
+}
+
+bool Growth::too_late_to_build(const View& view, const Pace& pace) {
+  return full_within(view.buckets.back().newest_table(), kLagSeconds, pace);
+}
+
+bool Growth::wants_built_table(const View& view, const Pace& pace) {
+  const IndexTable& table = view.buckets.back().newest_table();
+  const std::uint64_t planned = IndexTable::planned_of(table.slots());
+  return table.count() >= planned + (IndexTable::capacity_of(table.slots()) - planned) / 2 ||
+         full_within(table, kRoundSeconds, pace);
 }
 
 std::uint64_t Growth::next_slots(const View& view, const Pace& pace, std::int64_t now_us) {

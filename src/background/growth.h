@@ -60,6 +60,12 @@ struct Growth {
   static std::uint64_t next_slots(const View& view, const Pace& pace, std::int64_t now_us);
   /// The same as soon as it is time to build it, so that it is filled before the present one is full.
   static std::optional<std::uint64_t> next_table(const View& view, const Pace& pace, std::int64_t now_us);
+  /// Whether the present one will be full before anything of it can be copied, so that an empty one has to do:
+  /// producers that have to make it themselves would wait for a flush. The chain heals afterwards. There must be a
+  /// bucket.
+  static bool too_late_to_build(const View& view, const Pace& pace);
+  /// Whether a table that is built for the current bucket has to be ready now, however much of it is filled.
+  static bool wants_built_table(const View& view, const Pace& pace);
 
   /// The position of a bucket whose tables must be replaced by one, and its slots: a chain whose newest table has no
   /// room for the others' entries, or a table that is much too large for what its bucket has and, at its present pace,

@@ -277,9 +277,12 @@ bool Healer::copy_batch(const View& view, const Work& work) {
   if (work.building()) {
     done = add_batch(view, work);
   } else {
-    const StoreLock lock(state_);  // Producers write to the same words.
-    same = live_.layout.epoch() == view.epoch;
-    done = same && add_batch(view, work);
+    {
+      const StoreLock lock(state_);  // Producers write to the same words.
+      same = live_.layout.epoch() == view.epoch;
+      done = same && add_batch(view, work);
+    }
+    StoreLock::give_way();
   }
   batch_.clear();
   if (done) note_copied(work, batch_end_);

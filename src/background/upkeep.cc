@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <optional>
-#include <thread>
 
 #include "base/failpoint.h"
 #include "shared/layout_update.h"
@@ -202,8 +201,7 @@ bool Upkeep::sweep() {
         swept_lines_ = filter->sweep(lanes, swept_lines_, step);
       }
       budget -= step;
-      // A mutex that is locked again at once leaves its waiters no chance to get it.
-      std::this_thread::sleep_for(kSweepPause);
+      StoreLock::give_way();
     }
   }
   update_layout(state_, [&](Layout& layout) REQUIRES(kStoreMutex) {
@@ -227,13 +225,8 @@ std::optional<std::uint64_t> Upkeep::next_table(const View& view) const {
   return may_try() ? Growth::next_table(view, pace_, clock_.stamp_us()) : std::nullopt;
 }
 
-/// Whether the table that is built has to be ready now, however much of it is filled: the present one will be full
-/// soon.
 bool Upkeep::built_table_is_wanted(const View& view) const {
-  if (!view.layout.builds_current() || !may_try()) return false;
-  const IndexTable& table = view.buckets.back().newest_table();
-  const std::uint64_t planned = IndexTable::planned_of(table.slots());
-  return table.count() >= planned + (IndexTable::capacity_of(table.slots()) - planned) / 2;
+  return view.layout.builds_current() && may_try() && Growth::wants_built_table(view, pace_);
 }
 
 /// Makes the current bucket's next table: one that is built, as long as nobody waits for it.
@@ -249,8 +242,8 @@ void Upkeep::make_table(bool demanded) {
   const auto slots = next_table(*view);
   if (!slots) return;
   patiently([&]() REQUIRES(kWriterGate) {
-    const bool alone = layout.building_slots == 0 && !healer_.refuses(layout.current().number);
-    if (alone) return build_table(layout.current(), *slots);
+    const bool can_build = layout.building_slots == 0 && !healer_.refuses(layout.current().number);
+    if (can_build && !Growth::too_late_to_build(*view, pace_)) return build_table(layout.current(), *slots);
     make_spare_table(*view, *slots);
   });
 }

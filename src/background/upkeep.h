@@ -62,8 +62,6 @@ class Upkeep {
   static constexpr std::uint64_t kSweepLines = 1024;           // In one hold of the mutex: 64 KiB, some microseconds.
   static constexpr std::uint64_t kSweepLinesARound = 1 << 16;  // In one hold of LMDB's write lock: 4 MiB.
 
-  static constexpr std::chrono::microseconds kSweepPause{50};
-
   static constexpr std::int64_t kRetryUs = 10'000'000;  // After something that nobody waits for has failed.
 
   bool round(Demand demand, std::uint64_t* dropped = nullptr) EXCLUDES(kWriterGate);
