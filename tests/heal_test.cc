@@ -40,6 +40,43 @@ TEST_CASE("a bucket that outgrew its plan many times has one table in the end, h
   CHECK(store.views->newest()->buckets[0].records() == 20'000);
 }
 
+/// 800 of 1024 planned ids, of which the last 300 came in `time`.
+void append_within(Healed& store, std::chrono::milliseconds time) {
+  store.append_all(0, 500);
+  store.flush();
+  store.tick_all();
+  store.host.advance(time);
+  store.append_all(500, 800);
+  store.flush();
+}
+
+TEST_CASE("where it is too late to fill a table before it is needed an empty one is put by, and the chain heals") {
+  Healed store;
+  append_within(store, 10ms);
+  store.upkeep.tick();
+  CHECK(store.layout().spare_table_slots > store.bucket(0).slots[0]);
+  CHECK(store.layout().building_slots == 0);
+  store.append_all(800, 1'500);
+  store.heal();
+  CHECK(store.bucket(0).tables == 1);
+  CHECK(store.missing(0, 1'500) == 0);
+}
+
+TEST_CASE("where there is time the next table is filled before it is used") {
+  Healed store;
+  append_within(store, 500ms);
+  store.tick_all();
+  CHECK(store.layout().spare_table_slots == 0);
+  store.host.advance(1s);
+  store.append_all(800, 1'040);
+  store.flush();
+  store.tick_all();
+  store.heal();
+  CHECK(store.bucket(0).tables == 1);
+  CHECK(store.bucket(0).first_part == 1);
+  CHECK(store.missing(0, 1'040) == 0);
+}
+
 TEST_CASE("records that are accepted while a table is built are in it, or in one that stays") {
   Healed store;
   int next = 1'040;
