@@ -5,6 +5,7 @@
 
 #include "file_limit.h"
 #include "healed.h"
+#include "shared/hints.h"
 #include "shared/layout_update.h"
 
 using namespace oncelog;
@@ -24,6 +25,46 @@ void append_chain(Healed& store, int begin, int end) {
   for (int i = begin; i < end; ++i) previous = store.append(std::to_string(i), 0, &attributes, previous);
 }
 
+MessageHash chain_hash(Healed& store) {
+  return {MessageHash::scope_seed(store.identity.hash_seed, MessageHash::kCorrelationScope), "chain"};
+}
+
+/// What becomes of a record: it is accepted, its transaction is undone, or its producer dies before the head.
+enum class Fate { accepted, undone, lost };
+
+/// A record of the chain after `links`, whose hints are added as a producer adds them.
+Lsn append_link(Healed& store, std::string_view id, const std::vector<Lsn>& links, Fate fate = Fate::accepted) {
+  const auto view = store.views->newest();
+  const View::Bucket& bucket = view->buckets.back();
+  const Attributes attributes{.correlation = "chain"};
+  const MessageHash hash = store.probe(id).hash;
+  const Lsn lsn = store.head();
+  RecordDraft draft = RecordDraft::of(Parts::kScope, id, hash.digest(), &attributes, fate == Fate::undone ? kVoid : 0U);
+  draft.attributes.previous = links.empty() ? 0 : links.back().value;
+  std::vector<std::uint64_t> buffer(draft.bytes() / kRecordUnit);
+  const auto record = encode_record(buffer, draft, lsn, store.header().marks.last_time_us);
+  store.live->ring().write(lsn, record);
+  const ChainHint chain{chain_hash(store), links.size() < 2 ? Lsn{} : links[links.size() - 2]};
+  REQUIRE(add_hints(bucket, *view->generations.back(), hash, lsn, &chain));
+  if (fate == Fate::lost) return lsn;
+  const Lsn end{lsn.value + record.size_bytes()};
+  store.header().marks.head = end.value;
+  bucket.newest_table().reach(end);
+  view->generations.back()->reach(bucket.info.lane, end);
+  return lsn;
+}
+
+bool leads_to(Healed& store, Lsn link) {
+  bool any = false;
+  const auto view = store.views->newest();
+  for (const auto& table : view->buckets[0].tables) {
+    table->each(chain_hash(store), MessageHash::Of::correlation, [&](std::uint64_t offset) {
+      any |= view->buckets[0].info.first_lsn.value + offset * kRecordUnit == link.value;
+    });
+  }
+  return any;
+}
+
 /// Puts a table behind those of the current bucket.
 void add_table(Healed& store, std::uint64_t slots) {
   Layout layout = store.layout();
@@ -40,6 +81,14 @@ void begin_built_table(Healed& store, std::uint64_t bucket, std::uint64_t slots)
   while (layout.buckets[position].number != bucket) ++position;
   store.views->begin_index(bucket, layout.buckets[position].next_part(), slots);
   begin_table(layout, bucket, slots);
+  store.header().layout.publish(layout);
+}
+
+void add_generation(Healed& store, std::uint64_t lines) {
+  Layout layout = store.layout();
+  store.views->make_filter(layout.next_generation, lines);
+  layout.spare_generation_lines = lines;
+  grow_filter(layout, store.head());
   store.header().layout.publish(layout);
 }
 
@@ -388,4 +437,137 @@ TEST_CASE("where healing does not keep up, each table and generation is twice as
   store.upkeep.due();  // It has seen no pace.
   store.upkeep.serve(Upkeep::Demand::table);
   CHECK(store.layout().spare_table_slots >= 2 * store.bucket(0).slots[1]);
+}
+
+TEST_CASE("a chain whose newest record was undone is found after healing and the death of a producer") {
+  Healed store;
+  store.append_all(0, 1);
+  std::vector<Lsn> links;
+  for (const std::string id : {"a", "b", "c"}) links.push_back(append_link(store, id, links));
+  links.push_back(append_link(store, "undone", links, Fate::undone));
+  add_table(store, IndexTable::slots_for(3'000));
+  store.append_all(1, 20);
+  store.flush();
+  while (store.views->newest()->buckets[0].newest_table().copied() < store.bucket(0).table_lsn[1]) {
+    REQUIRE(store.upkeep.tick());
+  }
+  REQUIRE(store.bucket(0).tables == 2);
+  append_link(store, "never accepted", links, Fate::lost);
+  store.tick_all();
+  REQUIRE(store.bucket(0).tables == 1);
+  CHECK((leads_to(store, links[3]) || leads_to(store, links[2])));
+}
+
+TEST_CASE("a filter of as many generations as there may be heals when the load has stopped") {
+  Healed store;
+  int next = 100;
+  store.append_all(0, next);
+  for (std::uint64_t lines = 600; store.layout().generation_count < kMaxGenerations; lines = lines * 5 / 4) {
+    add_generation(store, lines);
+    store.append_all(next, next + 100);
+    next += 100;
+  }
+  store.append_all(next, 20'000);
+  store.flush();
+  for (int quiet = 0; quiet < 3; ++quiet) {
+    store.heal();
+    store.host.advance(kQuiet);
+    store.upkeep.due();
+  }
+  store.heal();
+  CHECK(store.layout().generation_count == 1);
+  CHECK(Growth::newest_fits_all(*store.views->newest()));
+}
+
+TEST_CASE("a generation that replaces several grows as one that follows them would") {
+  Healed store;
+  store.append_all(0, 1'150);
+  for (int i = 0; i < 3; ++i) add_generation(store, 400);
+  store.append_all(1'150, 1'200);
+  store.flush();
+  REQUIRE_FALSE(Growth::newest_fits_all(*store.views->newest()));
+  store.upkeep.tick();
+  CHECK(std::max(store.layout().building_lines, store.layout().newest_generation().lines) >= 800);
+}
+
+TEST_CASE("the filter of an idle store heals although a spare generation waits for marks") {
+  Healed store;
+  store.append_all(0, 800);
+  add_generation(store, 600);
+  store.append_all(800, 2'600);
+  store.flush();
+  Layout layout = store.layout();
+  store.views->make_filter(layout.next_generation, 601);
+  layout.spare_generation_lines = 601;
+  store.header().layout.publish(layout);
+  store.tick_all();
+  CHECK(store.layout().generation_count == 1);
+  CHECK(store.layout().spare_generation_lines == 0);
+}
+
+TEST_CASE("where there is no room for a generation, a table heals all the same") {
+  Healed store;
+  append_chain(store, 0, 514);
+  store.append_all(514, 1'030);
+  store.flush();
+  const FileLimit limit(30'000);  // The table has some 24,000 bytes, the generation more than twice as much.
+  for (int i = 0; i < 20; ++i) {
+    try {
+      store.tick_all();
+    } catch (const Error& error) {
+      CHECK(error.code() == ErrorCode::full);
+    }
+    store.host.advance(1s);
+  }
+  CHECK(store.bucket(0).tables == 1);
+  CHECK(store.bucket(0).first_part != 0);
+  CHECK(store.missing(0, 1'030) == 0);
+}
+
+TEST_CASE("what is built is counted before more is begun: there is room for both, or the second one is refused") {
+  Healed store;
+  store.append("a");
+  const std::uint64_t part = std::filesystem::space(store.live_dir).available / 10 * 7;
+  begin_built_table(store, 1, part / 8);
+  CHECK(error_code_of([&] { store.views->begin_filter(7, part / 64); }) == ErrorCode::full);
+}
+
+TEST_CASE("a damaged bucket that wants a table keeps no other bucket from its own") {
+  Healed store;
+  store.append_all(0, 9'000);
+  store.flush();
+  REQUIRE(store.bucket(0).tables > 2);
+  store.next_bucket();
+  store.append_all(9'000, 10'000);
+  add_table(store, IndexTable::slots_for(1'200));
+  store.append_all(10'000, 11'200);
+  store.flush();
+  damage_log(store, Lsn{8}, 40);
+  int errors = 0;
+  for (int i = 0; i < 3; ++i) {
+    try {
+      store.tick_all();
+    } catch (const Error&) {
+      ++errors;
+    }
+    store.host.advance(kRetry);
+  }
+  CHECK(errors > 0);
+  CHECK(store.bucket(1).tables == 1);
+  CHECK(store.missing(9'000, 11'200, 1) == 0);
+}
+
+TEST_CASE("a table that is too small because a count is damaged is not built again and again") {
+  Healed store;
+  store.append_all(0, 400);
+  set_word(store.live_dir / index_name(1, 0), kCountAt, 0);
+  store.append_all(400, 1'429);
+  store.flush();
+  for (int i = 0; i < 2; ++i) {
+    store.upkeep.due();
+    store.host.advance(1s);
+  }
+  store.heal();
+  CHECK(store.bucket(0).tables == 1);
+  CHECK(store.missing(0, 1'429) == 0);
 }

@@ -95,7 +95,8 @@ bool Pace::quiet() const {
   return last_.at_us - still_since_.at_us >= kQuietUs;
 }
 
-std::optional<std::uint64_t> Growth::next_table(const View& view, const Pace& pace, std::int64_t now_us) {
+std::optional<std::uint64_t> Growth::next_table(const View& view, const Pace& pace, std::int64_t now_us,
+                                                const TooSmall& too_small) {
   const Layout& layout = view.layout;
   if (view.buckets.empty() || layout.spare_table_slots != 0 || layout.builds_current()) return std::nullopt;
   const View::Bucket& bucket = view.buckets.back();
@@ -105,7 +106,7 @@ std::optional<std::uint64_t> Growth::next_table(const View& view, const Pace& pa
   const bool soon =
       bucket.info.tables == 1 ? nearly_full(table.count(), planned, pace) : full_within(table, kRoundSeconds, pace);
   if (table.count() < planned && !soon) return std::nullopt;
-  return next_slots(view, pace, now_us);
+  return next_slots(view, pace, now_us, too_small);
 }
 
 bool Growth::too_late_to_build(const View& view, const Pace& pace) {
@@ -119,29 +120,30 @@ bool Growth::wants_built_table(const View& view, const Pace& pace) {
          full_within(table, kRoundSeconds, pace);
 }
 
-std::uint64_t Growth::next_slots(const View& view, const Pace& pace, std::int64_t now_us) {
+std::uint64_t Growth::next_slots(const View& view, const Pace& pace, std::int64_t now_us, const TooSmall& too_small) {
   const View::Bucket& bucket = view.buckets.back();
   const std::uint64_t planned = std::max(IndexTable::planned_of(bucket.newest_table().slots()), bucket.entries());
-  const std::uint64_t slots = slots_for(grown(planned, promised(bucket, pace, now_us)));
+  const std::uint64_t slots =
+      too_small.larger(bucket.info.number, slots_for(grown(planned, promised(bucket, pace, now_us))));
   if (bucket.info.tables == 1) return slots;
   // Healing does not keep up, and the tables of a chain must be enough for whatever comes.
   return std::max(slots, next_table_slots(bucket.info.tables, bucket.newest_table().slots()));
 }
 
 std::optional<Growth::Replacement> Growth::replacement(const View& view, const Pace& pace, std::int64_t now_us,
-                                                       const TooSmall& too_small) const {
+                                                       const TooSmall& too_small, const Refuses& refuses) const {
   if (view.layout.building_slots != 0) return std::nullopt;
   for (unsigned i = 0; i < view.buckets.size(); ++i) {
     const View::Bucket& bucket = view.buckets[i];
     const bool current = i + 1 == view.buckets.size();
+    if (refuses(bucket.info.number)) continue;
     if (current && (view.layout.spare_table_slots != 0 || bucket.info.tables == kMaxTables)) continue;
     const std::uint64_t entries = bucket.entries();
     if (bucket.tables.size() > 1) {
       const std::uint64_t newest = bucket.newest_table().slots();
       if (newest_holds_all(bucket) && !too_small.is(bucket.info.number, newest)) continue;
       const std::uint64_t slots = slots_for(current ? entries + entries / 2 : entries);
-      const bool again = too_small.is(bucket.info.number, slots);
-      return Replacement{i, again ? std::min(2 * too_small.slots, kMaxSlots) : slots};
+      return Replacement{i, too_small.larger(bucket.info.number, slots)};
     }
     // What costs only memory waits for what costs time.
     if (view.layout.generation_count > 1 || view.layout.building_lines != 0) continue;
@@ -186,13 +188,16 @@ std::optional<std::uint64_t> Growth::next_generation(const View& view, const Pac
 std::optional<std::uint64_t> Growth::generation_replacement(const View& view, const Pace& pace,
                                                             std::int64_t now_us) const {
   const Layout& layout = view.layout;
-  const bool busy = layout.building_lines != 0 || layout.spare_generation_lines != 0;
-  if (view.buckets.empty() || busy || layout.generation_count == kMaxGenerations) return std::nullopt;
+  if (view.buckets.empty() || layout.building_lines != 0 || layout.generation_count == kMaxGenerations)
+    return std::nullopt;
   if (layout.generation_count > 1) {
     if (newest_fits_all(view)) return std::nullopt;
     const std::uint64_t largest = largest_load(view);
-    return FilterGeneration::lines_for(largest + largest / 4);
+    // As in next_generation: eight must be enough for whatever comes.
+    return std::max(FilterGeneration::lines_for(largest + largest / 4),
+                    next_generation_lines(layout.generation_count, view.generations.back()->lines()));
   }
+  if (layout.spare_generation_lines != 0) return std::nullopt;
   const View::Bucket& current = view.buckets.back();
   if (!pace.quiet() || layout.building_slots != 0 || current.tables.size() > 1) return std::nullopt;
   const auto expected = static_cast<std::uint64_t>(std::min(promised(current, pace, now_us), kMostEntries));

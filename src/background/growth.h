@@ -1,6 +1,8 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <functional>
 #include <mutex>
 #include <optional>
 
@@ -45,6 +47,10 @@ struct TooSmall {
   std::uint64_t slots = 0;
 
   bool is(std::uint64_t number, std::uint64_t size) const { return bucket == number && size <= slots; }
+  /// `size` for a table of bucket `number`, or twice what had no room.
+  std::uint64_t larger(std::uint64_t number, std::uint64_t size) const {
+    return is(number, size) ? std::min(2 * slots, kMaxSlots) : size;
+  }
 };
 
 /// How index tables and filter generations are sized. One that is too small, or much too large, is replaced by one of
@@ -57,9 +63,11 @@ struct Growth {
   /// slice at its present pace; but for four times what the table now has at most, as the pace may not last, and for
   /// a quarter more at least. Where healing does not keep up, so that there is a chain, as much larger as
   /// next_table_slots says at least. There must be a bucket.
-  static std::uint64_t next_slots(const View& view, const Pace& pace, std::int64_t now_us);
+  static std::uint64_t next_slots(const View& view, const Pace& pace, std::int64_t now_us,
+                                  const TooSmall& too_small = {});
   /// The same as soon as it is time to build it, so that it is filled before the present one is full.
-  static std::optional<std::uint64_t> next_table(const View& view, const Pace& pace, std::int64_t now_us);
+  static std::optional<std::uint64_t> next_table(const View& view, const Pace& pace, std::int64_t now_us,
+                                                 const TooSmall& too_small = {});
   /// Whether the present one will be full before anything of it can be copied, so that an empty one has to do:
   /// producers that have to make it themselves would wait for a flush. The chain heals afterwards. There must be a
   /// bucket.
@@ -74,8 +82,9 @@ struct Growth {
     unsigned position;
     std::uint64_t slots;
   };
+  using Refuses = std::function<bool(std::uint64_t bucket)>;  // Those that cannot be copied.
   std::optional<Replacement> replacement(const View& view, const Pace& pace, std::int64_t now_us,
-                                         const TooSmall& too_small = {}) const;
+                                         const TooSmall& too_small, const Refuses& refuses) const;
 
   /// Whether the chain of the current bucket cannot heal because its newest table has no room and no other one is built
   /// while a spare one waits for producers, who may not come.

@@ -37,14 +37,12 @@ TooSmall Healer::too_small() const {
   return too_small_;
 }
 
-bool Healer::lacks_built(const View& view) {
-  return (view.layout.building_slots != 0 && !view.built_table) ||
-         (view.layout.building_lines != 0 && !view.built_generation);
+bool Healer::table_unallocated(const View& view) const {
+  return view.built_table && view.built_table->allocated() != 0 && !refuses_table(view);
 }
 
-bool Healer::unallocated(const View& view) const {
-  return (view.built_table && view.built_table->allocated() != 0 && !refuses_table(view)) ||
-         (view.built_generation && view.built_generation->allocated() != 0 && !refuses_generation(view));
+bool Healer::generation_unallocated(const View& view) const {
+  return view.built_generation && view.built_generation->allocated() != 0 && !refuses_generation(view);
 }
 
 /// Whether it is time to look how others get on with what this process does not go on with.
@@ -57,63 +55,59 @@ bool Healer::deserted_at(const View& view, std::int64_t now_us) const {
 void Healer::watch_deserted(const View& view, std::int64_t now_us) {
   if (!deserted_at(view, now_us)) return;
   look_from_us_.store(now_us + kDesertedUs, std::memory_order_relaxed);
+  const bool table = refuses_table(view);
+  const bool generation = refuses_generation(view);
   Progress now;
-  if (refuses_table(view)) {
+  if (table) {
     now.bucket = view.layout.building_bucket;
     now.table = view.layout.building_slots;
     now.allocated += view.built_table->allocated();
     now.table_copied = view.built_table->copied();
   }
-  if (refuses_generation(view)) {
+  if (generation) {
     now.generation = view.layout.next_generation;
     now.allocated += view.built_generation->allocated();
     now.filter_copied = view.built_generation->copied();
   }
   if (std::exchange(seen_, now) != now) return;
+  give_up(table, generation);
+}
+
+bool Healer::allocate_table(const View& view) {
+  if (refuses_table(view)) return false;
+  try {
+    return views_.allocate_built_table(view);
+  } catch (const Error&) {
+    give_up(true, false);
+    throw;
+  }
+}
+
+bool Healer::allocate_generation(const View& view) {
+  if (refuses_generation(view)) return false;
+  try {
+    return views_.allocate_built_generation(view);
+  } catch (const Error&) {
+    give_up(false, true);
+    throw;
+  }
+}
+
+void Healer::give_up(bool table, bool generation) {
   update_layout(state_, [&](Layout& layout) {
-    if (refuses_table(view)) end_building(layout);
-    if (refuses_generation(view)) end_building_generation(layout);
-    return true;
-  });
-}
-
-/// Allocates one piece; returns whether there was one to allocate.
-bool Healer::allocate(const View& view) {
-  try {
-    return (!refuses_table(view) && views_.allocate_built_table(view)) ||
-           (!refuses_generation(view) && views_.allocate_built_generation(view));
-  } catch (const Error&) {
-    give_up_building();
-    throw;
-  }
-}
-
-void Healer::allocate_table(const View& view) {
-  try {
-    while (views_.allocate_built_table(view)) {
-    }
-  } catch (const Error&) {
-    give_up_building();
-    throw;
-  }
-}
-
-void Healer::give_up_building() {
-  update_layout(state_, [](Layout& layout) {
-    end_building(layout);
-    end_building_generation(layout);
-    return true;
+    if (table) end_building(layout);
+    if (generation) end_building_generation(layout);
+    return table || generation;
   });
 }
 
 bool Healer::step(std::int64_t now_us) {
   watch_deserted(*views_.newest(), now_us);
   const auto view = views_.newest();
-  if (lacks_built(*view)) {
-    give_up_building();
-    throw error_at(ErrorCode::io, env_.path(), "a file of hints that was being filled is missing or cannot be mapped");
+  if (view->built_is_lost) {
+    give_up(true, true);
+    throw error_at(ErrorCode::io, env_.path(), "a file of hints that was being filled is missing");
   }
-  if (allocate(*view)) return true;
   const Work work = next_work(*view);
   if (!work.any()) return false;
   const bool left = (work.table && work.table->range.left()) || (work.filter && work.filter->range.left());
@@ -220,7 +214,8 @@ bool Healer::copy_block(const View& view, const Work& work, const Log::Block& bl
   const auto take = [&](const RecordView& record, const MessageHash& hash, Lsn lsn) {
     assume_held(kWriterGate);
     if (lsn >= range.to) return false;
-    if (lsn < range.from || (record.header.flags() & kVoid) != 0) return true;
+    // Void ones too: where one is the newest of a chain, its entry is the one that leads to the others.
+    if (lsn < range.from) return true;
     add_to_batch(work, record, hash, lsn);
     if (batch_.size() == kBatch) whole = copy_batch(view, work);
     return whole;

@@ -40,14 +40,19 @@ class Healer {
 
   /// Whether step() has something to do at `now_us`, a boot time. Some loads.
   bool due(const View& view, std::int64_t now_us) const {
-    return lacks_built(view) || unallocated(view) || next_work(view).any() || deserted_at(view, now_us);
+    return view.built_is_lost || next_work(view).any() || deserted_at(view, now_us);
   }
   /// Copies some kRecordsAStep records or kBytesAStep bytes, about a millisecond's work, or publishes what is complete.
   /// Returns whether there is more to do now. Throws Error::corrupt once at a damaged record: then its bucket keeps its
   /// tables, and the store its generations, as long as this process has it open.
   bool step(std::int64_t now_us) REQUIRES(kWriterGate) EXCLUDES(kStoreMutex);
-  /// Allocates what is left of the table that is built, for a producer that needs it now.
-  void allocate_table(const View& view) REQUIRES(kWriterGate) EXCLUDES(kStoreMutex);
+
+  /// Whether what is built has space still to be allocated, before anything is copied.
+  bool table_unallocated(const View& view) const;
+  bool generation_unallocated(const View& view) const;
+  /// Allocates a piece of it; returns whether there was one. Where there is no room it is given up.
+  bool allocate_table(const View& view) REQUIRES(kWriterGate) EXCLUDES(kStoreMutex);
+  bool allocate_generation(const View& view) REQUIRES(kWriterGate) EXCLUDES(kStoreMutex);
 
   /// Whether this bucket has such a record.
   bool refuses(std::uint64_t bucket) const;
@@ -85,12 +90,9 @@ class Healer {
 
   bool refuses_table(const View& view) const { return view.built_table && refuses(view.layout.building_bucket); }
   bool refuses_generation(const View& view) const { return view.built_generation && refuses_filter(view); }
-  static bool lacks_built(const View& view);
-  bool unallocated(const View& view) const;
   bool deserted_at(const View& view, std::int64_t now_us) const;
   void watch_deserted(const View& view, std::int64_t now_us) REQUIRES(kWriterGate);
-  bool allocate(const View& view) REQUIRES(kWriterGate);
-  void give_up_building() REQUIRES(kWriterGate);
+  void give_up(bool table, bool generation) REQUIRES(kWriterGate);
   Work next_work(const View& view) const;
   std::optional<TableCopy> next_table(const View& view, Lsn flushed) const;
   std::optional<FilterCopy> next_filter(const View& view, Lsn flushed) const;

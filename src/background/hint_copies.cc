@@ -116,7 +116,9 @@ std::optional<FilterCopy> FilterCopy::into_built(const View& view, Lsn flushed) 
 }
 
 std::optional<FilterCopy> FilterCopy::into_newest(const View& view, Lsn flushed) {
-  if (view.generations.size() < 2 || !Growth::newest_fits_all(view)) return std::nullopt;
+  // Of as many as there may be the newest takes everything: fresh ids cost more until it is replaced, but no others.
+  const bool last = view.generations.size() == kMaxGenerations;
+  if (view.generations.size() < 2 || (!last && !Growth::newest_fits_all(view))) return std::nullopt;
   const auto& newest = view.generations.back();
   const Lsn to = view.layout.newest_generation().first_lsn;
   return FilterCopy{newest, false, range_up_to(oldest_lsn(view.layout, to), newest->copied(), to, flushed)};

@@ -17,12 +17,15 @@ bool Upkeep::due() {
   note_pace(*view);
   return oldest_is_past(view->layout) || view->layout.sweeping != 0 || wants_table(*view) ||
          next_generation(*view).has_value() || wants_bucket(view->layout) || spare_is_needed(*view) ||
-         wanted_replacement(*view) || wanted_generation(*view) || (may_heal() && healer_.due(*view, clock_.boot_us()));
+         wanted_replacement(*view) || wanted_generation(*view) || allocates_table(*view) ||
+         allocates_generation(*view) || (may(no_step_until_) && healer_.due(*view, clock_.boot_us()));
 }
 
 bool Upkeep::tick() {
   settle_clock();
-  return due() && round(Demand::none);
+  if (!due() || !round(Demand::none)) return false;
+  StoreLock::give_way();  // The gate's waiters, too, would find it locked again.
+  return true;
 }
 
 void Upkeep::serve(Demand demand) {
@@ -81,6 +84,8 @@ bool Upkeep::round_locked(Demand demand, std::uint64_t* dropped) {
   if (at_leisure) attempt([&]() REQUIRES(kWriterGate) { use_spare_table(); });
   if (at_leisure) attempt([&]() REQUIRES(kWriterGate) { replace_table(); });
   if (at_leisure) attempt([&]() REQUIRES(kWriterGate) { replace_generation(); });
+  if (at_leisure) attempt([&]() REQUIRES(kWriterGate) { more |= allocate_table(); });
+  if (at_leisure) attempt([&]() REQUIRES(kWriterGate) { more |= allocate_generation(); });
   if (at_leisure) attempt([&]() REQUIRES(kWriterGate) { more |= heal(); });
   tidy();
   // A caller whose demand is met continues, and so does one that only expires; the background's own rounds report what
@@ -222,11 +227,12 @@ bool Upkeep::wants_table(const View& view) const {
 }
 
 std::optional<std::uint64_t> Upkeep::next_table(const View& view) const {
-  return may_try() ? Growth::next_table(view, pace_, clock_.stamp_us()) : std::nullopt;
+  if (!may(no_table_until_)) return std::nullopt;
+  return Growth::next_table(view, pace_, clock_.stamp_us(), healer_.too_small());
 }
 
 bool Upkeep::built_table_is_wanted(const View& view) const {
-  return view.layout.builds_current() && may_try() && Growth::wants_built_table(view, pace_);
+  return view.layout.builds_current() && may(no_table_until_) && Growth::wants_built_table(view, pace_);
 }
 
 /// Makes the current bucket's next table: one that is built, as long as nobody waits for it.
@@ -238,10 +244,12 @@ void Upkeep::make_table(bool demanded) {
     if (demanded || built_table_is_wanted(*view)) take_built_table(*view);
     return;
   }
-  if (demanded) return make_spare_table(*view, Growth::next_slots(*view, pace_, clock_.stamp_us()));
+  if (demanded) {
+    return make_spare_table(*view, Growth::next_slots(*view, pace_, clock_.stamp_us(), healer_.too_small()));
+  }
   const auto slots = next_table(*view);
   if (!slots) return;
-  patiently([&]() REQUIRES(kWriterGate) {
+  patiently(no_table_until_, [&]() REQUIRES(kWriterGate) {
     const bool can_build = layout.building_slots == 0 && !healer_.refuses(layout.current().number);
     if (can_build && !Growth::too_late_to_build(*view, pace_)) return build_table(layout.current(), *slots);
     make_spare_table(*view, *slots);
@@ -250,7 +258,10 @@ void Upkeep::make_table(bool demanded) {
 
 /// Makes the table that is built the spare one, as far as it is filled.
 void Upkeep::take_built_table(const View& view) {
-  patiently([&]() REQUIRES(kWriterGate) { healer_.allocate_table(view); });
+  patiently(no_table_until_, [&]() REQUIRES(kWriterGate) {
+    while (healer_.allocate_table(view)) {
+    }
+  });
   update_layout(state_, [](Layout& latest) {
     if (!latest.builds_current()) return false;
     spare_built_table(latest);
@@ -280,58 +291,61 @@ void Upkeep::build_table(const BucketInfo& bucket, std::uint64_t slots) {
   failpoint();
 }
 
-bool Upkeep::may_try() const {
-  return clock_.boot_us() >= try_from_us_.load(std::memory_order_relaxed);
+bool Upkeep::may(const Holdback& holdback) const {
+  return clock_.boot_us() >= holdback.load(std::memory_order_relaxed);
 }
 
-bool Upkeep::may_heal() const {
-  return may_try() && clock_.boot_us() >= heal_from_us_.load(std::memory_order_relaxed);
-}
-
-/// Calls make(), which nobody waits for. Where it fails, because there is no room for a table for example, nothing of
+/// Calls work(), which nobody waits for. Where it fails, because there is no room for a table for example, nothing of
 /// the kind is tried for a while.
-template <typename Make>
-void Upkeep::patiently(Make make) {
+template <typename Work>
+void Upkeep::patiently(Holdback& holdback, Work work) {
   try {
-    make();
+    work();
   } catch (const LockTimeout&) {
     throw;
   } catch (const Error&) {
-    try_from_us_.store(clock_.boot_us() + kRetryUs, std::memory_order_relaxed);
+    holdback.store(clock_.boot_us() + kRetryUs, std::memory_order_relaxed);
     throw;
   }
 }
 
+/// Allocates a piece of the table that is built; returns whether there was one.
+bool Upkeep::allocate_table() {
+  const auto view = views_.newest();
+  if (!allocates_table(*view)) return false;
+  patiently(no_table_until_, [&]() REQUIRES(kWriterGate) { healer_.allocate_table(*view); });
+  return true;
+}
+
+bool Upkeep::allocate_generation() {
+  const auto view = views_.newest();
+  if (!allocates_generation(*view)) return false;
+  patiently(no_generation_until_, [&]() REQUIRES(kWriterGate) { healer_.allocate_generation(*view); });
+  return true;
+}
+
 bool Upkeep::spare_is_needed(const View& view) const {
-  return may_heal() && Growth::needs_spare(view, healer_.too_small());
+  return may(no_step_until_) && Growth::needs_spare(view, healer_.too_small());
 }
 
 std::optional<Growth::Replacement> Upkeep::wanted_replacement(const View& view) const {
-  if (!may_heal()) return std::nullopt;
-  const auto wanted = growth_.replacement(view, pace_, clock_.stamp_us(), healer_.too_small());
-  if (wanted && healer_.refuses(view.buckets[wanted->position].info.number)) return std::nullopt;
-  return wanted;
+  if (!may(no_table_until_) || !may(no_step_until_)) return std::nullopt;
+  return growth_.replacement(view, pace_, clock_.stamp_us(), healer_.too_small(),
+                             [&](std::uint64_t bucket) { return healer_.refuses(bucket); });
 }
 
 /// Returns whether there is more to heal or to replace.
 bool Upkeep::heal() {
-  if (!may_heal()) return false;
-  try {
-    if (healer_.step(clock_.boot_us())) return true;
-  } catch (const LockTimeout&) {
-    throw;
-  } catch (const Error& error) {
-    const std::int64_t retry_us = clock_.boot_us() + kRetryUs;
-    heal_from_us_.store(retry_us, std::memory_order_relaxed);
-    if (error.code() == ErrorCode::full) try_from_us_.store(retry_us, std::memory_order_relaxed);
-    throw;
+  bool more = false;
+  if (may(no_step_until_)) {
+    patiently(no_step_until_, [&]() REQUIRES(kWriterGate) { more = healer_.step(clock_.boot_us()); });
   }
   const auto view = views_.newest();
-  return spare_is_needed(*view) || wanted_replacement(*view) || wanted_generation(*view);
+  return more || spare_is_needed(*view) || wanted_replacement(*view) || wanted_generation(*view);
 }
 
 std::optional<std::uint64_t> Upkeep::wanted_generation(const View& view) const {
-  if (!may_heal() || healer_.refuses_filter(view)) return std::nullopt;
+  if (!may(no_generation_until_) || !may(no_step_until_) || healer_.refuses_filter(view)) return std::nullopt;
   return growth_.generation_replacement(view, pace_, clock_.stamp_us());
 }
 
@@ -350,32 +364,39 @@ void Upkeep::replace_table() {
   const auto view = views_.newest();
   const auto wanted = wanted_replacement(*view);
   if (!wanted) return;
-  patiently([&]() REQUIRES(kWriterGate) { build_table(view->layout.buckets[wanted->position], wanted->slots); });
+  patiently(no_table_until_,
+            [&]() REQUIRES(kWriterGate) { build_table(view->layout.buckets[wanted->position], wanted->slots); });
 }
 
 /// The same for a generation.
 void Upkeep::replace_generation() {
+  if (!wanted_generation(*views_.newest())) return;
+  withdraw_spare_generation();
   const auto lines = wanted_generation(*views_.newest());
   if (!lines) return;
-  patiently([&]() REQUIRES(kWriterGate) { build_generation(*lines); });
+  patiently(no_generation_until_, [&]() REQUIRES(kWriterGate) { build_generation(*lines); });
 }
 
-std::optional<std::uint64_t> Upkeep::next_generation(const View& view) const {
-  return may_try() ? Growth::next_generation(view, pace_, clock_.stamp_us()) : std::nullopt;
-}
-
-void Upkeep::make_generation() {
-  if (!next_generation(*views_.newest())) return;
-  // A spare generation for the next bucket is no longer wanted; no producer may take it while its file is replaced.
+/// For one of another size in its place: no producer may take it while its file is replaced.
+void Upkeep::withdraw_spare_generation() {
   update_layout(state_, [](Layout& layout) {
     if (layout.spare_generation_lines == 0) return false;
     layout.spare_generation_lines = 0;
     return true;
   });
+}
+
+std::optional<std::uint64_t> Upkeep::next_generation(const View& view) const {
+  return may(no_generation_until_) ? Growth::next_generation(view, pace_, clock_.stamp_us()) : std::nullopt;
+}
+
+void Upkeep::make_generation() {
+  if (!next_generation(*views_.newest())) return;
+  withdraw_spare_generation();  // It was made for the next bucket.
   const auto latest = views_.newest();
   const auto lines = next_generation(*latest);
   if (!lines) return;
-  patiently([&]() REQUIRES(kWriterGate) {
+  patiently(no_generation_until_, [&]() REQUIRES(kWriterGate) {
     if (healer_.refuses_filter(*latest)) return make_spare_generation(*latest, *lines);
     build_generation(*lines);
   });

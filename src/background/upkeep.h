@@ -90,10 +90,21 @@ class Upkeep {
   void make_bucket(bool demanded) REQUIRES(kWriterGate);
   bool wants_table(const View& view) const;
   bool heal() REQUIRES(kWriterGate);
-  bool may_try() const;
-  bool may_heal() const;
-  template <typename Make>
-  void patiently(Make make) REQUIRES(kWriterGate);
+  /// Until when something is not tried again that has failed. One for each kind: where there is no room for a
+  /// generation, there may be for a table, and what is there can be filled. A boot time; relaxed: only when something
+  /// is tried again.
+  using Holdback = std::atomic<std::int64_t>;
+
+  bool may(const Holdback& holdback) const;
+  template <typename Work>
+  void patiently(Holdback& holdback, Work work) REQUIRES(kWriterGate);
+  bool allocates_table(const View& view) const { return may(no_table_until_) && healer_.table_unallocated(view); }
+  bool allocates_generation(const View& view) const {
+    return may(no_generation_until_) && healer_.generation_unallocated(view);
+  }
+  bool allocate_table() REQUIRES(kWriterGate);
+  bool allocate_generation() REQUIRES(kWriterGate);
+  void withdraw_spare_generation() REQUIRES(kWriterGate);
   bool spare_is_needed(const View& view) const;
   std::optional<Growth::Replacement> wanted_replacement(const View& view) const;
   std::optional<std::uint64_t> wanted_generation(const View& view) const;
@@ -111,9 +122,9 @@ class Upkeep {
   const Growth growth_;
   Pace pace_;
   Healer healer_;
-  // Boot times. Relaxed: only when something is tried again.
-  std::atomic<std::int64_t> try_from_us_{0};
-  std::atomic<std::int64_t> heal_from_us_{0};
+  Holdback no_table_until_{0};
+  Holdback no_generation_until_{0};
+  Holdback no_step_until_{0};
 
   struct SweptGeneration {
     std::uint64_t number;

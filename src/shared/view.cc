@@ -17,12 +17,14 @@ constexpr std::string_view kFilterPrefix = "filter-";
 constexpr std::string_view kIndexPrefix = "index-";
 constexpr std::uint64_t kPieceBytes = std::uint64_t{4} << 20;
 
-/// What map() makes; null where the file cannot be mapped.
+/// What map() makes; null where the file cannot be mapped. Sets `lost` if it is not there, rather than memory or
+/// descriptors short in this process.
 template <typename Map>
-auto mapped_or_null(Map map) -> decltype(map()) {
+auto mapped_or_null(bool& lost, Map map) -> decltype(map()) {
   try {
     return map();
-  } catch (const Error&) {
+  } catch (const Error& error) {
+    lost |= error.code() == ErrorCode::in_use;
     return nullptr;
   }
 }
@@ -101,8 +103,9 @@ std::shared_ptr<View> ViewCache::build(const Layout& layout, std::uint64_t epoch
     view->generations.push_back(generation(previous, epoch, info.number, info.lines));
   }
   if (layout.building_lines != 0) {
-    view->built_generation =
-        mapped_or_null([&] { return generation(previous, epoch, layout.next_generation, layout.building_lines); });
+    view->built_generation = mapped_or_null(view->built_is_lost, [&] {
+      return generation(previous, epoch, layout.next_generation, layout.building_lines);
+    });
   }
   for (unsigned i = 0; i < layout.bucket_count; ++i) {
     View::Bucket bucket{layout.buckets[i], {}};
@@ -111,8 +114,9 @@ std::shared_ptr<View> ViewCache::build(const Layout& layout, std::uint64_t epoch
           table(previous, epoch, bucket.info.number, bucket.info.first_part + t, bucket.info.slots[t]));
     }
     if (layout.building_slots != 0 && bucket.info.number == layout.building_bucket) {
-      view->built_table = mapped_or_null(
-          [&] { return table(previous, epoch, bucket.info.number, bucket.info.next_part(), layout.building_slots); });
+      view->built_table = mapped_or_null(view->built_is_lost, [&] {
+        return table(previous, epoch, bucket.info.number, bucket.info.next_part(), layout.building_slots);
+      });
     }
     view->bucket_of_lane[bucket.info.lane] = static_cast<std::uint8_t>(i);
     view->buckets.push_back(std::move(bucket));
@@ -171,11 +175,11 @@ void ViewCache::make_filter(std::uint64_t number, std::uint64_t lines) const {
   store_stamp(file.data(), live_.stamp_for(FileKind::filter, number, 0, lines, file.size()));
 }
 
-void ViewCache::require_room_for(std::uint64_t file_bytes) const {
-  require_room(live_dir_, file_bytes + live_.ring().bytes());
+void ViewCache::require_room_for(std::uint64_t file_bytes) {
+  require_room(live_dir_, file_bytes + newest()->unallocated_bytes() + live_.ring().bytes());
 }
 
-void ViewCache::begin_index(std::uint64_t bucket, std::uint64_t part, std::uint64_t slots) const {
+void ViewCache::begin_index(std::uint64_t bucket, std::uint64_t part, std::uint64_t slots) {
   const std::uint64_t bytes = IndexTable::file_bytes(slots);
   require_room_for(bytes);
   MappedFile file = MappedFile::create(live_dir_ / index_name(bucket, part), bytes, kFileHeaderBytes);
@@ -183,7 +187,7 @@ void ViewCache::begin_index(std::uint64_t bucket, std::uint64_t part, std::uint6
   IndexTable(std::move(file), slots).note_allocated(kFileHeaderBytes);
 }
 
-void ViewCache::begin_filter(std::uint64_t number, std::uint64_t lines) const {
+void ViewCache::begin_filter(std::uint64_t number, std::uint64_t lines) {
   const std::uint64_t bytes = FilterGeneration::file_bytes(lines);
   require_room_for(bytes);
   MappedFile file = MappedFile::create(live_dir_ / filter_name(number), bytes, kFileHeaderBytes);

@@ -64,14 +64,28 @@ struct View {
   std::vector<std::shared_ptr<FilterGeneration>> generations;  // Oldest first; the last one is written to.
   std::vector<Bucket> buckets;                                 // Oldest first; the last one is written to.
   // What is built, of the bucket layout.building_bucket and of all; null when nothing is, or when its file cannot be
-  // mapped: whoever builds gives it up then, and nobody else needs it.
+  // mapped: only who builds needs it. If the file is lost, whoever comes to build gives it up.
   std::shared_ptr<IndexTable> built_table;
   std::shared_ptr<FilterGeneration> built_generation;
+  bool built_is_lost = false;
   LaneMask live_lanes = 0;
   std::array<std::uint8_t, kLanes> bucket_of_lane{};
 
   void prefetch(const MessageHash& hash) const {
     for (const auto& generation : generations) generation->prefetch(hash);
+  }
+
+  /// What the files that are built have still to be allocated.
+  std::uint64_t unallocated_bytes() const {
+    const auto left = [](std::uint64_t file_bytes, std::uint64_t allocated) {
+      return allocated == 0 ? 0 : file_bytes - std::min(allocated, file_bytes);
+    };
+    std::uint64_t bytes = 0;
+    if (built_table) bytes += left(IndexTable::file_bytes(built_table->slots()), built_table->allocated());
+    if (built_generation) {
+      bytes += left(FilterGeneration::file_bytes(built_generation->lines()), built_generation->allocated());
+    }
+    return bytes;
   }
 
   /// Where the records of the bucket at this position end, `head` for the current one.
@@ -148,10 +162,10 @@ class ViewCache {
   /// Makes the empty file of an index table or a filter generation, before a layout names it.
   void make_index(std::uint64_t bucket, std::uint64_t part, std::uint64_t slots) const;
   void make_filter(std::uint64_t number, std::uint64_t lines) const;
-  /// The same for one that is built: only its header is allocated yet. Error::full, too, where what is left to allocate
-  /// would leave no room for as much as a ring, which the log needs meanwhile.
-  void begin_index(std::uint64_t bucket, std::uint64_t part, std::uint64_t slots) const;
-  void begin_filter(std::uint64_t number, std::uint64_t lines) const;
+  /// The same for one that is built: only its header is allocated yet. Error::full, too, where this and what
+  /// else is built would leave no room for as much as a ring, which the log needs meanwhile.
+  void begin_index(std::uint64_t bucket, std::uint64_t part, std::uint64_t slots);
+  void begin_filter(std::uint64_t number, std::uint64_t lines);
   /// Allocates one more piece of what the view has begun, in less than a millisecond; returns false when there is
   /// nothing left to allocate. Throws Error::full.
   bool allocate_built_table(const View& view) const;
@@ -175,7 +189,7 @@ class ViewCache {
   std::shared_ptr<FilterGeneration> generation(const View* previous, std::uint64_t epoch, std::uint64_t number,
                                                std::uint64_t lines) const;
   std::shared_ptr<View> build(const Layout& layout, std::uint64_t epoch, const View* previous) const;
-  void require_room_for(std::uint64_t file_bytes) const;
+  void require_room_for(std::uint64_t file_bytes);
   MappedFile map(const std::string& name, const FileStamp& stamp) const;
   template <typename Hints>
   bool allocate(const std::string& name, std::uint64_t file_bytes, Hints* hints) const;
