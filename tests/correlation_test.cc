@@ -111,12 +111,13 @@ TEST_CASE("one chain may have 10,000 records, each appended and told at the same
   const int count = static_cast<int>(scaled(10'000, 1'000));
   const std::uint64_t reads_before = store.metrics().log_reads;
   for (int i = 0; i < count; ++i) scope.mark(std::to_string(i), {.correlation = "c"});
-  // Looks at the chain's end alone, which is in the ring.
-  CHECK(store.metrics().log_reads - reads_before < static_cast<std::uint64_t>(count));
+  // Looks at the chain's end alone, which is in the ring; and at what older tables lead to, until the bucket that has
+  // outgrown them has healed.
+  CHECK(store.metrics().log_reads - reads_before < static_cast<std::uint64_t>(4 * count));
   store.sync();
   CHECK(store.correlated("c").size() == static_cast<std::size_t>(count));
   // One copy and one look-up for each.
-  CHECK(store.metrics().log_reads - reads_before < static_cast<std::uint64_t>(4 * count));
+  CHECK(store.metrics().log_reads - reads_before < static_cast<std::uint64_t>(8 * count));
 }
 
 TEST_CASE("a forgotten record leaves its chain, and joins the one it is marked with anew") {
