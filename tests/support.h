@@ -90,7 +90,9 @@ class FakeHost final : public internal::Host {
   internal::Uuid boot_id() const override;
   std::int64_t wall_us() const override { return wall_us_.load(std::memory_order_relaxed); }
   std::int64_t boot_us() const override { return boot_us_.load(std::memory_order_relaxed); }
+  unsigned processors() const override { return processors_.load(std::memory_order_relaxed); }
 
+  void set_processors(unsigned processors) { processors_.store(processors, std::memory_order_relaxed); }
   /// Time passes.
   void advance(std::chrono::microseconds by);
   /// Somebody sets the wall clock, forward or back.
@@ -102,6 +104,7 @@ class FakeHost final : public internal::Host {
   std::atomic<std::int64_t> wall_us_{kStartUs};
   std::atomic<std::int64_t> boot_us_{1'000'000'000};
   std::atomic<std::uint8_t> boot_{1};
+  std::atomic<unsigned> processors_{2};
 };
 
 /// Runs `body` in a child process, whose exit code is the body's answer; a failed assertion or exception is 99.

@@ -1,59 +1,83 @@
 #pragma once
 
-#include <cstddef>
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <vector>
+#include <span>
 
-#include "base/message_hash.h"
+#include "background/bucket_fill.h"
+#include "background/column_writer.h"
 #include "log/log.h"
-#include "log/record_codec.h"
 #include "shared/shared_state.h"
 #include "shared/view.h"
 #include "window/layout.h"
 
 namespace oncelog::internal {
 
-/// Fills the index tables and the filter of new shared memory, which no other process sees yet, from the log. A bucket
-/// with more records than its row says gets more tables and generations. For one thread. Throws Error::corrupt at a
-/// damaged record, and full if a bucket has more records than an index can hold.
+/// Fills the index tables and the filter of new shared memory, which no other process sees yet, from the log, one
+/// bucket after the other and each by several threads. A bucket with more records than its row says gets a larger
+/// table, and if need be another generation.
+///
+/// Memory: what is filled lies in plain memory first, since random writes to a mapped file cost a page fault each, and
+/// is then written to its file in order. That is the table of one bucket, and a sixteenth of the filter for each
+/// bucket; where there is no such memory, or few records in a large table, the mapped files are filled instead.
 class HintBuilder {
  public:
-  /// `layout` is in force, and its files are made and empty. Files that are added are added to it and published.
+  /// For each bucket of the layout, the LSN from which on its records are read. Its table and the newest generation
+  /// have the hints of those before. 0, as of a bucket that has none yet: from the bucket's first one on.
+  using ReadFrom = std::array<Lsn, kMaxLiveBuckets>;
+
+  /// `layout` is in force, its files are made, and have no more than ReadFrom says. What is added is published. At most
+  /// `threads` threads work.
   HintBuilder(const lmdb::Env& env, const Log& log, std::uint64_t hash_seed, const SharedState& live, ViewCache& files,
-              Layout& layout);
+              Layout& layout, unsigned threads);
 
   /// Adds the records of all buckets in the layout, and notes the newest record's time. The log must have a block.
-  void run();
+  /// Throws Error::corrupt at a damaged record, and full if a bucket has more records than an index can hold.
+  void run(const ReadFrom& from = {});
 
  private:
-  /// A record whose hints are still to be added.
-  struct Pending {
-    MessageHash hash;
-    Lsn lsn;
-    std::optional<MessageHash> correlation;
-    Lsn previous;  // The record before it in its chain.
-  };
-  static constexpr std::size_t kBatch = 32;  // Their cache misses overlap.
+  /// A part of the log that one bucket has.
+  struct Part {
+    unsigned bucket;
+    Lsn from;
+    Lsn to;
+    bool kept;  // Its table has the hints of the records before.
 
-  void take(const RecordView& record, const MessageHash& hash, Lsn lsn);
-  void insert_batch();
-  void insert(const Pending& pending);
-  void make_room(Lsn lsn);
-  void publish();
+    std::uint64_t bytes() const { return to.value - from.value; }
+  };
+
+  struct Outcome {
+    BucketFill::Needed needed;
+    bool table_fits;
+    bool filter_fits;
+
+    bool fits() const { return table_fits && filter_fits; }
+  };
+
+  void build(const lmdb::ReadTxn& txn, const Part& part);
+  Outcome fill(const lmdb::ReadTxn& txn, const Part& part);
+  bool may_make_generation(const Part& part) const;
+  void make_table(const Part& part, std::uint64_t entries);
+  void make_generation(const Part& part, std::uint64_t ids);
+  void write_table(const BucketInfo& bucket, std::span<const std::byte> slots) const;
+  void write_columns();
+  void note_newest_time(const lmdb::ReadTxn& txn);
+  unsigned threads_for(std::uint64_t bytes) const;
 
   const lmdb::Env& env_;
   const Log& log_;
   const std::uint64_t hash_seed_;
-  const std::uint64_t correlation_seed_;
   SharedHeader& live_;
   ViewCache& files_;
   Layout& layout_;
+  const unsigned threads_;
   std::shared_ptr<const View> view_;
-  unsigned bucket_ = 0;  // The bucket of the last inserted record.
+  std::optional<ColumnWriter> columns_;  // Of the newest generation.
+  bool filter_has_bits_ = false;         // Its file does.
+  unsigned last_kept_ = 0;               // The last bucket that has hints already, if there is one.
   std::int64_t newest_us_ = 0;
-  std::vector<Pending> batch_;
 };
 
 }  // namespace oncelog::internal

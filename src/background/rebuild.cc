@@ -43,7 +43,8 @@ SharedState Rebuild::run(const std::filesystem::path& live_dir, const std::files
   ViewCache files(live, live_dir);
   Layout layout = make_files(logged, rules, clock.stamp_us(), files);
   live.header().layout.publish(layout);
-  if (logged.begin < logged.end) HintBuilder(env, log, identity.hash_seed, live, files, layout).run();
+  if (logged.begin < logged.end)
+    HintBuilder(env, log, identity.hash_seed, live, files, layout, host.processors()).run();
   // Release: pairs with the acquire in SharedState::consistent.
   live.header().ready.store(1, std::memory_order_release);
   return live;

@@ -1,14 +1,17 @@
 #include "base/host.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
 #include <string>
+#include <thread>
 
 #include "base/error.h"
 
@@ -50,6 +53,13 @@ class SystemHost final : public Host {
 };
 
 }  // namespace
+
+unsigned Host::processors() const {
+  // Not the machine's: a container or taskset may allow fewer.
+  cpu_set_t allowed;
+  if (::sched_getaffinity(0, sizeof allowed, &allowed) == 0) return static_cast<unsigned>(CPU_COUNT(&allowed));
+  return std::max(1U, std::thread::hardware_concurrency());  // More than a cpu_set_t has room for.
+}
 
 const Host& Host::system() {
   static const Host& host = *new SystemHost;  // Never destroyed: stores may outlive static objects.

@@ -26,6 +26,9 @@ class Host {
   /// Microseconds since boot, suspended time included. Never steps.
   virtual std::int64_t boot_us() const = 0;
 
+  /// How many processors this process may use, at least 1: so many threads do work that has no end of its own.
+  virtual unsigned processors() const;
+
   /// The real one. Lives as long as the process, also for the destructors of static objects.
   static const Host& system();
 };

@@ -99,6 +99,30 @@ void MappedFile::allocate(const std::filesystem::path& path, std::size_t from, s
   allocate_in(file.get(), from, bytes, path);
 }
 
+void MappedFile::write(const std::filesystem::path& path, std::size_t at, std::span<const std::byte> bytes) {
+  const Descriptor file = open_descriptor(path, O_RDWR | O_NOFOLLOW);
+  if (!file) throw system_error(errno, "opening it", path);
+  while (!bytes.empty()) {
+    const ssize_t done = ::pwrite(file.get(), bytes.data(), bytes.size(), static_cast<off_t>(at));
+    if (done < 0 && errno == EINTR) continue;
+    if (done <= 0) throw system_error(done < 0 ? errno : EIO, "writing it", path);
+    at += static_cast<std::size_t>(done);
+    bytes = bytes.subspan(static_cast<std::size_t>(done));
+  }
+}
+
+void MappedFile::read(const std::filesystem::path& path, std::size_t at, std::span<std::byte> bytes) {
+  const Descriptor file = open_descriptor(path, O_RDONLY | O_NOFOLLOW);
+  if (!file) throw system_error(errno, "opening it", path);
+  while (!bytes.empty()) {
+    const ssize_t done = ::pread(file.get(), bytes.data(), bytes.size(), static_cast<off_t>(at));
+    if (done < 0 && errno == EINTR) continue;
+    if (done <= 0) throw system_error(done < 0 ? errno : EIO, "reading it", path);
+    at += static_cast<std::size_t>(done);
+    bytes = bytes.subspan(static_cast<std::size_t>(done));
+  }
+}
+
 std::optional<MappedFile> MappedFile::open(const std::filesystem::path& path, std::size_t min_size) {
   const Descriptor file = open_descriptor(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK);
   if (!file) {

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -46,6 +47,12 @@ class MappedFile {
   static MappedFile create(const std::filesystem::path& path, std::size_t size, std::size_t allocated);
   /// Allocates `bytes` from `from` on of such a file. Throws as create.
   static void allocate(const std::filesystem::path& path, std::size_t from, std::size_t bytes);
+
+  /// Writes into such a file, which is mapped or not: a page that is written whole costs no page fault, and is neither
+  /// read nor zeroed before. Any thread. Error: io.
+  static void write(const std::filesystem::path& path, std::size_t at, std::span<const std::byte> bytes);
+  /// Reads from it. Error: io, also where it ends before.
+  static void read(const std::filesystem::path& path, std::size_t at, std::span<std::byte> bytes);
 
   /// Maps an existing regular file of at least `min_size` bytes whole; nothing when there is none, or a smaller one.
   static std::optional<MappedFile> open(const std::filesystem::path& path, std::size_t min_size);

@@ -159,6 +159,11 @@ class ViewCache {
   /// have gone. For the background.
   void release_retired();
 
+  std::filesystem::path index_path(std::uint64_t bucket, std::uint64_t part) const {
+    return live_dir_ / index_name(bucket, part);
+  }
+  std::filesystem::path filter_path(std::uint64_t number) const { return live_dir_ / filter_name(number); }
+
   /// Makes the empty file of an index table or a filter generation, before a layout names it.
   void make_index(std::uint64_t bucket, std::uint64_t part, std::uint64_t slots) const;
   void make_filter(std::uint64_t number, std::uint64_t lines) const;

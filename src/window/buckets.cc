@@ -156,9 +156,13 @@ void drop_older_tables(Layout& layout, unsigned position) {
 void replace_tables(Layout& layout, unsigned position) {
   BucketInfo& bucket = layout.buckets[position];
   assert(layout.building_slots != 0 && layout.building_bucket == bucket.number);
-  bucket.first_part = bucket.next_part();
-  set_only_table(bucket, layout.building_slots);
+  put_in_place(bucket, layout.building_slots);
   end_building(layout);
+}
+
+void put_in_place(BucketInfo& bucket, std::uint64_t slots) {
+  bucket.first_part = bucket.next_part();
+  set_only_table(bucket, slots);
 }
 
 void grow_filter(Layout& layout, Lsn head) {

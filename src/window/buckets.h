@@ -87,6 +87,9 @@ void drop_older_tables(Layout& layout, unsigned position);
 /// Puts the table that is built in the place of all those of the bucket at `position`, whose records are all in it.
 void replace_tables(Layout& layout, unsigned position);
 
+/// Puts a new, empty table in the place of all those of a bucket that is not in use yet.
+void put_in_place(BucketInfo& bucket, std::uint64_t slots);
+
 /// Makes the spare generation, a larger one, the one written to from `head` on.
 void grow_filter(Layout& layout, Lsn head);
 

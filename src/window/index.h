@@ -166,6 +166,13 @@ class IndexTable {
     copied_records_->store(copied_records() + 1, std::memory_order_relaxed);
   }
 
+  /// For a table that is filled at once by its only process: its slots, and what they have got.
+  std::atomic<std::uint64_t>* words() { return words_; }
+  void note_filled(std::uint64_t entries, std::uint64_t records) {
+    count_->store(entries, std::memory_order_relaxed);
+    records_->store(records, std::memory_order_relaxed);
+  }
+
   /// Makes the entry of this hash at `from` name `to` instead; false when there is none.
   bool move(const MessageHash& hash, MessageHash::Of of, std::uint64_t from, std::uint64_t to) {
     std::uint64_t at = hash.home(slots_);

@@ -97,6 +97,20 @@ class FilterGeneration {
     }
   }
 
+  /// For a generation that is filled at once by the threads of its only process: sets the bits of an id, which
+  /// count_ids counts. Relaxed: the threads are joined before anyone looks.
+  void set(const MessageHash& hash, unsigned lane) {
+    std::atomic<std::uint64_t>* line = line_of(hash);
+    for (unsigned i = 0; i < MessageHash::kRows; ++i) {
+      const unsigned row = hash.row(i);
+      line[row / kRowsPerWord].fetch_or(std::uint64_t{1} << (row % kRowsPerWord * kLanes + lane),
+                                        std::memory_order_relaxed);
+    }
+  }
+  void count_ids(unsigned lane, std::uint64_t ids) {
+    counts_[lane].ids.store(count(lane) + ids, std::memory_order_relaxed);
+  }
+
   /// Clears these lanes in up to `most` lines from `from`; returns the line to continue from, lines() at the end.
   std::uint64_t sweep(LaneMask lanes, std::uint64_t from, std::uint64_t most) REQUIRES(kStoreMutex) {
     const std::uint64_t row_bits = lanes & kAllLanes;
