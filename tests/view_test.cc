@@ -132,3 +132,25 @@ TEST_CASE("a view that nobody holds is let go of after some newer ones, also whe
   CHECK(free.expired());
   CHECK(held->buckets.size() == 1);
 }
+
+TEST_CASE("what is set aside is no stray, and is deleted piece by piece") {
+  Parts parts;
+  std::uint64_t epoch = 0;
+  const Layout layout = parts.header().layout.read(epoch);
+  CHECK_FALSE(parts.views->has_set_aside());
+  CHECK_FALSE(parts.views->remove_set_aside());
+  std::filesystem::copy_file(parts.live_dir / "filter-1", parts.live_dir / "filter-8");
+  std::filesystem::resize_file(parts.live_dir / "filter-8", std::uint64_t{40} << 20);
+  set_aside(parts.live_dir / "filter-8");
+  set_aside(parts.live_dir / "index-8-0");  // Which is not there.
+  CHECK(parts.views->has_set_aside());
+  parts.views->remove_strays(layout);
+  const auto aside = parts.live_dir / "filter-8.former";
+  CHECK(std::filesystem::file_size(aside) == std::uint64_t{40} << 20);
+  CHECK(parts.views->remove_set_aside());
+  CHECK(std::filesystem::file_size(aside) == std::uint64_t{24} << 20);
+  while (parts.views->remove_set_aside()) {
+  }
+  CHECK_FALSE(std::filesystem::exists(aside));
+  CHECK(files_in(parts.live_dir, "filter") == std::vector<std::string>{"filter-1"});
+}

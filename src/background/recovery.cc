@@ -1,6 +1,9 @@
 #include "background/recovery.h"
 
 #include <fmt/format.h>
+#include <linux/magic.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -30,9 +33,8 @@ void remove_file(const std::filesystem::path& path) {
   if (::unlink(path.c_str()) != 0 && errno != ENOENT) throw system_error(errno, "unlink", path);
 }
 
-/// Deletes every filter and index file in a live directory of this store. After that its `live` is only good for its
-/// clock, tokens and claims.
-void remove_hints(const std::filesystem::path& live_dir) {
+/// The filter and index files in a live directory of this store.
+std::vector<std::filesystem::path> hints_in(const std::filesystem::path& live_dir) {
   std::error_code failed;
   std::vector<std::filesystem::path> hints;
   for (std::filesystem::directory_iterator at(live_dir, failed), end; !failed && at != end; at.increment(failed)) {
@@ -43,8 +45,40 @@ void remove_hints(const std::filesystem::path& live_dir) {
   if (failed && failed != std::errc::no_such_file_or_directory) {
     throw system_error(failed.value(), "reading it", live_dir);
   }
-  for (const auto& path : hints) remove_file(path);
+  return hints;
+}
+
+/// Deletes all of them. After that the directory's `live` is only good for its clock, tokens and claims.
+void remove_hints(const std::filesystem::path& live_dir) {
+  for (const auto& path : hints_in(live_dir)) remove_file(path);
   remove_file(live_dir / kNewLiveName);
+}
+
+/// Whether there is room for twice these files on a disk. In memory there never is enough.
+bool has_room_beside(const std::filesystem::path& live_dir, const std::vector<std::filesystem::path>& hints) {
+  struct statfs filesystem {};
+  if (::statfs(live_dir.c_str(), &filesystem) != 0 || filesystem.f_type == TMPFS_MAGIC) return false;
+  std::uint64_t bytes = 0;
+  for (const auto& path : hints) {
+    struct stat status {};
+    if (::lstat(path.c_str(), &status) == 0) bytes += static_cast<std::uint64_t>(status.st_size);
+  }
+  return filesystem.f_bavail * static_cast<std::uint64_t>(filesystem.f_bsize) > 2 * bytes;
+}
+
+/// The same, but the background deletes them where that takes seconds and nobody needs their room before. Returns
+/// whether files are left for it.
+bool set_hints_aside(const std::filesystem::path& live_dir) {
+  const auto hints = hints_in(live_dir);
+  if (!has_room_beside(live_dir, hints)) {
+    remove_hints(live_dir);
+    return false;
+  }
+  for (const auto& path : hints) {
+    if (!is_set_aside(path.filename().string())) set_aside(path);
+  }
+  remove_file(live_dir / kNewLiveName);
+  return !hints.empty();
 }
 
 }  // namespace
@@ -72,14 +106,18 @@ Recovery::Opened Recovery::open(const std::filesystem::path& live_dir, const std
       const std::filesystem::path& place = elsewhere ? former_dir : live_dir;
       const auto saved = RingRescue{env, log, catalog, identity}.save(*former);
       damage = RingRescue::damage_of(place / kLiveName, *former, saved);
-      remove_hints(place);
+      set_hints_aside(place);
       former->live.give_back_ring();
     }
     make_live_directory(live_dir, env.path());
-    remove_hints(live_dir);
-    // Under another name, so that a death before it is ready leaves the former one to the next process.
-    const Rebuild rebuild{env, log, catalog, identity, store_file_id, host, settings};
-    made.emplace(rebuild.run(live_dir, live_dir / kNewLiveName, former));
+    const bool aside = set_hints_aside(live_dir);
+    try {
+      made.emplace(rebuild(live_dir, former));
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::full || !aside) throw;
+      remove_hints(live_dir);  // Those that were set aside have taken the room.
+      made.emplace(rebuild(live_dir, former));
+    }
     made->rename(live_dir / kLiveName);
     // Relaxed: a counter, and no other process uses it yet.
     if (!damage.empty()) HostCounters::add(made->header().counters.damages, 1);
@@ -94,6 +132,12 @@ Recovery::Opened Recovery::open(const std::filesystem::path& live_dir, const std
     header.believed_from.store(header.marks.flushed.load(std::memory_order_relaxed), std::memory_order_relaxed);
   }
   return {std::move(whole ? here->live : *made), std::move(damage)};
+}
+
+/// Under another name, so that a death before it is ready leaves the former one to the next process.
+SharedState Recovery::rebuild(const std::filesystem::path& live_dir, const Former* former) const {
+  const Rebuild rebuild{env, log, catalog, identity, store_file_id, host, settings};
+  return rebuild.run(live_dir, live_dir / kNewLiveName, former);
 }
 
 std::optional<Former> Recovery::find(const std::filesystem::path& live_dir) const {

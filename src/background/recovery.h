@@ -41,6 +41,7 @@ struct Recovery {
   void verify_log() const;
 
  private:
+  SharedState rebuild(const std::filesystem::path& live_dir, const Former* former) const;
   std::optional<Former> find(const std::filesystem::path& live_dir) const;
   void mend(const SharedState& live) const;
   bool usable(const SharedState& live, const std::filesystem::path& live_dir) const;

@@ -11,6 +11,10 @@
 namespace oncelog::internal {
 
 bool Upkeep::due() {
+  return aside_left_.load(std::memory_order_relaxed) || round_is_due();
+}
+
+bool Upkeep::round_is_due() {
   if (clock_.wants_settling(rules_.retention_us) || known_since_to_settle()) return true;
   views_.release_retired();
   const auto view = views_.newest();
@@ -23,9 +27,11 @@ bool Upkeep::due() {
 
 bool Upkeep::tick() {
   settle_clock();
-  if (!due() || !round(Demand::none)) return false;
-  StoreLock::give_way();  // The gate's waiters, too, would find it locked again.
-  return true;
+  const bool aside = aside_left_.load(std::memory_order_relaxed) && views_.remove_set_aside();
+  aside_left_.store(aside, std::memory_order_relaxed);
+  const bool more = round_is_due() && round(Demand::none);
+  if (more) StoreLock::give_way();  // The gate's waiters, too, would find it locked again.
+  return more || aside;
 }
 
 void Upkeep::serve(Demand demand) {

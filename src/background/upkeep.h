@@ -18,7 +18,8 @@
 namespace oncelog::internal {
 
 /// Makes index tables and filter generations before producers need them and has them filled, drops buckets past their
-/// retention, and sweeps their lanes. Does the I/O that producers must not do under the store's mutex.
+/// retention, sweeps their lanes, and deletes what a rebuild has set aside. Does the I/O that producers must not do
+/// under the store's mutex.
 ///
 /// A round holds the writer gate and LMDB's write lock, so that one process at a time makes one. The layout and the
 /// clock's anchor change under the store's mutex, which is held for microseconds; for the clock tick() takes it alone.
@@ -38,7 +39,8 @@ class Upkeep {
         clock_(clock),
         flush_interval_(flush_interval),
         growth_{rules.planned_ids},
-        healer_(env, log, hash_seed, state, views) {}
+        healer_(env, log, hash_seed, state, views),
+        aside_left_(views.has_set_aside()) {}
 
   /// Whether there is something to do. Takes none of the store's locks.
   bool due();
@@ -66,6 +68,7 @@ class Upkeep {
 
   bool round(Demand demand, std::uint64_t* dropped = nullptr) EXCLUDES(kWriterGate);
   bool round_locked(Demand demand, std::uint64_t* dropped = nullptr) REQUIRES(kWriterGate);
+  bool round_is_due();
   bool met(Demand demand) const;
   bool oldest_is_past(const Layout& layout) const;
   std::int64_t newest_us_of_oldest(const Layout& layout) const;
@@ -125,6 +128,8 @@ class Upkeep {
   Holdback no_table_until_{0};
   Holdback no_generation_until_{0};
   Holdback no_step_until_{0};
+
+  std::atomic<bool> aside_left_;  // Files of an earlier life to delete. Relaxed: another look finds out.
 
   struct SweptGeneration {
     std::uint64_t number;

@@ -1,9 +1,12 @@
 #include "shared/view.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstdio>
 #include <iterator>
 #include <set>
 #include <utility>
@@ -15,6 +18,7 @@ namespace {
 
 constexpr std::string_view kFilterPrefix = "filter-";
 constexpr std::string_view kIndexPrefix = "index-";
+constexpr std::string_view kAsideSuffix = ".former";
 constexpr std::uint64_t kPieceBytes = std::uint64_t{4} << 20;
 
 /// What map() makes; null where the file cannot be mapped. Sets `lost` if it is not there, rather than memory or
@@ -41,6 +45,16 @@ std::string index_name(std::uint64_t bucket, std::uint64_t part) {
 
 bool is_hint_name(std::string_view name) {
   return name.starts_with(kFilterPrefix) || name.starts_with(kIndexPrefix);
+}
+
+bool is_set_aside(std::string_view name) {
+  return is_hint_name(name) && name.ends_with(kAsideSuffix);
+}
+
+void set_aside(const std::filesystem::path& hints) {
+  std::filesystem::path aside = hints;
+  aside += kAsideSuffix;
+  if (::rename(hints.c_str(), aside.c_str()) != 0 && errno != ENOENT) throw system_error(errno, "rename", hints);
 }
 
 std::shared_ptr<const View> ViewCache::newest() {
@@ -254,8 +268,27 @@ void ViewCache::remove_strays(const Layout& layout) const {
   std::error_code failed;
   for (std::filesystem::directory_iterator at(live_dir_, failed), end; !failed && at != end; at.increment(failed)) {
     const std::string name = at->path().filename().string();
-    if (is_hint_name(name) && !named.contains(name)) ::unlink(at->path().c_str());
+    if (is_hint_name(name) && !named.contains(name) && !is_set_aside(name)) ::unlink(at->path().c_str());
   }
+}
+
+std::optional<std::filesystem::path> ViewCache::first_set_aside() const {
+  std::error_code failed;
+  for (std::filesystem::directory_iterator at(live_dir_, failed), end; !failed && at != end; at.increment(failed)) {
+    if (is_set_aside(at->path().filename().string())) return at->path();
+  }
+  return std::nullopt;
+}
+
+bool ViewCache::remove_set_aside() const {
+  constexpr off_t kMostAtOnce = off_t{16} << 20;
+  const auto path = first_set_aside();
+  struct stat status {};
+  if (!path || ::lstat(path->c_str(), &status) != 0) return false;
+  // Shortened first: freeing a large file at once takes long, and others wait for the file system meanwhile.
+  if (S_ISREG(status.st_mode) && status.st_size > kMostAtOnce)
+    return ::truncate(path->c_str(), status.st_size - kMostAtOnce) == 0;
+  return ::unlink(path->c_str()) == 0;
 }
 
 }  // namespace oncelog::internal

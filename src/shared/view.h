@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -143,8 +144,13 @@ struct View {
 /// The names of the derived files.
 std::string filter_name(std::uint64_t number);
 std::string index_name(std::uint64_t bucket, std::uint64_t part);
-/// Whether it is a name of a filter or index file.
+/// Whether it is a name of a filter or index file, or of one that was set aside.
 bool is_hint_name(std::string_view name);
+
+/// Gives the file in a live directory that no process has open a name under which nobody looks for it, in place of
+/// deleting it: that takes a second where it is large. ViewCache::remove_set_aside deletes it later.
+void set_aside(const std::filesystem::path& hints);
+bool is_set_aside(std::string_view name);
 
 /// The newest View of this process. Thread-safe.
 class ViewCache {
@@ -183,9 +189,17 @@ class ViewCache {
   /// such files are made while the store is open.
   void remove_strays(const Layout& layout) const;
 
+  /// Whether the live directory has files that were set aside.
+  bool has_set_aside() const { return first_set_aside().has_value(); }
+  /// Deletes up to 16 MiB of them; returns whether there may be more. Some milliseconds; any thread, without a lock.
+  /// One that cannot be deleted is left with the rest: they only cost space.
+  bool remove_set_aside() const;
+
  private:
   using Views = std::vector<std::shared_ptr<const View>>;
   static constexpr std::size_t kMostRetired = 4;
+
+  std::optional<std::filesystem::path> first_set_aside() const;
 
   Views retire(std::shared_ptr<const View> view);
   Views released();
