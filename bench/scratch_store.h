@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <filesystem>
 #include <optional>
 
 #include <oncelog/oncelog.h>
@@ -27,18 +28,34 @@ class ScratchStore {
     // At the beginning of a bucket's time, so that `buckets` slices of work make `buckets` buckets.
     const std::chrono::microseconds now{host_.wall_us()};
     host_.advance(slice_ - now % slice_ + slice_ / 4096);
-    Options options;
-    options.retention = retention;
-    options.buckets = buckets;
-    options.expected_ids = expected_ids;
-    if (live_dir_) options.live_dir = live_dir_->path();
-    store_.emplace(StoreAccess::open(dir_.path() / "store", options, host_));
-    scope_.emplace(store_->scope("bench"));
+    options_.retention = retention;
+    options_.buckets = buckets;
+    options_.expected_ids = expected_ids;
+    if (live_dir_) options_.live_dir = live_dir_->path();
+    reopen();
   }
 
   const Store& store() const { return *store_; }
   const Scope& scope() const { return *scope_; }
   HurriedHost& host() { return host_; }
+
+  void close() {
+    scope_.reset();
+    store_.reset();
+  }
+  void reopen() {
+    store_.emplace(StoreAccess::open(directory(), options_, host_));
+    scope_.emplace(store_->scope("bench"));
+  }
+  /// Deletes what is derived from data.mdb; closed.
+  void remove_derived() const {
+    for (const auto& entry : std::filesystem::directory_iterator(directory())) {
+      if (entry.path().extension() != ".mdb") std::filesystem::remove(entry.path());
+    }
+    if (!live_dir_) return;
+    for (const auto& entry : std::filesystem::directory_iterator(live_dir_->path()))
+      std::filesystem::remove_all(entry.path());
+  }
 
   /// Calls mark(begin, end) for all of [0, ids), while as much time passes as makes `buckets` of them. It passes a 64th
   /// of a slice at a time, as time does, not by slices at once; within the last slice it stands, so that the figures of
@@ -54,10 +71,13 @@ class ScratchStore {
   }
 
  private:
+  std::filesystem::path directory() const { return dir_.path() / "store"; }
+
   ScratchDir dir_;
   std::optional<ScratchDir> live_dir_;
   HurriedHost host_;
   std::chrono::microseconds slice_;
+  Options options_;
   std::optional<Store> store_;
   std::optional<Scope> scope_;
 };

@@ -21,6 +21,7 @@
 
 #include "beside.h"
 #include "outgrown.h"
+#include "reopen.h"
 #include "report.h"
 #include "scratch_store.h"
 #include "settings.h"
@@ -354,6 +355,7 @@ void register_all(Bench& bench) {
   }
   register_beside(settings);
   register_outgrown(settings);
+  register_reopen(settings);
   register_stalls(settings);
   register_writers(settings);
 }
@@ -391,6 +393,8 @@ void print_floors(const MedianReporter& reporter, const Settings& settings) {
       {"claim begun and completed, against a mark", claim_name(settings, false), "per_mark", 2, false, 1, "x"});
   floors.push_back({"the same in batches of 64", claim_name(settings, true), "per_mark", 2, false, 1, "x"});
   floors.push_back({"transact, mark and put, against LMDB alone", transact_name(), "of_lmdb", 0.8, true, 1, "x"});
+  floors.push_back({"opened of data.mdb alone, records read and indexed", reopen_name(settings, Live::disk),
+                    "records_per_s", 5, true, 1e6, "M/s"});
   for (const bool full_speed : {true, false}) {
     const std::string pace = full_speed ? "full speed" : "paced";
     floors.push_back({"longest stall of a mark, " + pace + ", live on disk", stall_name(Live::disk, full_speed),
@@ -459,6 +463,7 @@ int run(int argc, char** argv) {
   print_floors(reporter, settings);
   bench.unload();
   unload_outgrown();
+  unload_reopen();
   benchmark::Shutdown();
   return 0;
 }

@@ -52,17 +52,22 @@ class Batch {
   std::array<std::string_view, N> views_;
 };
 
-/// The machine's own clocks, which really are read, plus a time that has been let pass at once.
+/// The machine's own clocks, which really are read, plus a time that has been let pass at once; and its processors, or
+/// as many as are wanted.
 class HurriedHost final : public internal::Host {
  public:
   internal::Uuid boot_id() const override { return system().boot_id(); }
   std::int64_t wall_us() const override { return system().wall_us() + ahead_us_.load(std::memory_order_relaxed); }
   std::int64_t boot_us() const override { return system().boot_us() + ahead_us_.load(std::memory_order_relaxed); }
 
+  unsigned processors() const override { return processors_.load(std::memory_order_relaxed); }
+
+  void set_processors(unsigned processors) { processors_.store(processors, std::memory_order_relaxed); }
   void advance(std::chrono::microseconds by) { ahead_us_.fetch_add(by.count(), std::memory_order_relaxed); }
 
  private:
   std::atomic<std::int64_t> ahead_us_{0};
+  std::atomic<unsigned> processors_{system().processors()};
 };
 
 /// A directory of its own under `parent` that goes with the object.

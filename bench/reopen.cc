@@ -1,0 +1,97 @@
+#include "reopen.h"
+
+#include <benchmark/benchmark.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "report.h"
+#include "scratch_store.h"
+#include "workload.h"
+
+namespace oncelog::bench {
+namespace {
+
+constexpr int kRepetitions = 3;
+constexpr std::size_t kBatch = 64;
+
+/// A store of all ids, made for the first repetition.
+struct Filled {
+  Filled(const Settings& settings, Live live) : ids(0, settings.ids), store(settings, live, settings.ids) {
+    store.fill(ids.size(), ScratchStore::kBuckets, [&](std::size_t begin, std::size_t end) {
+      Batch<kBatch> batch;
+      std::array<Marked, kBatch> marked;
+      for (std::size_t i = begin; i < end; i += kBatch) {
+        const auto all = batch.of(ids, i);
+        const auto some = all.first(std::min(all.size(), end - i));
+        store.scope().mark(some, std::span(marked).first(some.size()));
+      }
+    });
+    store.store().sync();
+  }
+
+  const Ids ids;
+  ScratchStore store;
+};
+
+std::unique_ptr<Filled> filled_on_disk;
+std::unique_ptr<Filled> filled_on_tmpfs;
+
+/// Seconds until the store is open and has given its first two answers, after everything but data.mdb was lost.
+double seconds_to_open(benchmark::State& state, ScratchStore& store, const Ids& ids, unsigned processors) {
+  store.close();
+  store.remove_derived();
+  store.host().set_processors(processors);
+  const auto begin = std::chrono::steady_clock::now();
+  store.reopen();
+  const bool known = store.scope().contains(ids[0]);
+  const bool fresh = !store.scope().contains("never");
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  if (!known || !fresh || store.store().metrics().ids != ids.size()) state.SkipWithError("a wrong answer");
+  return seconds;
+}
+
+/// One thread and as many as there are, right after each other.
+void run_reopen(benchmark::State& state, const Settings& settings, Live live) {
+  std::unique_ptr<Filled>& filled = live == Live::disk ? filled_on_disk : filled_on_tmpfs;
+  if (!filled) filled = std::make_unique<Filled>(settings, live);
+  auto& [ids, store] = *filled;
+  const unsigned all = internal::Host::system().processors();
+  const auto records = static_cast<double>(ids.size());
+  for (auto _ : state) {
+    const double one = seconds_to_open(state, store, ids, 1);
+    const double seconds = seconds_to_open(state, store, ids, all);
+    state.SetIterationTime(seconds);
+    state.counters["records_per_s"] = records / seconds;
+    state.counters["records_per_s_of_one"] = records / one;
+    state.counters["scaling"] = one / seconds;
+    state.counters["processors"] = all;
+  }
+}
+
+}  // namespace
+
+std::string reopen_name(const Settings& settings, Live live) {
+  return fmt::format("open/of_data_mdb_alone/of_ids:{}x36B/buckets:{}/{}", settings.ids, ScratchStore::kBuckets,
+                     name_of(live));
+}
+
+void unload_reopen() {
+  filled_on_disk.reset();
+  filled_on_tmpfs.reset();
+}
+
+void register_reopen(const Settings& settings) {
+  for (const Live live : {Live::disk, Live::tmpfs}) {
+    if (live == Live::tmpfs && !settings.has_tmpfs()) continue;
+    add_row(reopen_name(settings, live), kRepetitions,
+            [&settings, live](benchmark::State& state) { run_reopen(state, settings, live); });
+  }
+}
+
+}  // namespace oncelog::bench

@@ -1,0 +1,16 @@
+#pragma once
+
+#include <string>
+
+#include "settings.h"
+
+namespace oncelog::bench {
+
+/// Rows of opening a store of which only data.mdb is left.
+void register_reopen(const Settings& settings);
+/// Lets go of the stores.
+void unload_reopen();
+
+std::string reopen_name(const Settings& settings, Live live);
+
+}  // namespace oncelog::bench
