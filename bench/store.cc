@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "beside.h"
+#include "duplicates.h"
 #include "outgrown.h"
 #include "reopen.h"
 #include "report.h"
@@ -353,6 +354,7 @@ void register_all(Bench& bench) {
     add_row(scaling_name(settings, known), kLookUps,
             [&bench, known](benchmark::State& state) { run_scaling(state, bench, known); });
   }
+  register_duplicates(settings);
   register_beside(settings);
   register_outgrown(settings);
   register_reopen(settings);
@@ -462,6 +464,7 @@ int run(int argc, char** argv) {
   benchmark::RunSpecifiedBenchmarks(&reporter);
   print_floors(reporter, settings);
   bench.unload();
+  unload_duplicates();
   unload_outgrown();
   unload_reopen();
   benchmark::Shutdown();

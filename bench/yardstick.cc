@@ -1,20 +1,15 @@
 #include "yardstick.h"
 
+#include <array>
+#include <atomic>
 #include <chrono>
 #include <random>
-#include <string>
-#include <unordered_set>
+#include <span>
 #include <utility>
+#include <vector>
 
 namespace oncelog::bench {
 namespace {
-
-/// Lets a string_view be looked up without making a string of it.
-struct StringHash {
-  using is_transparent = void;
-  std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
-};
-using StringSet = std::unordered_set<std::string, StringHash, std::equal_to<>>;
 
 template <typename Work>
 double ns_each(std::size_t count, Work work) {
@@ -52,6 +47,33 @@ double DramChase::read_ns(std::size_t reads, std::size_t start) const {
     for (std::size_t i = 0; i < reads; ++i) at = lines_[at].next;
     benchmark::DoNotOptimize(at);
   });
+}
+
+double DramChase::overlapped_read_ns(std::size_t reads) const {
+  constexpr std::size_t kBatch = 64;
+  // As in read_ns.
+  static std::atomic<std::uint64_t> calls{0};
+  std::mt19937_64 random(calls.fetch_add(1, std::memory_order_relaxed));
+  std::vector<std::uint32_t> lines(reads / kBatch * kBatch);
+  static_assert(kLines <= std::uint64_t{1} << 32);
+  for (std::uint32_t& line : lines) line = static_cast<std::uint32_t>(random() % kLines);
+  std::uint64_t sum = 0;
+  const double ns = ns_each(lines.size(), [&] {
+    for (std::size_t begin = 0; begin < lines.size(); begin += kBatch) {
+      const auto batch = std::span(lines).subspan(begin, kBatch);
+      for (const std::uint32_t line : batch) __builtin_prefetch(&lines_[line]);
+      for (const std::uint32_t line : batch) sum += lines_[line].next;
+    }
+  });
+  benchmark::DoNotOptimize(sum);
+  return ns;
+}
+
+StringSet set_of(const Ids& ids) {
+  StringSet set;
+  set.reserve(ids.size());
+  for (std::size_t i = 0; i < ids.size(); ++i) set.emplace(ids[i]);
+  return set;
 }
 
 SetTimes SetTimes::measure(const Ids& ids, const Ids& fresh, const Ids& known) {

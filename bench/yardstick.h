@@ -4,7 +4,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_set>
 
 #include "workload.h"
 
@@ -24,6 +28,8 @@ class DramChase {
 
   /// Nanoseconds a read, right now: the time of `reads` reads from line `start` on.
   double read_ns(std::size_t reads = std::size_t{1} << 18, std::size_t start = 0) const;
+  /// The same where they wait for each other only once in 64: each batch is prefetched before it is read.
+  double overlapped_read_ns(std::size_t reads = std::size_t{1} << 18) const;
 
  private:
   struct alignas(64) Line {
@@ -35,6 +41,16 @@ class DramChase {
 
   std::unique_ptr<Line[]> lines_;
 };
+
+/// Lets a string_view be looked up without making a string of it.
+struct StringHash {
+  using is_transparent = void;
+  std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
+};
+using StringSet = std::unordered_set<std::string, StringHash, std::equal_to<>>;
+
+/// A set of these ids, made with room for all.
+StringSet set_of(const Ids& ids);
 
 /// Nanoseconds that std::unordered_set<std::string> takes for an id, one thread, room reserved for all.
 struct SetTimes {
