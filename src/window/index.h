@@ -23,6 +23,7 @@ struct Slot {
   static Slot of(std::uint64_t tag, std::uint64_t offset) { return {tag << kOffsetBits | (offset + 1)}; }
   bool empty() const { return word == 0; }
   std::uint64_t tag() const { return word >> kOffsetBits; }
+  bool has_tag_of(Slot other) const { return ((word ^ other.word) >> kOffsetBits) == 0; }
   std::uint64_t offset() const { return (word & ((std::uint64_t{1} << kOffsetBits) - 1)) - 1; }
 };
 static_assert(sizeof(Slot) == 8);
@@ -109,16 +110,11 @@ class IndexTable {
   /// Calls visit(offset) for each entry that may be of this hash.
   template <typename Visit>
   void each(const MessageHash& hash, MessageHash::Of of, Visit visit) const {
-    std::uint64_t at = hash.home(slots_);
-    // Half of all searches run into the next cache line: both are fetched at once. A prefetch past the end is harmless.
-    __builtin_prefetch(&words_[at + 64 / sizeof(Slot)]);
-    for (std::uint64_t step = 0; step < slots_; ++step) {
-      // Acquire: pairs with the release in insert; the record's bytes were written before.
-      const Slot slot{words_[at].load(std::memory_order_acquire)};
-      if (slot.empty()) return;
-      if (slot.tag() == hash.tag(of)) visit(slot.offset());
-      if (++at == slots_) at = 0;
-    }
+    const std::uint64_t home = hash.home(slots_);
+    const Slot wanted = Slot::of(hash.tag(of), 0);
+    // Most searches run into the next cache line: both are fetched at once. A prefetch past the end is harmless.
+    __builtin_prefetch(&words_[home + 64 / sizeof(Slot)]);
+    if (each_between(words_ + home, words_ + slots_, wanted, visit)) each_between(words_, words_ + home, wanted, visit);
   }
 
   /// Adds an entry; false when the table is full.
@@ -192,6 +188,24 @@ class IndexTable {
  private:
   static constexpr std::size_t kCountOffset = 128;
   static_assert(kCountOffset >= sizeof(FileStamp) && kCountOffset % 64 == 0);
+
+  /// Calls visit(offset) for each entry with this tag up to an empty slot; false when there is one.
+  template <typename Visit>
+  static bool each_between(const std::atomic<std::uint64_t>* at, const std::atomic<std::uint64_t>* end, Slot wanted,
+                           Visit& visit) {
+    for (;; ++at) {
+      // A loop of its own, without a call: in registers it takes half as long.
+      Slot slot;
+      for (;; ++at) {
+        if (at == end) return true;
+        // Acquire: pairs with the release in insert; the record's bytes were written before.
+        slot = {at->load(std::memory_order_acquire)};
+        if (slot.empty()) return false;
+        if (slot.has_tag_of(wanted)) break;
+      }
+      visit(slot.offset());
+    }
+  }
 
   MappedFile file_;
   std::uint64_t slots_;

@@ -77,6 +77,7 @@ class FilterGeneration {
   LaneMask candidates(const MessageHash& hash) const {
     const std::atomic<std::uint64_t>* line = line_of(hash);
     std::uint64_t lanes = ~std::uint64_t{0};
+#pragma GCC unroll MessageHash::kRows
     for (unsigned i = 0; i < MessageHash::kRows; ++i) {
       const unsigned row = hash.row(i);
       lanes &= line[row / kRowsPerWord].load(std::memory_order_relaxed) >> (row % kRowsPerWord * kLanes);
