@@ -317,6 +317,7 @@ void Env::close() const {
   mdb_env_close(env_);
   env_ = nullptr;
   life_.fetch_add(1, std::memory_order_relaxed);
+  mapping_.fetch_add(1, std::memory_order_relaxed);
   // Nobody knows what of the last meta page is on disk; see put_back_meta.
   meta_suspect_.store(true, std::memory_order_relaxed);
 }
@@ -386,6 +387,7 @@ bool Env::map(std::uint64_t reserve) const {
     if (room == MAP_FAILED) return false;
     ::munmap(room, more);
   }
+  mapping_.fetch_add(1, std::memory_order_relaxed);
   if (mdb_env_set_mapsize(env_, reserve) == MDB_SUCCESS) {
     space_.set(reserve);
     return true;

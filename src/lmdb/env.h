@@ -83,6 +83,10 @@ class Env {
   /// How often the environment was opened. Only read to be compared: relaxed, ordered by `quiescing_`.
   std::uint64_t life() const { return life_.load(std::memory_order_relaxed); }
 
+  /// How often data.mdb was mapped: addresses in it are those of one mapping. For a thread that holds a pin; only read
+  /// to be compared: relaxed, ordered as life().
+  std::uint64_t mapping() const { return mapping_.load(std::memory_order_relaxed); }
+
   /// It was opened by a process of which this one is a child: nothing of it may be touched.
   bool is_of_parent() const;
 
@@ -157,6 +161,7 @@ class Env {
   // Read by every look-up that reads the log, written when the environment changes.
   alignas(64) mutable std::atomic<bool> quiescing_{false};
   mutable std::atomic<std::uint64_t> life_{1};
+  mutable std::atomic<std::uint64_t> mapping_{1};
   // Written while there are no pins, by the holder of the mutex.
   mutable MDB_env* env_ = nullptr;
 

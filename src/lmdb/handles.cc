@@ -266,6 +266,11 @@ void ReadTxn::forsake() {
   txn_ = nullptr;
 }
 
+void ReadTxn::renew_cursor() const {
+  mdb_cursor_renew(txn_, cursor_);  // Fails for transactions of other kinds only.
+  cursor_renewed_ = true;
+}
+
 void ReadTxn::deactivate() {
   // Release: pairs with the load in Env::is_quiet.
   active_.store(false, std::memory_order_release);
@@ -276,11 +281,9 @@ void ReadTxn::renew() {
   // Sequentially consistent, with the load that follows; pairs with Env::is_quiet.
   active_.store(true, std::memory_order_seq_cst);
   if (env_.may_read() && life_ == env_.life()) [[likely]] {
-    const int code = mdb_txn_renew(txn_);
-    if (code == MDB_SUCCESS) [[likely]] {
-      mdb_cursor_renew(txn_, cursor_);  // Fails for transactions of other kinds only.
+    cursor_renewed_ = false;
+    if (mdb_txn_renew(txn_) == MDB_SUCCESS) [[likely]]
       return;
-    }
   }
   deactivate();
   renew_slowly();
@@ -303,11 +306,9 @@ void ReadTxn::renew_slowly() {
     const std::uint64_t life = env_.life();
     int code = MDB_BAD_RSLOT;
     if (txn_ != nullptr && life_ == life) {
+      cursor_renewed_ = false;
       code = mdb_txn_renew(txn_);
-      if (code == MDB_SUCCESS) {
-        mdb_cursor_renew(txn_, cursor_);
-        return;
-      }
+      if (code == MDB_SUCCESS) return;
     }
     deactivate();
     if (attempt == kMostAttempts) env_.check(code, "mdb_txn_renew");

@@ -95,7 +95,13 @@ class ReadTxn : public Txn {
   ReadTxn(const Env& env, MDB_dbi dbi);
   ~ReadTxn();
 
-  MDB_cursor* cursor() const { return cursor_; }
+  /// In the snapshot of the Active that lives. Its first use in each costs a search in LMDB's main tree, for the root
+  /// of the table's.
+  MDB_cursor* cursor() const {
+    if (!cursor_renewed_) [[unlikely]]
+      renew_cursor();
+    return cursor_;
+  }
 
   /// While one of these lives the transaction sees the newest commit, and pins its pages and the environment. The same
   /// thread begins no other transaction meanwhile.
@@ -105,6 +111,12 @@ class ReadTxn : public Txn {
     Active(const Active&) = delete;
     Active& operator=(const Active&) = delete;
     ~Active() { txn_.park(); }
+
+    /// Parks it, and begins again with the newest commit.
+    void again() {
+      txn_.park();
+      txn_.renew();
+    }
 
    private:
     ReadTxn& txn_;
@@ -118,6 +130,7 @@ class ReadTxn : public Txn {
   void make();
   void drop();
   void forsake();
+  void renew_cursor() const;
   void deactivate();
   void park() {
     mdb_txn_reset(txn_);
@@ -126,6 +139,7 @@ class ReadTxn : public Txn {
 
   const MDB_dbi dbi_;
   MDB_cursor* cursor_ = nullptr;
+  mutable bool cursor_renewed_ = false;
   std::uint64_t life_ = 0;
   // The pin, written by the thread that uses the transaction, read by a thread that quiesces.
   alignas(64) std::atomic<bool> active_{false};
