@@ -18,7 +18,8 @@ using namespace std::chrono_literals;
 namespace {
 
 struct TestReader : Parts {
-  Reader reader{tables.env, *tables.log, header(), live->ring(), *views};
+  BlockDirectory directory;
+  Reader reader{tables.env, *tables.log, directory, header(), live->ring(), *views};
   std::optional<Found> look(std::string_view id) { return reader.look(reader.view(), probe(id)); }
   void overwrite() {
     for (int i = 0; i < 65; ++i) {

@@ -23,8 +23,9 @@ void prefetch_record(lmdb::Bytes bytes, const Probe& probe) {
 
 }  // namespace
 
-Reader::Reader(const lmdb::Env& env, const Log& log, const SharedHeader& live, Ring ring, ViewCache& views)
-    : live_(live), ring_(ring), views_(views), txn_(env, log.dbi()) {}
+Reader::Reader(const lmdb::Env& env, const Log& log, BlockDirectory& directory, const SharedHeader& live, Ring ring,
+               ViewCache& views)
+    : live_(live), ring_(ring), views_(views), path_(env.path()), log_(env, log, directory) {}
 
 template <typename Visit>
 void Reader::each_hint(const View& view, const Probe& probe, LaneMask lanes, Visit visit) const {
@@ -107,7 +108,7 @@ void Reader::look(const View& view, std::span<const Probe> probes, std::span<std
           ring_.prefetch(lsn);
         } else {
           bool renewed = false;
-          in_log = find_in_log(lsn, snapshot, renewed).value_or(lmdb::Bytes{});
+          in_log = find_in_log(lsn, log_.guess(lsn), snapshot, renewed).value_or(lmdb::Bytes{});
           if (renewed) forget_snapshot();
           prefetch_record(in_log, some[i]);
           if (!in_log.empty()) ThreadTally::add(counters.log_reads);
@@ -137,13 +138,16 @@ std::optional<Found> Reader::look_again(const View& view, const Probe& probe, Ls
 }
 
 std::optional<Found> Reader::follow(Lsn lsn, const Probe& probe, RecordCopy* copy, Snapshot& snapshot, bool& renewed) {
-  bool passed = false;
-  if (const auto found = follow_in_ring(lsn, probe, copy, passed)) return found;
-  if (!passed) return std::nullopt;
-  const auto bytes = find_in_log(lsn, snapshot, renewed);
+  if (ring_.holds(lsn)) {
+    bool passed = false;
+    const auto found = follow_in_ring(lsn, probe, copy, passed);
+    if (!passed) return found;
+  }
+  const LogLookup::Guess guess = log_.guess(lsn);
+  if (guess.place) prefetch_record(guess.place->bytes, probe);  // While the snapshot is taken.
+  const auto bytes = find_in_log(lsn, guess, snapshot, renewed);
   if (!bytes) return std::nullopt;  // Expired and deleted.
   ThreadTally::add(counters.log_reads);
-  prefetch_record(*bytes, probe);
   return compare_in_log(*bytes, lsn, probe, copy);
 }
 
@@ -203,8 +207,8 @@ bool Reader::copy(Lsn lsn, std::vector<std::byte>& out) {
       return true;
     }
   }
-  const lmdb::ReadTxn::Active active(txn_);
-  const auto bytes = Log::find(txn_, lsn);
+  LogLookup::Snapshot snapshot(log_);
+  const auto bytes = snapshot.find(lsn);
   if (!bytes) return false;
   ThreadTally::add(counters.log_reads);
   const auto record = decode_record(*bytes);
@@ -214,23 +218,24 @@ bool Reader::copy(Lsn lsn, std::vector<std::byte>& out) {
 }
 
 Lsn Reader::log_end() {
-  const lmdb::ReadTxn::Active active(txn_);
-  const auto last = lmdb::seek(txn_.env(), txn_.cursor(), MDB_LAST);
+  const lmdb::ReadTxn::Active active(txn());
+  const auto last = lmdb::seek(txn().env(), txn().cursor(), MDB_LAST);
   return last ? Lsn{last->key + last->value.size()} : Lsn{};
 }
 
-std::optional<lmdb::Bytes> Reader::find_in_log(Lsn lsn, Snapshot& snapshot, bool& renewed) {
+std::optional<lmdb::Bytes> Reader::find_in_log(Lsn lsn, const LogLookup::Guess& guess, Snapshot& snapshot,
+                                               bool& renewed) {
   // The snapshot is taken after the ring was seen to have gone past the record, that is after its commit.
   if (!snapshot) {
-    snapshot.emplace(txn_);
-    return Log::find(txn_, lsn);
+    snapshot.emplace(log_);
+    return snapshot->find(lsn, guess);
   }
-  if (auto bytes = Log::find(txn_, lsn)) return bytes;
+  if (auto bytes = snapshot->find(lsn, guess)) return bytes;
   // A snapshot taken for an earlier hint may be older than this record's commit.
   renewed = true;
   snapshot.reset();
-  snapshot.emplace(txn_);
-  return Log::find(txn_, lsn);
+  snapshot.emplace(log_);
+  return snapshot->find(lsn);
 }
 
 std::optional<Found> Reader::compare_in_log(lmdb::Bytes bytes, Lsn lsn, const Probe& probe, RecordCopy* copy) const {
@@ -253,7 +258,7 @@ std::optional<Found> Reader::compare(lmdb::Bytes bytes, Lsn lsn, const Probe& pr
   }
   const auto match = [&](const auto& record, std::uint64_t previous) -> std::optional<Found> {
     if (record.header.scope != probe.scope || record.id != probe.id) return std::nullopt;
-    if (!record.intact(lsn, probe.hash.digest())) throw damaged(lsn, txn_.env().path());
+    if (!record.intact(lsn, probe.hash.digest())) throw damaged(lsn, path_);
     if ((record.header.flags() & kVoid) != 0) return std::nullopt;
     return Found{lsn, record.header.time_us(), record.header.flags(), previous};
   };

@@ -10,7 +10,7 @@
 #include <oncelog/record.h>
 
 #include "base/message_hash.h"
-#include "log/log.h"
+#include "log/log_lookup.h"
 #include "log/ring.h"
 #include "shared/tally.h"
 #include "shared/view.h"
@@ -47,11 +47,12 @@ struct RecordCopy {
 };
 
 /// What one thread needs to look ids up without a lock: the view it holds, and a parked LMDB read transaction with its
-/// reader slot. Used by one thread at a time. Finds the newest record of an id, whatever its age: retention is the
-/// caller's.
+/// reader slot, in its LogLookup. Used by one thread at a time. Finds the newest record of an id, whatever its age:
+/// retention is the caller's.
 class Reader {
  public:
-  Reader(const lmdb::Env& env, const Log& log, const SharedHeader& live, Ring ring, ViewCache& views);
+  Reader(const lmdb::Env& env, const Log& log, BlockDirectory& directory, const SharedHeader& live, Ring ring,
+         ViewCache& views);
 
   /// The view of the newest layout; the reference holds until the next call. One comparison when nothing has changed.
   const View& view() {
@@ -83,13 +84,13 @@ class Reader {
   Lsn log_end();
 
   /// For other reads of the same thread, while none of the above runs.
-  lmdb::ReadTxn& txn() { return txn_; }
+  lmdb::ReadTxn& txn() { return log_.txn(); }
 
   ThreadTally counters;
   std::vector<std::uint64_t> scratch;  // For the encoding of large records.
 
  private:
-  using Snapshot = std::optional<lmdb::ReadTxn::Active>;
+  using Snapshot = std::optional<LogLookup::Snapshot>;
 
   template <typename Visit>
   void each_hint(const View& view, const Probe& probe, LaneMask lanes, Visit visit) const;
@@ -99,14 +100,15 @@ class Reader {
   std::optional<Found> compare_in_log(lmdb::Bytes bytes, Lsn lsn, const Probe& probe, RecordCopy* copy) const;
   /// Both set `renewed` when they have taken another snapshot: bytes found in the one before are no longer to be
   /// touched.
-  std::optional<lmdb::Bytes> find_in_log(Lsn lsn, Snapshot& snapshot, bool& renewed);
+  std::optional<lmdb::Bytes> find_in_log(Lsn lsn, const LogLookup::Guess& guess, Snapshot& snapshot, bool& renewed);
   std::optional<Found> compare(lmdb::Bytes bytes, Lsn lsn, const Probe& probe) const;
 
   const SharedHeader& live_;
   const Ring ring_;
   ViewCache& views_;
   std::shared_ptr<const View> view_;
-  lmdb::ReadTxn txn_;
+  const std::filesystem::path& path_;
+  LogLookup log_;
 };
 
 }  // namespace oncelog::internal

@@ -144,7 +144,7 @@ Reader& ReaderPool::lend() {
     idle_.pop_back();
     return reader;
   }
-  return *all_.emplace_back(std::make_unique<Reader>(env_, log_, live_, ring_, views_));
+  return *all_.emplace_back(std::make_unique<Reader>(env_, log_, directory_, live_, ring_, views_));
 }
 
 void ReaderPool::give_back(Reader& reader) {

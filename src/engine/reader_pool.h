@@ -38,6 +38,7 @@ class ReaderPool : public std::enable_shared_from_this<ReaderPool> {
   const std::uint64_t serial_ = next_serial();
   const lmdb::Env& env_;
   const Log& log_;
+  BlockDirectory directory_;
   const SharedHeader& live_;
   const Ring ring_;
   ViewCache& views_;

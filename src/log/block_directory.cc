@@ -1,0 +1,111 @@
+#include "log/block_directory.h"
+
+#include <algorithm>
+#include <span>
+
+#include <oncelog/error.h>
+
+#include "log/log.h"
+
+namespace oncelog::internal {
+namespace {
+
+/// Whether a value fills pages of its own: it begins right behind the header of the first. Others follow a page's table
+/// of entries.
+bool has_its_own_pages(lmdb::Bytes value, std::size_t page_bytes) {
+  return reinterpret_cast<std::uintptr_t>(value.data()) % page_bytes == Log::kRunHeaderBytes;
+}
+
+/// The entry after this one. It nearly always begins where this one ends: then LMDB comes to its page from above, and
+/// reports one that is damaged. On the way from page to page it would end the process.
+std::optional<lmdb::Entry> next_block(const lmdb::ReadTxn& txn, const lmdb::Entry& block) {
+  const std::uint64_t end = block.key + block.value.size();
+  auto next = lmdb::seek(txn.env(), txn.cursor(), MDB_SET_RANGE, end);
+  if (next && next->key == end && end > block.key) return next;
+  return lmdb::seek(txn.env(), txn.cursor(), MDB_SET_RANGE, block.key + 1);
+}
+
+/// Releases a mutex that its maker has locked.
+class SCOPED_CAPABILITY Held {
+ public:
+  explicit Held(Mutex& mutex) REQUIRES(mutex) : mutex_(mutex) {}
+  Held(const Held&) = delete;
+  Held& operator=(const Held&) = delete;
+  ~Held() RELEASE() { mutex_.unlock(); }
+
+ private:
+  Mutex& mutex_;
+};
+
+}  // namespace
+
+BlockTable::BlockTable(std::uint64_t mapping, std::size_t room)
+    : mapping_(mapping),
+      room_(room),
+      firsts_(std::make_unique_for_overwrite<std::uint64_t[]>(room)),
+      blocks_(std::make_unique_for_overwrite<lmdb::Bytes[]>(room)) {}
+
+bool BlockTable::append(Lsn lsn, lmdb::Bytes bytes) {
+  const std::size_t count = this->count();
+  if (count != 0 && lsn <= last()) return false;
+  firsts_[count] = lsn.value;
+  blocks_[count] = bytes;
+  // Release: pairs with the acquire in count.
+  count_.store(count + 1, std::memory_order_release);
+  return true;
+}
+
+std::size_t BlockTable::count_from(Lsn begin) const {
+  const std::span<const std::uint64_t> firsts(firsts_.get(), count());
+  return static_cast<std::size_t>(firsts.end() - std::ranges::lower_bound(firsts, begin.value));
+}
+
+void BlockTable::append_from(const BlockTable& other, Lsn begin) {
+  for (std::size_t at = other.count() - other.count_from(begin); at < other.count(); ++at) {
+    append(Lsn{other.firsts_[at]}, other.blocks_[at]);
+  }
+}
+
+bool BlockDirectory::extend(const lmdb::ReadTxn& txn, Lsn begin, std::shared_ptr<const BlockTable>& held) {
+  if (!mutex_.try_lock()) return false;
+  const Held guard(mutex_);
+  bool complete = false;
+  if (!damaged_) {
+    try {
+      complete = add_blocks(txn, begin);
+    } catch (const Error&) {
+      damaged_ = true;
+      throw;
+    }
+  }
+  held = newest_;
+  return complete;
+}
+
+bool BlockDirectory::add_blocks(const lmdb::ReadTxn& txn, Lsn begin) {
+  const std::uint64_t mapping = txn.env().mapping();
+  if (!newest_ || newest_->mapping() != mapping) {
+    newest_.reset();
+    make_room(mapping, begin);
+  }
+  const std::size_t page_bytes = txn.env().page_bytes();
+  auto entry = lmdb::seek(txn.env(), txn.cursor(), MDB_SET_RANGE, std::max(newest_->last(), begin).value);
+  for (std::size_t n = 0; n < kStep && entry; entry = next_block(txn, *entry)) {
+    if (newest_->count() != 0 && Lsn{entry->key} == newest_->last()) continue;
+    if (newest_->full()) make_room(mapping, begin);
+    const bool stays = has_its_own_pages(entry->value, page_bytes);
+    if (!newest_->append(Lsn{entry->key}, stays ? entry->value : lmdb::Bytes{})) return false;
+    ++n;
+  }
+  return !entry;
+}
+
+/// Makes a table with the newest one's blocks that the log still has, and as much room again.
+void BlockDirectory::make_room(std::uint64_t mapping, Lsn begin) {
+  const std::size_t kept = newest_ ? newest_->count_from(begin) : 0;
+  auto larger = std::make_shared<BlockTable>(mapping, std::max(2 * kept, kLeastRoom));
+  if (newest_) larger->append_from(*newest_, begin);
+  newest_ = std::move(larger);
+}
+
+}  // namespace oncelog::internal

@@ -1,0 +1,106 @@
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+
+#include <oncelog/record.h>
+
+#include "base/mutex.h"
+#include "lmdb/handles.h"
+
+namespace oncelog::internal {
+
+/// The blocks of the log in the order of their LSNs, and where each lies in this process's map of data.mdb. Only ever
+/// appended to.
+///
+/// It answers as a descent of LMDB's tree does: with the last block that begins at or before an LSN. It can, because
+/// blocks are only appended to the log and deleted from its front: LMDB writes one once, to pages of its own, and
+/// leaves it there until it is deleted. So what was seen in any snapshot of this map is right in every later one in
+/// which the log begins at or before it. Blocks so small that LMDB keeps them among others on a page, which move when
+/// that page is copied, have an entry that says nothing.
+///
+/// Thread safety: append by one thread at a time; any number of readers meanwhile, without a lock.
+class BlockTable {
+ public:
+  /// For the map of this number (Env::mapping()); `room` blocks at most. Throws std::bad_alloc.
+  BlockTable(std::uint64_t mapping, std::size_t room);
+
+  std::uint64_t mapping() const { return mapping_; }
+  // Acquire: pairs with the release in append.
+  std::size_t count() const { return count_.load(std::memory_order_acquire); }
+  bool full() const { return count() == room_; }
+  /// The LSN of the last block; 0 when there is none.
+  Lsn last() const {
+    const std::size_t count = this->count();
+    return {count == 0 ? 0 : firsts_[count - 1]};
+  }
+
+  /// Bytes of a block.
+  struct Place {
+    Lsn block;
+    lmdb::Bytes bytes;  // From the asked LSN to the block's end.
+  };
+  /// In the last block that begins at or before `lsn`; nothing when that is not known to hold it. Below the last
+  /// block's LSN this is what the tree says; from there on only where the log has no further block. A binary search
+  /// without a branch.
+  std::optional<Place> find(Lsn lsn) const {
+    std::size_t left = count();
+    const std::uint64_t* first = firsts_.get();
+    if (left == 0 || *first > lsn.value) return std::nullopt;
+    while (left > 1) {
+      const std::size_t half = left / 2;
+      first = first[half] <= lsn.value ? first + half : first;
+      left -= half;
+    }
+    const lmdb::Bytes block = blocks_[static_cast<std::size_t>(first - firsts_.get())];
+    const std::uint64_t offset = lsn.value - *first;
+    if (offset >= block.size()) return std::nullopt;
+    return Place{Lsn{*first}, block.subspan(offset)};
+  }
+
+  /// The next block, with no bytes where they may move. False, and nothing is done, when it does not come after the
+  /// last one. There is room.
+  bool append(Lsn lsn, lmdb::Bytes bytes);
+  /// Appends the blocks of `other` from the one at `begin` on. There is room.
+  void append_from(const BlockTable& other, Lsn begin);
+  /// How many blocks there are from the one at `begin` on.
+  std::size_t count_from(Lsn begin) const;
+
+ private:
+  const std::uint64_t mapping_;
+  const std::size_t room_;
+  // Written before `count_` makes them known, never changed afterwards.
+  std::unique_ptr<std::uint64_t[]> firsts_;
+  std::unique_ptr<lmdb::Bytes[]> blocks_;
+  std::atomic<std::size_t> count_{0};
+};
+
+/// The newest table of this process, extended by those who look for what it lacks, some blocks at a time, so that
+/// nobody waits for all of a large log. Threads hold the table they use, as they hold a View: one that has become too
+/// small or is of an earlier map goes with the last of them. 24 bytes a block, twice as many while it is half full.
+///
+/// Thread safety: all of it. Nobody waits: where another thread extends it, the caller uses LMDB's tree.
+class BlockDirectory {
+ public:
+  /// Extends the newest table by up to kStep blocks of the transaction's snapshot, in which the log begins at `begin`,
+  /// and gives the caller that table. Returns whether it has all blocks of that snapshot. Errors are LMDB's, of a page
+  /// that is damaged: then nothing is ever added again.
+  bool extend(const lmdb::ReadTxn& txn, Lsn begin, std::shared_ptr<const BlockTable>& held);
+
+ private:
+  /// 30 us.
+  static constexpr std::size_t kStep = 256;
+  static constexpr std::size_t kLeastRoom = 128;
+
+  bool add_blocks(const lmdb::ReadTxn& txn, Lsn begin) REQUIRES(mutex_);
+  void make_room(std::uint64_t mapping, Lsn begin) REQUIRES(mutex_);
+
+  Mutex mutex_;
+  std::shared_ptr<BlockTable> newest_ GUARDED_BY(mutex_);
+  bool damaged_ GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace oncelog::internal

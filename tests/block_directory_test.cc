@@ -1,0 +1,83 @@
+#include "log/block_directory.h"
+
+#include <array>
+#include <map>
+#include <random>
+
+#include "support.h"
+
+using namespace oncelog;
+using namespace oncelog::internal;
+using namespace oncelog::testing;
+
+namespace {
+
+// What blocks lie in: their bytes are not looked at.
+std::array<std::byte, 4096> memory;
+
+lmdb::Bytes bytes_of(std::size_t size) {
+  return std::span(memory).first(size);
+}
+
+}  // namespace
+
+TEST_CASE("an empty table knows nothing") {
+  const BlockTable table(1, 4);
+  CHECK_FALSE(table.find(Lsn{0}));
+  CHECK_FALSE(table.find(Lsn{8}));
+  CHECK(table.last() == Lsn{0});
+  CHECK(table.count_from(Lsn{0}) == 0);
+}
+
+TEST_CASE("an LSN is found in the block that holds it, and nowhere else") {
+  std::mt19937_64 random(std::random_device{}());
+  for (std::size_t blocks = 1; blocks < 70; ++blocks) {
+    CAPTURE(blocks);
+    BlockTable table(1, blocks);
+    std::map<std::uint64_t, std::size_t> plain;
+    std::uint64_t at = 8 * (1 + random() % 3);
+    for (std::size_t i = 0; i < blocks; ++i) {
+      const std::size_t size = random() % 4 == 0 ? 0 : 8 * (1 + random() % 4);  // Of 0: one that may move.
+      REQUIRE(table.append(Lsn{at}, bytes_of(size)));
+      plain[at] = size;
+      at += 8 * (4 + random() % 3);
+    }
+    CHECK(table.full());
+    CHECK(table.last().value == plain.rbegin()->first);
+    for (std::uint64_t lsn = 0; lsn < at + 16; lsn += 8) {
+      CAPTURE(lsn);
+      auto block = plain.upper_bound(lsn);
+      const bool before = block == plain.begin();
+      if (!before) --block;
+      const bool inside = !before && lsn - block->first < block->second;
+      const auto place = table.find(Lsn{lsn});
+      REQUIRE(place.has_value() == inside);
+      if (!inside) continue;
+      REQUIRE(place->block.value == block->first);
+      REQUIRE(place->bytes.data() == memory.data() + (lsn - block->first));
+      REQUIRE(place->bytes.size() == block->second - (lsn - block->first));
+    }
+  }
+}
+
+TEST_CASE("a block that does not come after the last one is refused") {
+  BlockTable table(1, 4);
+  CHECK(table.append(Lsn{64}, bytes_of(8)));
+  CHECK_FALSE(table.append(Lsn{64}, bytes_of(8)));
+  CHECK_FALSE(table.append(Lsn{56}, bytes_of(8)));
+  CHECK(table.count() == 1);
+}
+
+TEST_CASE("a larger table takes over the blocks from an LSN on") {
+  BlockTable small(1, 4);
+  for (std::uint64_t lsn = 8; lsn <= 32; lsn += 8) REQUIRE(small.append(Lsn{lsn}, bytes_of(8)));
+  CHECK(small.count_from(Lsn{0}) == 4);
+  CHECK(small.count_from(Lsn{16}) == 3);
+  CHECK(small.count_from(Lsn{40}) == 0);
+  BlockTable large(1, 8);
+  large.append_from(small, Lsn{16});
+  CHECK(large.count() == 3);
+  CHECK_FALSE(large.find(Lsn{8}));
+  CHECK(large.find(Lsn{16}));
+  CHECK(large.last() == Lsn{32});
+}
