@@ -1,8 +1,11 @@
 #include "log/block_directory.h"
 
+#include <algorithm>
 #include <array>
 #include <map>
 #include <random>
+#include <utility>
+#include <vector>
 
 #include "support.h"
 
@@ -56,6 +59,34 @@ TEST_CASE("an LSN is found in the block that holds it, and nowhere else") {
       REQUIRE(place->block.value == block->first);
       REQUIRE(place->bytes.data() == memory.data() + (lsn - block->first));
       REQUIRE(place->bytes.size() == block->second - (lsn - block->first));
+    }
+  }
+}
+
+TEST_CASE("blocks of the log's sizes are found, with gaps and in a log as long as can be") {
+  static std::array<std::byte, 65'520> block;
+  std::mt19937_64 random(std::random_device{}());
+  constexpr std::size_t kBlocks = 5000;
+  BlockTable table(1, kBlocks);
+  std::vector<std::pair<std::uint64_t, std::size_t>> plain;
+  std::uint64_t at = 8;
+  while (plain.size() < kBlocks) {
+    const std::size_t size = random() % 3 == 0 ? 8 * (1 + random() % 8190) : block.size();
+    REQUIRE(table.append(Lsn{at}, std::span(block).first(size)));
+    plain.emplace_back(at, size);
+    at += random() % 50 == 0 ? 8 * (random() % (std::uint64_t{1} << (random() % 50))) : 0;
+    at += size;
+  }
+  for (int i = 0; i < 200'000; ++i) {
+    const auto& [lsn, size] = plain[random() % kBlocks];
+    const std::uint64_t offset = random() % size / 8 * 8;
+    const auto place = table.find(Lsn{lsn + offset});
+    REQUIRE(place);
+    REQUIRE(place->block.value == lsn);
+    REQUIRE(place->bytes.size() == size - offset);
+    if (const auto next = std::ranges::upper_bound(plain, lsn, {}, [](const auto& one) { return one.first; });
+        next != plain.end() && next->first > lsn + size) {
+      REQUIRE_FALSE(table.find(Lsn{next->first - 8}));
     }
   }
 }

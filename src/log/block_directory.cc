@@ -1,6 +1,8 @@
 #include "log/block_directory.h"
 
 #include <algorithm>
+#include <bit>
+#include <iterator>
 #include <span>
 
 #include <oncelog/error.h>
@@ -42,27 +44,37 @@ class SCOPED_CAPABILITY Held {
 BlockTable::BlockTable(std::uint64_t mapping, std::size_t room)
     : mapping_(mapping),
       room_(room),
-      firsts_(std::make_unique_for_overwrite<std::uint64_t[]>(room)),
-      blocks_(std::make_unique_for_overwrite<lmdb::Bytes[]>(room)) {}
+      pieces_mask_(std::bit_ceil(room) - 1),
+      blocks_(std::make_unique_for_overwrite<Block[]>(room)),
+      first_in_(std::make_unique<std::atomic<std::uint32_t>[]>(pieces_mask_ + 1)) {}
 
 bool BlockTable::append(Lsn lsn, lmdb::Bytes bytes) {
   const std::size_t count = this->count();
   if (count != 0 && lsn <= last()) return false;
-  firsts_[count] = lsn.value;
-  blocks_[count] = bytes;
+  blocks_[count] = {lsn, bytes};
+  if (count == 0 || piece_of(last()) != piece_of(lsn)) {
+    // Relaxed: whoever sees it too early finds that it is not below `count_`.
+    first_in(piece_of(lsn)).store(static_cast<std::uint32_t>(count), std::memory_order_relaxed);
+  }
   // Release: pairs with the acquire in count.
   count_.store(count + 1, std::memory_order_release);
   return true;
 }
 
+const BlockTable::Block* BlockTable::search(Lsn lsn, std::size_t count) const {
+  const std::span blocks(blocks_.get(), count);
+  const auto after = std::ranges::upper_bound(blocks, lsn, {}, &Block::lsn);
+  return after == blocks.begin() ? nullptr : &*std::prev(after);
+}
+
 std::size_t BlockTable::count_from(Lsn begin) const {
-  const std::span<const std::uint64_t> firsts(firsts_.get(), count());
-  return static_cast<std::size_t>(firsts.end() - std::ranges::lower_bound(firsts, begin.value));
+  const std::span blocks(blocks_.get(), count());
+  return static_cast<std::size_t>(blocks.end() - std::ranges::lower_bound(blocks, begin, {}, &Block::lsn));
 }
 
 void BlockTable::append_from(const BlockTable& other, Lsn begin) {
   for (std::size_t at = other.count() - other.count_from(begin); at < other.count(); ++at) {
-    append(Lsn{other.firsts_[at]}, other.blocks_[at]);
+    append(other.blocks_[at].lsn, other.blocks_[at].bytes);
   }
 }
 
