@@ -18,7 +18,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "log/ring_salvage.h"
-#include "shared/directory.h"
+#include "shared/live_place.h"
 #include "shared/uncommitted.h"
 #include "shared/view.h"
 

@@ -174,29 +174,18 @@ void OpenedStore::upgrade(lmdb::WriteTxn& txn) {
   if (!noted.empty()) catalog_->put_live_dir(txn, noted);
 }
 
+LivePlaces OpenedStore::places() const {
+  return {directory_, store_file_id_};
+}
+
 std::filesystem::path OpenedStore::live_dir_for(const Options& options) const {
-  namespace fs = std::filesystem;
-  std::error_code failed;
-  // A directory of the store's own, so that stores may share a tmpfs.
-  const fs::path wanted = options.live_dir.empty() ? directory_ : options.live_dir / external_name(store_file_id_);
-  // Absolute: of what does not exist yet a relative path would stay one.
-  fs::path canonical = fs::weakly_canonical(fs::absolute(wanted), failed);
-  if (failed) throw system_error(failed.value(), "resolving it", wanted);
-  return canonical;
+  return options.live_dir.empty() ? places().own() : places().within(options.live_dir);
 }
 
-std::filesystem::path OpenedStore::own_live_dir() const {
-  return live_dir_for(Options{});
-}
-
-/// Where this store's shared memory was last; empty when that is not known. What a copied store has noted is the
-/// original's.
+/// Where this store's shared memory was last; empty when that is not known.
 std::filesystem::path OpenedStore::former_live_dir() const {
-  const auto noted_text = catalog_->live_dir(lmdb::Txn(*env_, MDB_RDONLY));
-  const std::filesystem::path noted =
-      noted_text ? std::filesystem::path(*noted_text) : open_lock_->formerly_noted_live_dir();
-  if (noted == Catalog::kOwnLiveDir) return own_live_dir();
-  return noted.filename() == external_name(store_file_id_) ? noted : std::filesystem::path();
+  const auto noted = catalog_->live_dir(lmdb::Txn(*env_, MDB_RDONLY));
+  return places().noted(noted ? std::filesystem::path(*noted) : open_lock_->formerly_noted_live_dir());
 }
 
 void OpenedStore::choose_live_dir(const std::filesystem::path& former_dir) {
@@ -214,7 +203,7 @@ void OpenedStore::choose_live_dir(const std::filesystem::path& former_dir) {
 void OpenedStore::check_live_dir_owner() const {
   struct stat status {};
   struct stat data {};
-  if (live_dir_ == own_live_dir() || options_.allow_foreign_owner || ::lstat(live_dir_.c_str(), &status) != 0) return;
+  if (live_dir_ == places().own() || options_.allow_foreign_owner || ::lstat(live_dir_.c_str(), &status) != 0) return;
   if (::stat((directory_ / "data.mdb").c_str(), &data) != 0) throw system_error(errno, "stat", directory_);
   const bool trusted = status.st_uid == ::geteuid() || status.st_uid == 0 || status.st_uid == data.st_uid;
   if (!S_ISDIR(status.st_mode) || !trusted) {
@@ -250,7 +239,7 @@ void OpenedStore::join_pid_namespace() {
 
 /// Once the shared memory is there: until then what is left of it is where it was.
 void OpenedStore::note_live_dir() {
-  const std::string note = live_dir_ == own_live_dir() ? std::string(Catalog::kOwnLiveDir) : live_dir_.string();
+  const std::string note = live_dir_ == places().own() ? std::string(Catalog::kOwnLiveDir) : live_dir_.string();
   if (catalog_->live_dir(lmdb::Txn(*env_, MDB_RDONLY)) == note) return;
   lmdb::WriteTxn txn(*env_);
   catalog_->put_live_dir(txn, note);

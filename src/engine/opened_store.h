@@ -25,6 +25,7 @@
 #include "lmdb/catalog.h"
 #include "lmdb/user_tables.h"
 #include "log/log.h"
+#include "shared/live_place.h"
 #include "shared/open_lock.h"
 #include "shared/settings.h"
 #include "shared/shared_state.h"
@@ -161,8 +162,8 @@ class OpenedStore {
   void note_live_dir();
 
   void check_live_options(const Options& options) const;
+  LivePlaces places() const;
   std::filesystem::path live_dir_for(const Options& options) const;
-  std::filesystem::path own_live_dir() const;
   std::filesystem::path former_live_dir() const;
   [[noreturn]] void refuse_forked() const;
   [[noreturn]] void refuse_read_only() const;

@@ -20,6 +20,7 @@
 #include "maintenance/staged_directory.h"
 #include "shared/directory.h"
 #include "shared/leases.h"
+#include "shared/live_place.h"
 #include "shared/open_lock.h"
 #include "shared/shared_state.h"
 
@@ -36,9 +37,10 @@ constexpr std::uint64_t kEpochOfLost = std::uint64_t{1} << 22;  // No host has b
 /// Where the shared memory of the store is, as far as is known.
 fs::path live_dir_of(const fs::path& directory, const fs::path& noted, const fs::path& wanted,
                      const Uuid& store_file_id) {
-  if (!wanted.empty()) return wanted / external_name(store_file_id);
-  const bool elsewhere = noted != fs::path(Catalog::kOwnLiveDir) && noted.filename() == external_name(store_file_id);
-  return elsewhere ? noted : directory;
+  const LivePlaces places(fs::absolute(directory), store_file_id);
+  if (!wanted.empty()) return places.within(wanted);
+  const fs::path known = places.noted(noted);
+  return known.empty() ? places.own() : known;
 }
 
 /// Saves what a damaged store holds into a new one. Nobody has the damaged one open, which is only read. Used once.

@@ -1,7 +1,6 @@
 #include "shared/directory.h"
 
 #include <fcntl.h>
-#include <fmt/format.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -141,16 +140,6 @@ void check_directory(const std::filesystem::path& directory, const Options& opti
   }
 }
 
-void make_live_directory(const std::filesystem::path& live_dir, const std::filesystem::path& directory) {
-  std::error_code failed;
-  const bool made = std::filesystem::create_directories(live_dir, failed);
-  if (failed) throw system_error(failed.value(), "creating it", live_dir);
-  if (!made || ::geteuid() != 0) return;
-  struct stat data {};
-  if (::stat((directory / "data.mdb").c_str(), &data) != 0) throw system_error(errno, "stat", directory);
-  if (::lchown(live_dir.c_str(), data.st_uid, data.st_gid) != 0) throw system_error(errno, "lchown", live_dir);
-}
-
 Uuid store_file_id_of(const std::filesystem::path& directory, const Uuid& store_id) {
   const std::filesystem::path data = directory / "data.mdb";
   struct statx status {};
@@ -210,12 +199,6 @@ void prepare_lock_file(const std::filesystem::path& directory, unsigned max_read
     error_number = ::posix_fallocate(file.get(), 0, std::max(bytes, status.st_size));
   }
   if (error_number != 0) throw system_error(error_number, "allocating lock.mdb", path);
-}
-
-std::string external_name(const Uuid& store_file_id) {
-  std::string name = "oncelog-";
-  for (const std::uint8_t byte : store_file_id) name += fmt::format("{:02x}", byte);
-  return name;
 }
 
 }  // namespace oncelog::internal

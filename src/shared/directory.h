@@ -24,10 +24,6 @@ Error no_store(const std::filesystem::path& directory);
 /// not_found, not_a_store, no_permission, unsupported.
 void check_directory(const std::filesystem::path& directory, const Options& options);
 
-/// Makes the directory for the shared memory of the store in `directory`, if there is none. What root makes belongs to
-/// the owner of data.mdb, so that root does not lock that user out by being the first to open the store after a reboot.
-void make_live_directory(const std::filesystem::path& live_dir, const std::filesystem::path& directory);
-
 /// Makes lock.mdb, if there is none, and allocates all of it: LMDB makes it sparse, and on a full disk a reader's first
 /// look-up would be a SIGBUS. Called by the only process that has the store open, before LMDB opens the file. Throws
 /// Error::full, no_permission, io.
@@ -40,8 +36,5 @@ Uuid store_file_id_of(const std::filesystem::path& directory, const Uuid& store_
 /// Makes a new store's directory entries durable, its own and those of its files. A directory that must not be read
 /// cannot be synced either, which is an Error unless `may_be_unreadable`.
 void sync_directory(const std::filesystem::path& directory, bool may_be_unreadable = false);
-
-/// The name of a store's own directory in a live_dir, so that stores may share a tmpfs.
-std::string external_name(const Uuid& store_file_id);
 
 }  // namespace oncelog::internal
