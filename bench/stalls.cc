@@ -19,9 +19,11 @@ using std::chrono::nanoseconds;
 
 constexpr int kRepetitions = 3;
 constexpr std::uint64_t kPacedPerSecond = 200'000;
+constexpr unsigned kBuckets = 4;
 // Real time: a bucket every 500 ms, the first of them dropped after two seconds and a half.
 constexpr std::chrono::milliseconds kRetention{2000};
-constexpr unsigned kBuckets = 4;
+// A bucket every 5 s, so that the first one outgrows a plan for next to nothing a thousand times over.
+constexpr std::chrono::milliseconds kOutgrownRetention{20'000};
 
 std::string pace_name(bool full_speed) {
   return full_speed ? "full_speed" : fmt::format("paced:{}/s", kPacedPerSecond);
@@ -50,6 +52,7 @@ void measure(benchmark::State& state, const Ids& ids, std::chrono::milliseconds 
   state.counters["p50_ns"] = latencies->quantile_ns(0.5);
   state.counters["p99_ns"] = latencies->quantile_ns(0.99);
   state.counters["p999_ns"] = latencies->quantile_ns(0.999);
+  state.counters["p9999_ns"] = latencies->quantile_ns(0.9999);
   state.counters["max_ms"] = static_cast<double>(latencies->max_ns()) / 1e6;
 }
 
@@ -59,11 +62,45 @@ std::size_t enough_ids(const Settings& settings, bool full_speed) {
   return static_cast<std::size_t>(seconds * per_second);
 }
 
+const Ids& ids_for(const Settings& settings, bool full_speed) {
+  const auto make = [&](bool fast) { return Ids(std::uint64_t{2} << 40, enough_ids(settings, fast)); };
+  if (full_speed) {
+    static const Ids many = make(true);
+    return many;
+  }
+  static const Ids few = make(false);
+  return few;
+}
+
+void measure_marks(benchmark::State& state, const Settings& settings, Live live, bool full_speed,
+                   std::chrono::milliseconds retention, std::uint64_t expected) {
+  const Ids& ids = ids_for(settings, full_speed);
+  const double dram_read_ns = DramChase::instance().read_ns();
+  for (auto _ : state) {
+    ScratchStore store(settings, live, expected, retention, kBuckets);
+    measure(state, ids, settings.stall_time, full_speed, [&](std::string_view id) { store.scope().mark(id); });
+    const Metrics metrics = store.store().metrics();
+    state.counters["dropped_buckets"] = static_cast<double>(metrics.expired_buckets);
+    state.counters["flushes"] = static_cast<double>(metrics.flushes);
+    state.counters["longest_flush_ms"] = static_cast<double>(metrics.longest_flush.count()) / 1e3;
+  }
+  state.counters["dram_read_ns"] = dram_read_ns;
+}
+
+std::string mark_name(const std::string& pace, std::chrono::milliseconds retention, const std::string& plan,
+                      Live live) {
+  return fmt::format("stall/mark/one_by_one/{}/threads:1/36B/retention:{}ms/buckets:{}/ack:host{}/{}", pace,
+                     retention.count(), kBuckets, plan, name_of(live));
+}
+
 }  // namespace
 
 std::string stall_name(Live live, bool full_speed) {
-  return fmt::format("stall/mark/one_by_one/{}/threads:1/36B/retention:{}ms/buckets:{}/ack:host/{}",
-                     pace_name(full_speed), kRetention.count(), kBuckets, name_of(live));
+  return mark_name(pace_name(full_speed), kRetention, "", live);
+}
+
+std::string outgrown_stall_name(Live live) {
+  return mark_name(pace_name(false), kOutgrownRetention, "/outgrown", live);
 }
 
 std::string machine_stall_name(bool full_speed) {
@@ -72,31 +109,23 @@ std::string machine_stall_name(bool full_speed) {
 
 void register_stalls(const Settings& settings) {
   for (const bool full_speed : {true, false}) {
-    const auto ids = [settings] {
-      static const Ids made(std::uint64_t{2} << 40, enough_ids(settings, true));
-      return &made;
-    };
     add_row(machine_stall_name(full_speed), kRepetitions, [=](benchmark::State& state) {
       for (auto _ : state) {
-        measure(state, *ids(), settings.stall_time, full_speed,
+        measure(state, ids_for(settings, full_speed), settings.stall_time, full_speed,
                 [](std::string_view id) { benchmark::DoNotOptimize(id); });
       }
     });
     for (const Live live : {Live::disk, Live::tmpfs}) {
       if (live == Live::tmpfs && !settings.has_tmpfs()) continue;
       add_row(stall_name(live, full_speed), kRepetitions, [=](benchmark::State& state) {
-        const double dram_read_ns = DramChase::instance().read_ns();
-        for (auto _ : state) {
-          const auto expected = enough_ids(settings, full_speed) * std::chrono::duration<double>(kRetention) /
-                                std::chrono::duration<double>(settings.stall_time);
-          ScratchStore store(settings, live, static_cast<std::uint64_t>(expected), kRetention, kBuckets);
-          measure(state, *ids(), settings.stall_time, full_speed, [&](std::string_view id) { store.scope().mark(id); });
-          const Metrics metrics = store.store().metrics();
-          state.counters["dropped_buckets"] = static_cast<double>(metrics.expired_buckets);
-          state.counters["flushes"] = static_cast<double>(metrics.flushes);
-          state.counters["longest_flush_ms"] = static_cast<double>(metrics.longest_flush.count()) / 1e3;
-        }
-        state.counters["dram_read_ns"] = dram_read_ns;
+        const auto expected = static_cast<double>(enough_ids(settings, full_speed)) *
+                              std::chrono::duration<double>(kRetention) /
+                              std::chrono::duration<double>(settings.stall_time);
+        measure_marks(state, settings, live, full_speed, kRetention, static_cast<std::uint64_t>(expected));
+      });
+      if (full_speed) continue;
+      add_row(outgrown_stall_name(live), kRepetitions, [=](benchmark::State& state) {
+        measure_marks(state, settings, live, full_speed, kOutgrownRetention, 1);
       });
     }
   }
