@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -25,6 +26,8 @@ std::int64_t clock_us(clockid_t clock) {
   clock_gettime(clock, &now);
   return std::int64_t{now.tv_sec} * 1'000'000 + now.tv_nsec / 1'000;
 }
+
+std::atomic<bool> boot_tmpfs_hidden = false;  // Relaxed: set before there are stores.
 
 class SystemHost final : public Host {
  public:
@@ -50,6 +53,10 @@ class SystemHost final : public Host {
 
   std::int64_t wall_us() const override { return clock_us(CLOCK_REALTIME); }
   std::int64_t boot_us() const override { return clock_us(CLOCK_BOOTTIME); }
+
+  std::optional<BootTmpfs> boot_tmpfs(uid_t owner) const override {
+    return boot_tmpfs_hidden.load(std::memory_order_relaxed) ? std::nullopt : find_boot_tmpfs(owner);
+  }
 };
 
 }  // namespace
@@ -64,6 +71,10 @@ unsigned Host::processors() const {
 const Host& Host::system() {
   static const Host& host = *new SystemHost;  // Never destroyed: stores may outlive static objects.
   return host;
+}
+
+void Host::hide_boot_tmpfs() {
+  boot_tmpfs_hidden.store(true, std::memory_order_relaxed);
 }
 
 void fill_random(void* bytes, std::size_t size) {

@@ -1,7 +1,12 @@
 #pragma once
 
+#include <sys/types.h>
+
 #include <array>
 #include <cstdint>
+#include <optional>
+
+#include "base/boot_tmpfs.h"
 
 namespace oncelog::internal {
 
@@ -11,8 +16,9 @@ inline constexpr std::int64_t kMaxTimeUs = (std::int64_t{1} << kTimeBits) - 1;
 
 using Uuid = std::array<std::uint8_t, 16>;
 
-/// What the store believes about the machine it runs on: which boot this is, and what time it is. One object a
-/// process; tests put their own in its place to step clocks and to reboot. Thread-safe.
+/// What the store believes about the machine it runs on: which boot this is, what time it is, and where in memory files
+/// last as long as the boot. One object a process; tests put their own in its place to step clocks and to reboot.
+/// Thread-safe.
 class Host {
  public:
   virtual ~Host() = default;
@@ -28,6 +34,12 @@ class Host {
 
   /// How many processors this process may use, at least 1: so many threads do work that has no end of its own.
   virtual unsigned processors() const;
+
+  /// Where files of `owner` last until the next boot and take no disk; nothing where there is no such place.
+  virtual std::optional<BootTmpfs> boot_tmpfs(uid_t /*owner*/) const { return std::nullopt; }
+
+  /// From now on system() has no boot_tmpfs: for test programs, whose many stores live for moments.
+  static void hide_boot_tmpfs();
 
   /// The real one. Lives as long as the process, also for the destructors of static objects.
   static const Host& system();
