@@ -82,7 +82,7 @@ TEST_CASE("whatever changes in the table with the identity and the numbers is fo
   const auto key = [](std::string_view text) { return lmdb::to_val(lmdb::to_bytes(text)); };
   tables.catalog->put_identity(txn, sound_identity());
   tables.catalog->put_number(txn, Catalog::Number::token_epoch, 5);
-  tables.catalog->put_live_dir(txn, "/dev/shm/somewhere");
+  tables.catalog->put_live_dir(txn, {.directory = "/dev/shm/somewhere"});
   REQUIRE(tables.catalog->identity(txn));
   SUBCASE("the retention") {
     StoreIdentity other = sound_identity();
@@ -192,4 +192,27 @@ TEST_CASE("an LMDB file without the tables is not a store") {
   lmdb::WriteTxn txn(env);
   CHECK(error_code_of([&] { Catalog(txn, 0); }) == ErrorCode::not_a_store);
   CHECK(error_code_of([&] { Log(txn, 0); }) == ErrorCode::not_a_store);
+}
+
+TEST_CASE(
+    "it is stored whether a directory was chosen, and what an earlier version has noted was given or is the own") {
+  const Tables tables;
+  const Catalog& catalog = *tables.catalog;
+  lmdb::WriteTxn txn(tables.env);
+  CHECK_FALSE(catalog.live_dir(txn));
+  for (const bool chosen : {true, false}) {
+    for (const std::string directory : {".", "/dev/shm/oncelog-1", "/with\nlines\n"}) {
+      catalog.put_live_dir(txn, {.directory = directory, .chosen = chosen});
+      CHECK(catalog.live_dir(txn) == Catalog::LiveDir{directory, chosen});
+    }
+  }
+  // An earlier version stores a directory alone, beside an origin that is not about it.
+  const auto by_earlier_version = [&](std::string_view directory) {
+    txn.put(txn.open_table("meta", 0), lmdb::to_val(lmdb::to_bytes("live_dir")), lmdb::to_bytes(directory));
+    return catalog.live_dir(txn)->chosen;
+  };
+  catalog.put_live_dir(txn, {.directory = "/dev/shm/oncelog-1", .chosen = true});
+  CHECK_FALSE(by_earlier_version("/dev/shm/oncelog-2"));
+  catalog.put_live_dir(txn, {.directory = "/dev/shm/oncelog-1", .chosen = false});
+  CHECK(by_earlier_version("."));
 }

@@ -365,7 +365,7 @@ namespace {
 /// Whether the store that nobody has open holds what was accepted and is not on disk.
 bool has_unflushed(const std::filesystem::path& path, const Options& options) {
   std::filesystem::path live_dir = path;
-  if (!options.live_dir.empty()) live_dir = std::filesystem::directory_iterator(options.live_dir)->path();
+  if (options.live_dir != path) live_dir = std::filesystem::directory_iterator(options.live_dir)->path();
   // Of this boot and store file, whichever those are.
   const auto file = internal::MappedFile::open(live_dir / "live", internal::kFileHeaderBytes);
   REQUIRE(file);
@@ -412,7 +412,7 @@ void die_with_unflushed(Journal& journal, const std::filesystem::path& path, con
 TEST_CASE("what was accepted but not flushed when all processes were killed is saved") {
   const TempDir dir;
   const auto path = dir / "store";
-  const Options options{.expected_ids = 1, .flush_interval = 1h};
+  const Options options{.live_dir = path, .expected_ids = 1, .flush_interval = 1h};
   std::filesystem::create_directories(dir / "elsewhere");
   Options elsewhere = options;
   elsewhere.live_dir = dir / "elsewhere";

@@ -28,6 +28,7 @@ Parts::Parts(const Options& with, unsigned buckets, std::chrono::microseconds re
 }
 
 Recovery Parts::recovery() const {
+  std::filesystem::create_directories(live_dir);
   return {tables.env, *tables.log, *tables.catalog, identity, store_file_id, host, Settings{}.with(options)};
 }
 

@@ -44,7 +44,9 @@ void add_store(CLI::App& command, StoreArguments& store, std::string_view by_roo
           "the store's directory")
       ->required()
       ->type_name("DIR");
-  command.add_option("--live-dir", store.live_dir, "where its shared memory is, when not in the store")
+  command
+      .add_option("--live-dir", store.live_dir,
+                  "where its shared memory is to be; where it is already, or where the store chooses, when not given")
       ->type_name("DIR");
   add_size(command, "--map-bytes", store.map_bytes,
            "address space for data.mdb, which cannot grow beyond it; less where 'ulimit -v' is low");

@@ -14,6 +14,7 @@
 #include "duration.h"
 #include "ndjson.h"
 #include "output.h"
+#include "printable.h"
 #include "timestamp.h"
 
 namespace oncelog::tool {
@@ -63,41 +64,46 @@ Json to_json(const std::vector<Part>& parts) {
 }
 
 Json to_json(const Metrics& metrics) {
-  return {{"scopes", to_json(metrics.scopes)},
-          {"host_records", metrics.host_records},
-          {"host_filter_candidates", metrics.host_filter_candidates},
-          {"host_log_reads", metrics.host_log_reads},
-          {"host_mark_seconds", to_json(metrics.host_mark_seconds)},
-          {"host_check_seconds", to_json(metrics.host_check_seconds)},
-          {"flushes", metrics.flushes},
-          {"flushed_bytes", metrics.flushed_bytes},
-          {"flush_seconds", to_json(metrics.flush_seconds)},
-          {"flush_bytes", to_json(metrics.flush_bytes)},
-          {"last_flush_us", metrics.last_flush.count()},
-          {"longest_flush_us", metrics.longest_flush.count()},
-          {"transactions", metrics.transactions},
-          {"dead_owners", metrics.dead_owners},
-          {"damages", metrics.damages},
-          {"takeovers", metrics.takeovers},
-          {"expired_buckets", metrics.expired_buckets},
-          {"early_drops", metrics.early_drops},
-          {"head", metrics.head.value},
-          {"durable", metrics.durable.value},
-          {"retention_ms", metrics.retention.count()},
-          {"known_since", format_time(metrics.known_since)},
-          {"buckets", metrics.buckets},
-          {"live_buckets", to_json(metrics.live_buckets)},
-          {"ids", metrics.ids},
-          {"claims_held", metrics.claims_held},
-          {"max_claims", metrics.max_claims},
-          {"data_bytes", metrics.data_bytes},
-          {"max_bytes", metrics.max_bytes},
-          {"log_blocks", metrics.log_blocks},
-          {"ring_bytes", metrics.ring_bytes},
-          {"filter_bytes", metrics.filter_bytes},
-          {"filter_generations", metrics.filter_generations},
-          {"index_bytes", metrics.index_bytes},
-          {"clock_fault_us", metrics.clock_fault.count()}};
+  Json json{{"scopes", to_json(metrics.scopes)},
+            {"host_records", metrics.host_records},
+            {"host_filter_candidates", metrics.host_filter_candidates},
+            {"host_log_reads", metrics.host_log_reads},
+            {"host_mark_seconds", to_json(metrics.host_mark_seconds)},
+            {"host_check_seconds", to_json(metrics.host_check_seconds)},
+            {"flushes", metrics.flushes},
+            {"flushed_bytes", metrics.flushed_bytes},
+            {"flush_seconds", to_json(metrics.flush_seconds)},
+            {"flush_bytes", to_json(metrics.flush_bytes)},
+            {"last_flush_us", metrics.last_flush.count()},
+            {"longest_flush_us", metrics.longest_flush.count()},
+            {"transactions", metrics.transactions},
+            {"dead_owners", metrics.dead_owners},
+            {"damages", metrics.damages},
+            {"takeovers", metrics.takeovers},
+            {"expired_buckets", metrics.expired_buckets},
+            {"early_drops", metrics.early_drops},
+            {"head", metrics.head.value},
+            {"durable", metrics.durable.value},
+            {"retention_ms", metrics.retention.count()},
+            {"known_since", format_time(metrics.known_since)},
+            {"buckets", metrics.buckets},
+            {"live_buckets", to_json(metrics.live_buckets)},
+            {"ids", metrics.ids},
+            {"claims_held", metrics.claims_held},
+            {"max_claims", metrics.max_claims},
+            {"data_bytes", metrics.data_bytes},
+            {"max_bytes", metrics.max_bytes},
+            {"log_blocks", metrics.log_blocks},
+            {"ring_bytes", metrics.ring_bytes},
+            {"filter_bytes", metrics.filter_bytes},
+            {"filter_generations", metrics.filter_generations},
+            {"index_bytes", metrics.index_bytes},
+            {"live_dir_chosen", metrics.live_dir_chosen},
+            {"clock_fault_us", metrics.clock_fault.count()}};
+  std::string live_dir;
+  append_member(live_dir, "live_dir", metrics.live_dir.native());
+  json.update(Json::parse('{' + live_dir + '}'));
+  return json;
 }
 
 std::string bytes(std::uint64_t count) {
@@ -168,6 +174,8 @@ std::string to_text(const Metrics& metrics) {
   row("shared memory",
       fmt::format("ring {}, filter {} in {} generations, index {}", bytes(metrics.ring_bytes),
                   bytes(metrics.filter_bytes), metrics.filter_generations, bytes(metrics.index_bytes)));
+  row("live_dir", fmt::format("{}, {}", printable(metrics.live_dir.native()),
+                              metrics.live_dir_chosen ? "chosen by the store" : "given by an option"));
   row("remembers", fmt::format("all that was processed since {}", format_time(metrics.known_since)));
   row("claims", fmt::format("{} held of at most {}", metrics.claims_held, metrics.max_claims));
   row("all processes",

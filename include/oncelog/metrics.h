@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -129,6 +130,8 @@ struct ONCELOG_API Metrics {
   std::uint64_t filter_bytes = 0;            ///< Shared memory that the filter takes.
   std::uint64_t filter_generations = 0;      ///< In use; more than one after the filter was outgrown.
   std::uint64_t index_bytes = 0;             ///< Shared memory that all indexes take.
+  std::filesystem::path live_dir;            ///< Where the shared memory lies: the store's directory, or one elsewhere.
+  bool live_dir_chosen = false;              ///< The store has chosen it itself, see Options::live_dir.
   std::chrono::microseconds clock_fault{0};  ///< How far the wall clock is ahead of the boot clock; 0 when all is well.
 
   /// All of it in Prometheus' text format: what a process answers to a scrape. Names of the process's own figures begin

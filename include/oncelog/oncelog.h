@@ -348,7 +348,12 @@
 ///   backup is a compact copy. Options::map_bytes, 256 GiB unless set, is where it ends with `full`.
 /// - **A burst far above expected_ids** pays for growing the index and the filter, in the background: for a while they
 ///   take several times the memory. Options::expected_ids, the ids of a busy retention, spares it.
-/// - **After a store is deleted**, its directory in a live_dir elsewhere remains. Delete it as well.
+/// - **After a store is deleted**, its directory in a live_dir elsewhere, or in `/dev/shm` where the store has chosen
+///   that, takes memory until the next boot. Delete it as well: `oncelog stat` names it. The next store that chooses
+///   `/dev/shm` deletes those whose store is gone from where it was, unless they hold unflushed marks or claims.
+/// - **A host and its containers that take turns** with one store do not see the same `/dev/shm`: one that opens the
+///   store finds nothing there, and rebuilds the shared memory without the marks that a killed process has not flushed.
+///   Give the store's own directory as Options::live_dir. The same goes for a systemd unit with RemoveIPC=.
 /// - **Snapshots on Btrfs** undo that the shared-memory files are written in place. Put Options::live_dir elsewhere.
 ///
 /// @subsection caveats_copies Copies and trust
@@ -368,7 +373,8 @@
 /// - Options::retention: longer than the longest time in which a broker or a sender may repeat a message. Fixed at
 ///   creation.
 /// - Options::expected_ids: the ids of one busy retention, so that index and filter begin at their size.
-/// - Options::live_dir: `/dev/shm` makes the longest stall of a mark several times shorter.
+/// - Options::live_dir: a tmpfs makes the longest stall of a mark several times shorter. Stores choose `/dev/shm`
+///   themselves where they can.
 /// - Options::flush_interval: shorter for a smaller loss by power failure, longer for fewer fsyncs.
 /// - Options::ring_bytes: larger to ride out a slow disk.
 /// - Options::max_bytes: a bound on the disk, paid for with memory.

@@ -97,15 +97,25 @@ struct Options {
   // --- Performance. None of these is needed for correctness. flush_interval, map_bytes and max_readers are those of a
   // process's first handle.
 
-  /// Where the shared-memory files go; empty means the store's own directory. They go into a directory of the store's
-  /// own there, so that stores may share a live_dir. All processes of a store must agree: ErrorCode::live_dir_mismatch.
+  /// Where the shared-memory files go: into a directory of the store's own in this one, so that stores may share a
+  /// live_dir, or, when it is the store's directory, into that itself. It is kept in the store. All processes that have
+  /// a store open must agree: ErrorCode::live_dir_mismatch.
   ///
-  /// A tmpfs (/dev/shm) keeps the kernel's write-back away from the marks and makes their longest stall several times
-  /// shorter. On a copy-on-write file system that cannot write in place (ZFS, bcachefs, NILFS2) live_dir must be
-  /// elsewhere (ErrorCode::unsupported). LMDB's small lock.mdb stays in the store, so that on such a file system a full
-  /// disk may still end a process when a thread looks something up for the first time. On Btrfs the files are made to
-  /// be written in place. A snapshot of their subvolume undoes that until each block was written once: leave them out
-  /// of snapshots by a live_dir elsewhere.
+  /// Empty, the default, follows the store's other users, or else what was given last. Where nothing ever was, or it is
+  /// not there any more, the store chooses, each time that all of these files are made anyway (for a new store, and
+  /// after a reboot): `/dev/shm`, if that is a tmpfs in which, and in memory, three times what is planned is free, and
+  /// of which, and of the memory that the process's control group may take, it is a quarter at most; otherwise the
+  /// store's own directory. `/dev/shm` is only chosen where it lasts until the next boot, as the shared memory holds
+  /// marks that are not on disk yet: not in a container, and not for an ordinary user where systemd deletes that user's
+  /// files there at the last logout (RemoveIPC). Nor is it for a store that is in memory itself, or by a process that
+  /// runs neither as the store's owner nor as root. Metrics::live_dir and `oncelog stat` say where the files are.
+  ///
+  /// A tmpfs keeps the kernel's write-back away from the marks and makes their longest stall several times shorter. On
+  /// a copy-on-write file system that cannot write in place (ZFS, bcachefs, NILFS2) live_dir must be elsewhere
+  /// (ErrorCode::unsupported). LMDB's small lock.mdb stays in the store, so that on such a file system a full disk may
+  /// still end a process when a thread looks something up for the first time. On Btrfs the files are made to be written
+  /// in place. A snapshot of their subvolume undoes that until each block was written once: leave them out of snapshots
+  /// by a live_dir elsewhere.
   std::filesystem::path live_dir = {};
 
   /// Ids expected per retention, 1 to 68,719,476,736 (2^36), 1 million by default: sizes the first filter and index.

@@ -17,7 +17,7 @@ namespace oncelog {
 
 /// How repair() and rebuild_hints() read the store.
 struct RepairOptions {
-  /// Where the shared memory is when it is not in the store, as Options::live_dir. When empty, where it was noted last.
+  /// Where the shared memory is, as Options::live_dir; when empty, where it was noted last.
   std::filesystem::path live_dir = {};
 
   /// The new store's retention, where the damaged store's own is lost; ignored otherwise. As Options::retention.

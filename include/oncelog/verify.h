@@ -52,8 +52,8 @@ struct VerifyOptions {
   /// memory made, as by any other reader.
   bool deep = false;
 
-  /// Where the shared memory is, as Options::live_dir. Only for verify() of a store that this process does not have
-  /// open.
+  /// Where the shared memory is, as Options::live_dir; when empty, where it was noted last. Only for verify() of a
+  /// store that this process does not have open.
   std::filesystem::path live_dir = {};
 
   /// As Options::allow_foreign_owner.

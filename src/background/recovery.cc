@@ -18,7 +18,6 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "log/ring_salvage.h"
-#include "shared/live_place.h"
 #include "shared/uncommitted.h"
 #include "shared/view.h"
 
@@ -90,7 +89,8 @@ Recovery::Opened Recovery::open(const std::filesystem::path& live_dir, const std
       return {std::move(*live), {}};
     throw error_at(ErrorCode::in_use, live_dir / kLiveName,
                    "the store's shared memory is missing or damaged while other processes use it; close the store in "
-                   "every process, and the next one to open it rebuilds it");
+                   "every process, and the next one to open it rebuilds it (or, where this process runs in a container "
+                   "and does not see that directory of the others, let all of them share it)");
   }
   const bool moved = !former_dir.empty() && former_dir != live_dir;
   auto here = find(live_dir);
@@ -109,7 +109,6 @@ Recovery::Opened Recovery::open(const std::filesystem::path& live_dir, const std
       set_hints_aside(place);
       former->live.give_back_ring();
     }
-    make_live_directory(live_dir, env.path());
     const bool aside = set_hints_aside(live_dir);
     try {
       made.emplace(rebuild(live_dir, former));

@@ -33,9 +33,12 @@ struct Recovery {
   };
 
   /// `alone`: no other process has the store open. `former_dir` is where this store's shared memory was last: live_dir
-  /// itself, another directory, or empty if that is not known. Throws Error::in_use when the files are unusable and
-  /// others use them.
+  /// itself, another directory, or empty if that is not known. Both are trusted, and live_dir is there. Throws
+  /// Error::in_use when the files are unusable and others use them.
   Opened open(const std::filesystem::path& live_dir, const std::filesystem::path& former_dir, bool alone) const;
+
+  /// Whether there is shared memory of this boot and store in the directory, whole or damaged.
+  bool is_in(const std::filesystem::path& live_dir) const { return find(live_dir).has_value(); }
 
   /// Reads the whole log, some 10 million records a second from memory; throws Error::corrupt unless every record in it
   /// is intact.

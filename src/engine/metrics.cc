@@ -161,6 +161,8 @@ Metrics collect_metrics(OpenedStore& store) {
   metrics.claims_held = header.leases.held.load(std::memory_order_relaxed);  // Relaxed: a count.
   metrics.max_claims = header.max_claims;
   metrics.max_bytes = header.max_bytes.load(std::memory_order_relaxed);
+  metrics.live_dir = store.live_dir();
+  metrics.live_dir_chosen = store.live_dir_is_chosen();
   if (const std::int64_t fault_us = store.clock().fault_us(); fault_us > Clock::kNoiseUs) {
     metrics.clock_fault = std::chrono::microseconds{fault_us};
   }

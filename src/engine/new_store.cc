@@ -76,7 +76,9 @@ void write_tables(const std::filesystem::path& path, const Options& options) {
   catalog.put_identity(txn, new_identity(options.buckets, options.retention));
   Settings{}.with(options).put(txn, catalog, Settings{});
   // Nothing was elsewhere before, so that this is true already. Of a directory elsewhere it is noted once it is there.
-  if (options.live_dir.empty()) catalog.put_live_dir(txn, Catalog::kOwnLiveDir);
+  if (options.live_dir.empty()) {
+    catalog.put_live_dir(txn, {.directory = std::string(Catalog::kOwnLiveDir), .chosen = true});
+  }
   txn.commit();
 }
 

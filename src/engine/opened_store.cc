@@ -6,7 +6,6 @@
 #include <exception>
 #include <utility>
 
-#include "background/recovery.h"
 #include "base/error.h"
 #include "engine/new_store.h"
 #include "engine/running_transaction.h"
@@ -30,10 +29,9 @@ OpenedStore::OpenedStore(const std::filesystem::path& directory, const Options& 
   check_directory(directory_, options_);
   alone_ = lock_store();
   open_environment();
-  const std::filesystem::path former_dir = former_live_dir();
-  choose_live_dir(former_dir);
-  check_live_dir_owner();
-  std::string damage = open_shared_memory(former_dir);
+  const FormerPlace former = former_place();
+  find_live_dir(former);
+  std::string damage = open_shared_memory(former.directory);
   join_pid_namespace();
   if (alone_) note_live_dir();
 
@@ -171,55 +169,92 @@ void OpenedStore::upgrade(lmdb::WriteTxn& txn) {
   catalog_->seal_scopes(txn);
   catalog_->put_identity(txn, identity_);
   const std::string noted = open_lock_->formerly_noted_live_dir().string();
-  if (!noted.empty()) catalog_->put_live_dir(txn, noted);
+  if (!noted.empty()) catalog_->put_live_dir(txn, {.directory = noted, .chosen = noted == Catalog::kOwnLiveDir});
 }
 
-LivePlaces OpenedStore::places() const {
-  return {directory_, store_file_id_};
-}
-
-std::filesystem::path OpenedStore::live_dir_for(const Options& options) const {
-  return options.live_dir.empty() ? places().own() : places().within(options.live_dir);
-}
-
-/// Where this store's shared memory was last; empty when that is not known.
-std::filesystem::path OpenedStore::former_live_dir() const {
-  const auto noted = catalog_->live_dir(lmdb::Txn(*env_, MDB_RDONLY));
-  return places().noted(noted ? std::filesystem::path(*noted) : open_lock_->formerly_noted_live_dir());
-}
-
-void OpenedStore::choose_live_dir(const std::filesystem::path& former_dir) {
-  live_dir_ = live_dir_for(options_);
-  // A reader takes what is there.
-  if (options_.read_only && options_.live_dir.empty() && !former_dir.empty()) live_dir_ = former_dir;
-  if (!alone_ && former_dir != live_dir_) {
-    throw error_at(ErrorCode::live_dir_mismatch, directory_,
-                   "another process has the store open with its shared memory in {}, not {}; use the same live_dir",
-                   former_dir.string(), live_dir_.string());
+/// Where this store's shared memory was last.
+OpenedStore::FormerPlace OpenedStore::former_place() const {
+  if (const auto noted = catalog_->live_dir(lmdb::Txn(*env_, MDB_RDONLY))) {
+    return {places().noted(noted->directory), noted->chosen};
   }
+  return {places().noted(open_lock_->formerly_noted_live_dir()), false};
+}
+
+/// What an option gives holds; otherwise the store's other users, or the last one, are followed.
+void OpenedStore::find_live_dir(const FormerPlace& former) {
+  const auto given = [&] { return places().given(options_.live_dir); };
+  const std::filesystem::path own = places().own();
+  if (!alone_) {
+    live_dir_ = former.directory.empty() ? own : former.directory;
+    live_dir_chosen_ = former.chosen;
+    if (!options_.live_dir.empty() && given() != live_dir_) {
+      throw error_at(ErrorCode::live_dir_mismatch, directory_,
+                     "another process has the store open with its shared memory in {}, not {}; use the same live_dir, "
+                     "or give none",
+                     live_dir_.string(), given().string());
+    }
+    if (live_dir_ != own) live_directory_.hold(live_dir_, trust());
+    return;
+  }
+  live_dir_chosen_ = options_.live_dir.empty() && may_choose(former);
+  if (live_dir_chosen_) {
+    choose_live_dir(former);
+  } else {
+    live_dir_ = options_.live_dir.empty() ? former.directory : given();
+    if (live_dir_ != own) live_directory_.make_and_hold(live_dir_, trust());
+  }
+  if (live_dir_ != own) LiveDirectory::note_store(live_dir_, own);
+}
+
+/// Whether nobody has said where the shared memory of a store that no other process has open is to be.
+bool OpenedStore::may_choose(const FormerPlace& former) const {
+  if (former.chosen || former.directory.empty()) return true;
+  // What was given may be of another host, or not mounted: then this store's files are not in it.
+  std::error_code failed;
+  return !std::filesystem::exists(former.directory.parent_path(), failed) && !failed;
+}
+
+/// Where the shared memory of this boot is, it stays. Otherwise, as all of it has to be made, in the host's tmpfs, if
+/// that has room: the next boot takes it anyway.
+void OpenedStore::choose_live_dir(const FormerPlace& former) {
+  const auto can_hold = [&](const std::filesystem::path& live_dir, bool make) {
+    try {
+      if (make) live_directory_.make_and_hold(live_dir, trust());
+      return make || live_directory_.hold(live_dir, trust());
+    } catch (const Error&) {
+      return false;  // What keeps this user from it (it is somebody else's, or must not be made) makes it no choice.
+    }
+  };
+  const std::filesystem::path own = places().own();
+  const std::filesystem::path& last = former.directory;
+  if (former.chosen && !last.empty() && (last == own || can_hold(last, false)) && recovery().is_in(last)) {
+    live_dir_ = last;
+    return;
+  }
+  const auto rows = catalog_->buckets(lmdb::Txn(*env_, MDB_RDONLY));
+  const auto in_tmpfs = places().in_tmpfs(host_, planned_bytes(settings_, identity_.buckets, rows));
+  const bool held = in_tmpfs && can_hold(*in_tmpfs, true);
+  if (!held) live_directory_.release();
+  live_dir_ = held ? *in_tmpfs : own;
 }
 
 /// What lies in a live_dir that others may write to is believed only when it was put there by a trusted user.
-void OpenedStore::check_live_dir_owner() const {
-  struct stat status {};
-  struct stat data {};
-  if (live_dir_ == places().own() || options_.allow_foreign_owner || ::lstat(live_dir_.c_str(), &status) != 0) return;
-  if (::stat((directory_ / "data.mdb").c_str(), &data) != 0) throw system_error(errno, "stat", directory_);
-  const bool trusted = status.st_uid == ::geteuid() || status.st_uid == 0 || status.st_uid == data.st_uid;
-  if (!S_ISDIR(status.st_mode) || !trusted) {
-    throw error_at(ErrorCode::no_permission, live_dir_,
-                   "belongs to user {}, neither to the store's owner nor to root; remove it, or insist with "
-                   "allow_foreign_owner",
-                   status.st_uid);
-  }
+LiveDirectory::Trust OpenedStore::trust() const {
+  return {.directory = directory_, .everyone = options_.allow_foreign_owner};
+}
+
+Recovery OpenedStore::recovery() const {
+  return {*env_, *log_, *catalog_, identity_, store_file_id_, host_, settings_};
 }
 
 /// Returns what was damaged, for people; empty when nothing was.
 std::string OpenedStore::open_shared_memory(const std::filesystem::path& former_dir) {
-  const Recovery recovery{*env_, *log_, *catalog_, identity_, store_file_id_, host_, settings_};
-  if (alone_ && log_to_verify_) recovery.verify_log();
-  Recovery::Opened opened = recovery.open(live_dir_, former_dir, alone_);
+  const bool elsewhere = !former_dir.empty() && former_dir != places().own();
+  const bool believed = !elsewhere || is_trusted(former_dir, trust());
+  if (alone_ && log_to_verify_) recovery().verify_log();
+  Recovery::Opened opened = recovery().open(live_dir_, believed ? former_dir : std::filesystem::path(), alone_);
   state_.emplace(std::move(opened.live));
+  if (alone_ && elsewhere && believed && former_dir != live_dir_) remove_live_directory(former_dir);
   return std::move(opened.damage);
 }
 
@@ -239,7 +274,9 @@ void OpenedStore::join_pid_namespace() {
 
 /// Once the shared memory is there: until then what is left of it is where it was.
 void OpenedStore::note_live_dir() {
-  const std::string note = live_dir_ == places().own() ? std::string(Catalog::kOwnLiveDir) : live_dir_.string();
+  const Catalog::LiveDir note{
+      .directory = live_dir_ == places().own() ? std::string(Catalog::kOwnLiveDir) : live_dir_.string(),
+      .chosen = live_dir_chosen_};
   if (catalog_->live_dir(lmdb::Txn(*env_, MDB_RDONLY)) == note) return;
   lmdb::WriteTxn txn(*env_);
   catalog_->put_live_dir(txn, note);
@@ -264,10 +301,10 @@ void OpenedStore::check_options(const Options& options) const {
 
 /// What the handles of one process share.
 void OpenedStore::check_live_options(const Options& options) const {
-  if (live_dir_for(options) != live_dir_ && !(options.read_only && options.live_dir.empty())) {
+  if (!options.live_dir.empty() && places().given(options.live_dir) != live_dir_) {
     throw error_at(ErrorCode::live_dir_mismatch, directory_,
                    "this process has the store open with its shared memory in {}, not {}", live_dir_.string(),
-                   live_dir_for(options).string());
+                   places().given(options.live_dir).string());
   }
   if (options_.read_only != options.read_only) {
     throw error_at(ErrorCode::options_mismatch, directory_,

@@ -16,6 +16,7 @@
 
 #include "background/event_watch.h"
 #include "background/flusher.h"
+#include "background/recovery.h"
 #include "background/upkeep.h"
 #include "base/clock.h"
 #include "base/fork_generation.h"
@@ -25,6 +26,7 @@
 #include "lmdb/catalog.h"
 #include "lmdb/user_tables.h"
 #include "log/log.h"
+#include "shared/live_directory.h"
 #include "shared/live_place.h"
 #include "shared/open_lock.h"
 #include "shared/settings.h"
@@ -70,6 +72,8 @@ class OpenedStore {
   const std::filesystem::path& directory() const { return directory_; }
   const Options& options() const { return options_; }
   const Host& host() const { return host_; }
+  const std::filesystem::path& live_dir() const { return live_dir_; }
+  bool live_dir_is_chosen() const { return live_dir_chosen_; }
   const StoreIdentity& identity() const { return identity_; }
   const ProcessIdentity& self() const { return self_; }
 
@@ -150,21 +154,28 @@ class OpenedStore {
   std::shared_ptr<EventDispatch> event_dispatch() const { return events_ ? events_->dispatch() : nullptr; }
 
  private:
+  struct FormerPlace {
+    std::filesystem::path directory;  // Empty when that is not known.
+    bool chosen = false;              // By the store itself.
+  };
+
   // The steps of opening, in their order.
   bool lock_store();
   void open_environment();
   void open_tables(lmdb::Txn& txn, unsigned create);
   void upgrade(lmdb::WriteTxn& txn);
-  void choose_live_dir(const std::filesystem::path& former_dir);
-  void check_live_dir_owner() const;
+  void find_live_dir(const FormerPlace& former);
+  void choose_live_dir(const FormerPlace& former);
   std::string open_shared_memory(const std::filesystem::path& former_dir);
   void join_pid_namespace();
   void note_live_dir();
 
   void check_live_options(const Options& options) const;
-  LivePlaces places() const;
-  std::filesystem::path live_dir_for(const Options& options) const;
-  std::filesystem::path former_live_dir() const;
+  LivePlaces places() const { return {directory_, store_file_id_}; }
+  FormerPlace former_place() const;
+  bool may_choose(const FormerPlace& former) const;
+  LiveDirectory::Trust trust() const;
+  Recovery recovery() const;
   [[noreturn]] void refuse_forked() const;
   [[noreturn]] void refuse_read_only() const;
 
@@ -184,6 +195,8 @@ class OpenedStore {
   Settings settings_;  // As they were stored when the store was opened.
   Uuid store_file_id_{};
   std::filesystem::path live_dir_;
+  bool live_dir_chosen_ = false;  // No option gave it.
+  LiveDirectory live_directory_;  // Of live_dir_, when that is not the store's own.
   std::optional<SharedState> state_;
   std::optional<Clock> clock_;
   ProcessIdentity self_;

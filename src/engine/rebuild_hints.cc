@@ -29,7 +29,7 @@ constexpr const char* kData = "data.mdb";
 
 void rebuild_hints(const std::filesystem::path& directory, const RepairOptions& options) {
   using namespace internal;
-  Options opening = options_to_open(options);
+  const Options opening = options_to_open(options);
   check_directory(directory, opening);
   {
     // Where one is missing, the next process that opens the store saves the ring and rebuilds all of them, even when
@@ -43,10 +43,7 @@ void rebuild_hints(const std::filesystem::path& directory, const RepairOptions& 
     Problems problems(ignored, 0);
     fs::path noted = Salvage(pages, problems).numbers().live_dir;
     if (noted.empty() && lock) noted = lock->formerly_noted_live_dir();
-    if (noted.filename().string().starts_with("oncelog-")) {
-      places.push_back(noted);
-      if (opening.live_dir.empty()) opening.live_dir = noted.parent_path();
-    }
+    if (noted.filename().string().starts_with("oncelog-")) places.push_back(noted);
     for (const fs::path& place : places) {
       std::error_code failed;  // A directory that is not there has no hints either.
       std::vector<fs::path> hints;

@@ -10,6 +10,10 @@
 namespace oncelog::internal {
 namespace {
 
+// How live_dir_origin begins; the value of live_dir that it is about follows.
+constexpr std::string_view kChosen = "chosen ";
+constexpr std::string_view kGiven = "given ";
+
 MDB_val text_val(std::string_view text) {
   return lmdb::to_val(lmdb::to_bytes(text));
 }
@@ -125,14 +129,26 @@ void Catalog::put_number(lmdb::WriteTxn& txn, Number which, std::uint64_t value)
   put_meta(txn, key_of(which), struct_bytes(value));
 }
 
-std::optional<std::string> Catalog::live_dir(const lmdb::Txn& txn) const {
-  const auto bytes = txn.get(meta_, text_val(kLiveDirKey));
-  if (!bytes) return std::nullopt;
-  return std::string(reinterpret_cast<const char*>(bytes->data()), bytes->size());
+std::optional<Catalog::LiveDir> Catalog::live_dir(const lmdb::Txn& txn) const {
+  const auto text = [&](std::string_view key) -> std::optional<std::string> {
+    const auto bytes = txn.get(meta_, text_val(key));
+    if (!bytes) return std::nullopt;
+    return std::string(reinterpret_cast<const char*>(bytes->data()), bytes->size());
+  };
+  const auto directory = text(kLiveDirKey);
+  if (!directory) return std::nullopt;
+  const std::string origin = text(kLiveDirOriginKey).value_or("");
+  for (const std::string_view how : {kChosen, kGiven}) {
+    if (origin == fmt::format("{}{}", how, *directory)) return LiveDir{*directory, how == kChosen};
+  }
+  // Noted by a version that does not know the origin.
+  return LiveDir{*directory, *directory == kOwnLiveDir};
 }
 
-void Catalog::put_live_dir(lmdb::WriteTxn& txn, std::string_view live_dir) const {
-  put_meta(txn, kLiveDirKey, lmdb::to_bytes(live_dir));
+void Catalog::put_live_dir(lmdb::WriteTxn& txn, const LiveDir& live_dir) const {
+  put_meta(txn, kLiveDirKey, lmdb::to_bytes(live_dir.directory));
+  const std::string origin = fmt::format("{}{}", live_dir.chosen ? kChosen : kGiven, live_dir.directory);
+  put_meta(txn, kLiveDirOriginKey, lmdb::to_bytes(origin));
 }
 
 void Catalog::put_meta(lmdb::WriteTxn& txn, std::string_view key, lmdb::Bytes value) const {

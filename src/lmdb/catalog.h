@@ -79,6 +79,7 @@ class Catalog {
   // Keys of the table `meta`, for code that reads it page by page; for the keys of numbers see key_of.
   static constexpr std::string_view kIdentityKey = "identity";
   static constexpr std::string_view kLiveDirKey = "live_dir";
+  static constexpr std::string_view kLiveDirOriginKey = "live_dir_origin";
 
   /// Checks the checksum of the whole table `meta`. Throws Error::corrupt, newer_format.
   std::optional<StoreIdentity> identity(const lmdb::Txn& txn) const;
@@ -92,10 +93,18 @@ class Catalog {
   std::uint64_t number(const lmdb::Txn& txn, Number which) const;
   void put_number(lmdb::WriteTxn& txn, Number which, std::uint64_t value) const;
 
-  /// Where the store's shared memory is: a directory, or kOwnLiveDir for the store's own. Nothing until it was noted.
+  /// Where the store's shared memory is, and whether the store chose that itself because no option gave it. Earlier
+  /// versions do not store the latter: where they have noted the store's own directory nobody gave another one.
+  struct LiveDir {
+    std::string directory;  // Or kOwnLiveDir for the store's own.
+    bool chosen = false;
+
+    bool operator==(const LiveDir&) const = default;
+  };
   static constexpr std::string_view kOwnLiveDir = ".";
-  std::optional<std::string> live_dir(const lmdb::Txn& txn) const;
-  void put_live_dir(lmdb::WriteTxn& txn, std::string_view live_dir) const;
+  /// Nothing until it was noted.
+  std::optional<LiveDir> live_dir(const lmdb::Txn& txn) const;
+  void put_live_dir(lmdb::WriteTxn& txn, const LiveDir& live_dir) const;
 
   /// After a change of `meta` that was not made by a function of this class.
   void seal_meta(lmdb::WriteTxn& txn) const;

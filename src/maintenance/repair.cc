@@ -38,7 +38,7 @@ constexpr std::uint64_t kEpochOfLost = std::uint64_t{1} << 22;  // No host has b
 fs::path live_dir_of(const fs::path& directory, const fs::path& noted, const fs::path& wanted,
                      const Uuid& store_file_id) {
   const LivePlaces places(fs::absolute(directory), store_file_id);
-  if (!wanted.empty()) return places.within(wanted);
+  if (!wanted.empty()) return places.given(wanted);
   const fs::path known = places.noted(noted);
   return known.empty() ? places.own() : known;
 }

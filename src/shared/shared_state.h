@@ -125,6 +125,11 @@ class SharedState {
     return (LeaseTable::bytes_for(max_claims) + 4095) / 4096 * 4096;
   }
 
+  static constexpr std::size_t kTrailerBytes = 4096;  // Ends with the stamp's copy.
+  static std::size_t file_bytes(std::uint64_t max_claims, std::uint64_t ring_bytes) {
+    return kHeaderBytes + lease_bytes(static_cast<std::uint32_t>(max_claims)) + ring_bytes + kTrailerBytes;
+  }
+
   struct Birth {
     Uuid boot_id;
     Uuid store_file_id;
@@ -172,11 +177,6 @@ class SharedState {
                       std::uint64_t file_bytes) const;
 
  private:
-  static constexpr std::size_t kTrailerBytes = 4096;  // Ends with the stamp's copy.
-  static std::size_t file_bytes(std::uint64_t max_claims, std::uint64_t ring_bytes) {
-    return kHeaderBytes + lease_bytes(static_cast<std::uint32_t>(max_claims)) + ring_bytes + kTrailerBytes;
-  }
-
   SharedState(MappedFile file, const FileStamp& stamp, std::filesystem::path path)
       : file_(std::move(file)), stamp_(stamp), path_(std::move(path)) {}
   static std::byte* stamp_copy(const MappedFile& file) { return file.data() + (file.size() - sizeof(FileStamp)); }

@@ -172,7 +172,7 @@ damage_record() {
 damage_hints() {
   local file
   cp -r "$1" "$2" # On purpose beside the original: the shared memory of a copy is rebuilt.
-  "$oncelog" check --quiet --store "$2" other
+  "$oncelog" check --quiet --store "$2" --live-dir "$2" other
   for file in "$2"/filter-*; do
     dd if=/dev/zero of="$file" bs=4096 seek=1 count=$(($(stat -c %s "$file") / 4096 - 1)) conv=notrunc status=none
   done

@@ -22,3 +22,13 @@ print(stat["ids"], stat["retention_ms"])' <out)"
 exits "stat" 0 "$oncelog" stat --store marks
 same "stat says the retention" "1d" "$(awk '$1 == "retention" { print $2 }' out)"
 same "stat says what has happened in a scope" '"s2": 1 fresh' "$(sed -n 's/^scope *\("s2".*\)/\1/p' out)"
+
+"$oncelog" mark --store own --live-dir own --quiet a
+same "stat says where the shared memory is" "$(realpath own), given by an option" \
+  "$("$oncelog" stat --store own | sed -n 's/^live_dir *//p')"
+same "and so it does as JSON" "$(realpath own) False" \
+  "$("$oncelog" stat --store own --json | python3 -c '
+import json, sys
+stat = json.load(sys.stdin)
+print(stat["live_dir"], stat["live_dir_chosen"])')"
+same "and that the store has chosen it" 1 "$("$oncelog" stat --store marks | grep -c '^live_dir .*/.*, chosen by the store$')"

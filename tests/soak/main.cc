@@ -442,7 +442,7 @@ int run(const Arguments& arguments) {
       arguments.live_parent.empty() ? std::nullopt : std::optional<Directory>(std::in_place, arguments.live_parent);
   Plan plan;
   plan.store = directory.path() / "store";
-  if (live) plan.live_dir = live->path();
+  plan.live_dir = live ? live->path() : plan.store;
   plan.began_us = boot_us();
   plan.began_wall_us =
       std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch())

@@ -13,7 +13,7 @@ namespace oncelog::soak {
 /// What all processes of a soak agree on.
 struct Plan {
   std::filesystem::path store;
-  std::filesystem::path live_dir;  // Empty: the store's own.
+  std::filesystem::path live_dir;  // Of the shared memory.
   std::int64_t began_us = 0;       // Boot clock.
   std::int64_t began_wall_us = 0;
 
