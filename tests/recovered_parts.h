@@ -7,7 +7,9 @@
 namespace oncelog::testing {
 
 inline bool knows(Parts& parts, std::string_view id) {
-  internal::Reader reader(parts.tables.env, *parts.tables.log, parts.header(), parts.live->ring(), *parts.views);
+  internal::BlockDirectory directory;
+  internal::Reader reader(parts.tables.env, *parts.tables.log, directory, parts.header(), parts.live->ring(),
+                          *parts.views);
   return reader.look(reader.view(), parts.probe(id)).has_value();
 }
 

@@ -31,7 +31,7 @@ OpenedStore::OpenedStore(const std::filesystem::path& directory, const Options& 
   open_environment();
   const FormerPlace former = former_place();
   find_live_dir(former);
-  std::string damage = open_shared_memory(former.directory);
+  std::string damage = open_shared_memory(former);
   join_pid_namespace();
   if (alone_) note_live_dir();
 
@@ -193,7 +193,7 @@ void OpenedStore::find_live_dir(const FormerPlace& former) {
                      "or give none",
                      live_dir_.string(), given().string());
     }
-    if (live_dir_ != own) live_directory_.hold(live_dir_, trust());
+    if (live_dir_ != own) live_directory_.hold(live_dir_, trust_in(former));
     return;
   }
   live_dir_chosen_ = options_.live_dir.empty() && may_choose(former);
@@ -201,7 +201,7 @@ void OpenedStore::find_live_dir(const FormerPlace& former) {
     choose_live_dir(former);
   } else {
     live_dir_ = options_.live_dir.empty() ? former.directory : given();
-    if (live_dir_ != own) live_directory_.make_and_hold(live_dir_, trust());
+    if (live_dir_ != own) live_directory_.make_and_hold(live_dir_, trust_in({}));
   }
   if (live_dir_ != own) LiveDirectory::note_store(live_dir_, own);
 }
@@ -217,10 +217,11 @@ bool OpenedStore::may_choose(const FormerPlace& former) const {
 /// Where the shared memory of this boot is, it stays. Otherwise, as all of it has to be made, in the host's tmpfs, if
 /// that has room: the next boot takes it anyway.
 void OpenedStore::choose_live_dir(const FormerPlace& former) {
+  const LiveDirectory::Trust trust = trust_in({.chosen = true});
   const auto can_hold = [&](const std::filesystem::path& live_dir, bool make) {
     try {
-      if (make) live_directory_.make_and_hold(live_dir, trust());
-      return make || live_directory_.hold(live_dir, trust());
+      if (make) live_directory_.make_and_hold(live_dir, trust);
+      return make || live_directory_.hold(live_dir, trust);
     } catch (const Error&) {
       return false;  // What keeps this user from it (it is somebody else's, or must not be made) makes it no choice.
     }
@@ -238,9 +239,10 @@ void OpenedStore::choose_live_dir(const FormerPlace& former) {
   live_dir_ = held ? *in_tmpfs : own;
 }
 
-/// What lies in a live_dir that others may write to is believed only when it was put there by a trusted user.
-LiveDirectory::Trust OpenedStore::trust() const {
-  return {.directory = directory_, .everyone = options_.allow_foreign_owner};
+/// What lies in a live_dir that others may write to is believed only when it was put there by a trusted user. Whoever
+/// insists on a foreign store, and perhaps on a live_dir, does not insist on what others have put where stores choose.
+LiveDirectory::Trust OpenedStore::trust_in(const FormerPlace& place) const {
+  return {.directory = directory_, .everyone = options_.allow_foreign_owner && !place.chosen};
 }
 
 Recovery OpenedStore::recovery() const {
@@ -248,13 +250,13 @@ Recovery OpenedStore::recovery() const {
 }
 
 /// Returns what was damaged, for people; empty when nothing was.
-std::string OpenedStore::open_shared_memory(const std::filesystem::path& former_dir) {
-  const bool elsewhere = !former_dir.empty() && former_dir != places().own();
-  const bool believed = !elsewhere || is_trusted(former_dir, trust());
+std::string OpenedStore::open_shared_memory(const FormerPlace& former) {
+  const bool elsewhere = !former.directory.empty() && former.directory != places().own();
+  const bool believed = !elsewhere || is_trusted(former.directory, trust_in(former));
   if (alone_ && log_to_verify_) recovery().verify_log();
-  Recovery::Opened opened = recovery().open(live_dir_, believed ? former_dir : std::filesystem::path(), alone_);
+  Recovery::Opened opened = recovery().open(live_dir_, believed ? former.directory : std::filesystem::path(), alone_);
   state_.emplace(std::move(opened.live));
-  if (alone_ && elsewhere && believed && former_dir != live_dir_) remove_live_directory(former_dir);
+  if (alone_ && elsewhere && believed && former.directory != live_dir_) remove_live_directory(former.directory);
   return std::move(opened.damage);
 }
 

@@ -155,8 +155,8 @@ class OpenedStore {
 
  private:
   struct FormerPlace {
-    std::filesystem::path directory;  // Empty when that is not known.
-    bool chosen = false;              // By the store itself.
+    std::filesystem::path directory = {};  // Empty when that is not known.
+    bool chosen = false;                   // By the store itself.
   };
 
   // The steps of opening, in their order.
@@ -166,7 +166,7 @@ class OpenedStore {
   void upgrade(lmdb::WriteTxn& txn);
   void find_live_dir(const FormerPlace& former);
   void choose_live_dir(const FormerPlace& former);
-  std::string open_shared_memory(const std::filesystem::path& former_dir);
+  std::string open_shared_memory(const FormerPlace& former);
   void join_pid_namespace();
   void note_live_dir();
 
@@ -174,7 +174,7 @@ class OpenedStore {
   LivePlaces places() const { return {directory_, store_file_id_}; }
   FormerPlace former_place() const;
   bool may_choose(const FormerPlace& former) const;
-  LiveDirectory::Trust trust() const;
+  LiveDirectory::Trust trust_in(const FormerPlace& place) const;
   Recovery recovery() const;
   [[noreturn]] void refuse_forked() const;
   [[noreturn]] void refuse_read_only() const;

@@ -9,12 +9,14 @@
 #include <array>
 #include <cerrno>
 #include <climits>
+#include <cstdlib>
 #include <optional>
 #include <sstream>
 #include <string>
 #include <vector>
 
 #include "base/error.h"
+#include "base/shared_memory.h"
 #include "shared/live_place.h"
 #include "shared/shared_state.h"
 #include "shared/view.h"
@@ -38,8 +40,10 @@ bool names(const std::filesystem::path& path, int fd) {
 
 /// Which file it is: a copy is another one, and so is a file that was made since in the place of it.
 std::string identity_of(const std::filesystem::path& path) {
+  // Neither waits for a server nor mounts anything.
+  constexpr int kFlags = AT_SYMLINK_NOFOLLOW | AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT;
   struct statx status {};
-  if (::statx(AT_FDCWD, path.c_str(), AT_SYMLINK_NOFOLLOW, STATX_INO | STATX_BTIME, &status) != 0) return {};
+  if (::statx(AT_FDCWD, path.c_str(), kFlags, STATX_INO | STATX_BTIME, &status) != 0) return {};
   return fmt::format("{}:{} {} {}.{}", status.stx_dev_major, status.stx_dev_minor, status.stx_ino,
                      status.stx_btime.tv_sec, status.stx_btime.tv_nsec);
 }
@@ -171,20 +175,23 @@ void take_over_rights(int made, const std::filesystem::path& live_dir, const std
   if (::fchmod(made, mode) != 0) throw system_error(errno, "fchmod", live_dir);
 }
 
-/// Under another name until it is complete, so that a death leaves nothing that its owner cannot use.
+/// Under another name until it is complete, so that a death leaves nothing that its owner cannot use: an empty
+/// directory at most.
 void make_live_directory(const std::filesystem::path& live_dir, const std::filesystem::path& directory) {
   std::error_code failed;
   std::filesystem::create_directories(live_dir.parent_path(), failed);
   if (failed) throw system_error(failed.value(), "creating it", live_dir.parent_path());
-  const std::filesystem::path unfinished = live_dir.native() + "-new";
-  if (::mkdir(unfinished.c_str(), S_IRWXU) != 0 &&
-      (errno != EEXIST || ::rmdir(unfinished.c_str()) != 0 || ::mkdir(unfinished.c_str(), S_IRWXU) != 0)) {
-    throw system_error(errno, "creating it", unfinished);
+  std::string unfinished = live_dir.native() + "-XXXXXX";
+  if (::mkdtemp(unfinished.data()) == nullptr) throw system_error(errno, "creating it", live_dir);
+  try {
+    const Descriptor made = open_descriptor(unfinished, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    if (!made) throw system_error(errno, "opening it", unfinished);
+    take_over_rights(made.get(), unfinished, directory);
+    if (::rename(unfinished.c_str(), live_dir.c_str()) != 0) throw system_error(errno, "rename", unfinished);
+  } catch (const Error&) {
+    ::rmdir(unfinished.c_str());
+    throw;
   }
-  const Descriptor made = open_descriptor(unfinished, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-  if (!made) throw system_error(errno, "opening it", unfinished);
-  take_over_rights(made.get(), unfinished, directory);
-  if (::rename(unfinished.c_str(), live_dir.c_str()) != 0) throw system_error(errno, "rename", unfinished);
 }
 
 }  // namespace
@@ -226,8 +233,10 @@ bool LiveDirectory::hold(const std::filesystem::path& live_dir, const Trust& tru
 
 bool is_trusted(const std::filesystem::path& live_dir, const LiveDirectory::Trust& trust) {
   struct stat status {};
-  if (::lstat(live_dir.c_str(), &status) != 0) return errno == ENOENT;
-  return S_ISDIR(status.st_mode) && trusts(trust, status);
+  if (::lstat(live_dir.c_str(), &status) == 0) return S_ISDIR(status.st_mode) && trusts(trust, status);
+  // What may only not be seen now is not given up: marks may lie in it.
+  if (errno != ENOENT && errno != ENOTDIR) throw system_error(errno, "looking at it", live_dir);
+  return true;
 }
 
 void LiveDirectory::note_store(const std::filesystem::path& live_dir, const std::filesystem::path& directory) {
@@ -237,6 +246,7 @@ void LiveDirectory::note_store(const std::filesystem::path& live_dir, const std:
   // Others read it under an exclusive lock only. One that was written in part ends without its zero byte.
   ::unlink(path.c_str());
   const Descriptor file = open_descriptor(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0660);
+  if (file) give_to_owner_of_directory(file.get(), path);
   const std::string text = note.text();
   if (file && ::write(file.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size())) return;
   ::unlink(path.c_str());

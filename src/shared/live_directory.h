@@ -42,7 +42,7 @@ class LiveDirectory {
   ParentsDescriptor file_;
 };
 
-/// Whether such a directory belongs to a trusted user, or is not there.
+/// Whether such a directory belongs to a trusted user, or is not there. Throws Error::io, no_permission.
 bool is_trusted(const std::filesystem::path& live_dir, const LiveDirectory::Trust& trust);
 
 /// Deletes the directory of a store whose shared memory is elsewhere by now, if nothing else lies in it.
