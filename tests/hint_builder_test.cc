@@ -79,7 +79,8 @@ class ManyRecords {
   }
 
   void check_found() {
-    Reader reader(parts.tables.env, *parts.tables.log, parts.header(), parts.live->ring(), *parts.views);
+    BlockDirectory directory;
+    Reader reader(parts.tables.env, *parts.tables.log, directory, parts.header(), parts.live->ring(), *parts.views);
     for (const auto& [id, lsn] : newest) {
       const auto found = reader.look(reader.view(), parts.probe(id));
       REQUIRE(found);

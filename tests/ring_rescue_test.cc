@@ -177,7 +177,8 @@ TEST_CASE("a transaction that died with its records in the ring is settled, what
         Uncommitted(*parts.live, parts.identity.hash_seed).settle(*log_end);
         if (parts.flushed() < *log_end) parts.header().marks.flushed.store(log_end->value);
         parts.flush();
-        Reader reader(parts.tables.env, *parts.tables.log, parts.header(), parts.live->ring(), *parts.views);
+        BlockDirectory directory;
+        Reader reader(parts.tables.env, *parts.tables.log, directory, parts.header(), parts.live->ring(), *parts.views);
         for (const char* id : {"flushed", "before"}) CHECK(reader.look(reader.view(), parts.probe(id)));
         CHECK(reader.look(reader.view(), parts.probe("after")).has_value() == !committed);
         for (const char* id : {"one", "two"}) {

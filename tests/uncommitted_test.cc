@@ -76,7 +76,8 @@ struct TestUncommitted : Parts {
   }
 
   std::optional<Found> look(std::string_view id) {
-    Reader reader(tables.env, *tables.log, header(), live->ring(), *views);
+    BlockDirectory directory;
+    Reader reader(tables.env, *tables.log, directory, header(), live->ring(), *views);
     return reader.look(reader.view(), probe(id));
   }
   bool is_message(std::string_view id) {

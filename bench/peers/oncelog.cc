@@ -40,6 +40,8 @@ class SteppedHost final : public internal::Host {
   }
   std::int64_t wall_us() const override { return system().wall_us() + ahead_us(); }
   std::int64_t boot_us() const override { return system().boot_us() + ahead_us(); }
+  unsigned processors() const override { return system().processors(); }
+  std::optional<internal::BootTmpfs> boot_tmpfs(uid_t owner) const override { return system().boot_tmpfs(owner); }
 
   // Relaxed: a reading of time orders nothing.
   std::int64_t ahead_us() const { return ahead_us_.load(std::memory_order_relaxed); }

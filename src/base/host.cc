@@ -54,19 +54,19 @@ class SystemHost final : public Host {
   std::int64_t wall_us() const override { return clock_us(CLOCK_REALTIME); }
   std::int64_t boot_us() const override { return clock_us(CLOCK_BOOTTIME); }
 
+  unsigned processors() const override {
+    // Not the machine's: a container or taskset may allow fewer.
+    cpu_set_t allowed;
+    if (::sched_getaffinity(0, sizeof allowed, &allowed) == 0) return static_cast<unsigned>(CPU_COUNT(&allowed));
+    return std::max(1U, std::thread::hardware_concurrency());  // More than a cpu_set_t has room for.
+  }
+
   std::optional<BootTmpfs> boot_tmpfs(uid_t owner) const override {
     return boot_tmpfs_hidden.load(std::memory_order_relaxed) ? std::nullopt : find_boot_tmpfs(owner);
   }
 };
 
 }  // namespace
-
-unsigned Host::processors() const {
-  // Not the machine's: a container or taskset may allow fewer.
-  cpu_set_t allowed;
-  if (::sched_getaffinity(0, sizeof allowed, &allowed) == 0) return static_cast<unsigned>(CPU_COUNT(&allowed));
-  return std::max(1U, std::thread::hardware_concurrency());  // More than a cpu_set_t has room for.
-}
 
 const Host& Host::system() {
   static const Host& host = *new SystemHost;  // Never destroyed: stores may outlive static objects.

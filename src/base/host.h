@@ -33,7 +33,7 @@ class Host {
   virtual std::int64_t boot_us() const = 0;
 
   /// How many processors this process may use, at least 1: so many threads do work that has no end of its own.
-  virtual unsigned processors() const;
+  virtual unsigned processors() const { return 1; }
 
   /// Where files of `owner` last until the next boot and take no disk; nothing where there is no such place.
   virtual std::optional<BootTmpfs> boot_tmpfs(uid_t /*owner*/) const { return std::nullopt; }
