@@ -396,3 +396,118 @@ TEST_CASE("a process that dies at any place while a store heals leaves hints tha
   CHECK(deaths > 20);
   MESSAGE(deaths << " deaths");
 }
+
+namespace {
+
+/// A bucket that is worth to be sealed, and the next one.
+constexpr std::size_t kSealedIds = 17'000;
+const Options kSealing{
+    .retention = 1h, .buckets = 4, .expected_ids = 4 * kSealedIds, .flush_interval = 1ms, .ring_bytes = 1 << 20};
+
+std::string sealed_id(std::size_t i) {
+  return "sealed id " + std::to_string(i);
+}
+
+std::size_t sealed_files(const std::filesystem::path& store) {
+  std::size_t count = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(store)) {
+    count += entry.path().filename().string().starts_with("sealed-");
+  }
+  return count;
+}
+
+/// Makes the store without a background that seals it, and leaves it as a death does.
+void make_unsealed(const std::filesystem::path& path, const Shared<FakeHost>& host) {
+  REQUIRE(wait_for(spawn([&] {
+            Options options = kSealing;
+            options.flush_interval = 1h;
+            const Store store = StoreAccess::open(path, options, *host);
+            const Scope orders = store.scope("orders");
+            const internal::Background::Pause pause(10s);
+            const Ids ids(kSealedIds, sealed_id);
+            std::vector<Marked> marked(ids.size());
+            orders.mark(ids, marked);
+            host->advance(15min);
+            orders.mark("of the next bucket");
+            store.sync();
+            ::raise(SIGKILL);
+            return 0;
+          })) == -SIGKILL);
+}
+
+/// Opens the store after a reboot; `all` whether its ids are within the retention.
+void check_sealed(const std::filesystem::path& path, const Shared<FakeHost>& host, bool all) {
+  host->reboot();
+  const Store store = StoreAccess::open(path, kSealing, *host);
+  const Scope orders = store.scope("orders");
+  for (std::size_t i = 0; i < kSealedIds; ++i) REQUIRE(orders.contains(sealed_id(i)) == all);
+  CHECK(store.metrics().damages == 0);
+  CHECK(store.verify({.deep = true}).problems.empty());
+  if (!all) return;
+  wait_until([&] { return store.metrics().sealed_buckets == 1; });
+  for (std::size_t i = 0; i < kSealedIds; i += 10) REQUIRE(orders.mark(sealed_id(i)) == Verdict::duplicate);
+}
+
+}  // namespace
+
+TEST_CASE(
+    "a process that dies at any place while it seals, or forgets what is sealed, leaves a store that a reboot does not "
+    "hurt") {
+  const Shared<FakeHost> host;
+  const TempDir made;
+  make_unsealed(made / "store", host);
+  std::uint64_t deaths = 0;
+  bool died = true;
+  for (std::uint64_t nth = 1; died; ++nth) {
+    CAPTURE(nth);
+    const TempDir dir;
+    const auto path = dir / "store";
+    copy_store(made / "store", path);
+    const Shared<std::atomic<bool>> expired;
+    const Shared<FakeHost> later;
+    later->advance(std::chrono::microseconds(host->wall_us() - later->wall_us()));
+    const int status = wait_for(spawn([&] {
+      const Store store = StoreAccess::open(path, kSealing, *later);
+      failpoints.arm(nth);
+      wait_until([&] { return store.metrics().sealed_buckets == 1; });
+      *expired = true;
+      later->advance(1h);
+      wait_until([&] { return store.metrics().live_buckets.empty() && sealed_files(path) == 0; });
+      failpoints.arm(0);
+      return 0;
+    }));
+    died = status != 0;
+    if (died) REQUIRE(status == -SIGKILL);
+    deaths += died;
+    check_sealed(path, later, !*expired);
+    if (!*expired) check_sealed(path, later, true);
+  }
+  CHECK(deaths > 20);
+  MESSAGE(deaths << " deaths");
+}
+
+TEST_CASE("a process that dies at any place while it opens a sealed store leaves one that opens") {
+  const Shared<FakeHost> host;
+  const TempDir dir;
+  const auto path = dir / "store";
+  make_unsealed(path, host);
+  check_sealed(path, host, true);
+  std::uint64_t deaths = 0;
+  bool died = true;
+  for (std::uint64_t nth = 1; died; ++nth) {
+    CAPTURE(nth);
+    host->reboot();
+    const int status = wait_for(spawn([&] {
+      failpoints.arm(nth);
+      const Store store = StoreAccess::open(path, kSealing, *host);
+      failpoints.arm(0);
+      return 0;
+    }));
+    died = status != 0;
+    if (died) REQUIRE(status == -SIGKILL);
+    deaths += died;
+    check_sealed(path, host, true);
+  }
+  CHECK(deaths > 2);
+  MESSAGE(deaths << " deaths");
+}

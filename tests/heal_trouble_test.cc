@@ -334,7 +334,7 @@ TEST_CASE("the loss of a file that is built costs no reader anything, and it is 
     store.open();
     REQUIRE(store.damage.empty());
   }
-  ViewCache views(*store.live, store.live_dir);
+  ViewCache views(*store.live, store.live_dir, store.tables.dir.path());
   CHECK(views.newest()->buckets.size() == 1);
   Upkeep other(store.tables.env, *store.tables.log, store.identity.hash_seed, *store.live, views, store.rules,
                *store.clock, 50ms);

@@ -39,7 +39,7 @@ void Parts::open(bool alone, const std::filesystem::path& former_dir) {
   damage = std::move(opened.damage);
   rules = BucketRules::make(identity.retention_us, identity.buckets, header().planned_ids);
   clock.emplace(host, header().clock);
-  views.emplace(*live, live_dir);
+  views.emplace(*live, live_dir, tables.dir.path());
 }
 
 void Parts::close() {

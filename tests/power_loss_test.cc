@@ -28,6 +28,10 @@ namespace {
 
 constexpr auto kRetention = 80s;
 
+// Ids that are enough for a bucket to be sealed, and what stands for all of them in a recording.
+constexpr std::size_t kBulk = 17'000;
+constexpr unsigned kBulkNumber = 1'000'000'000;
+
 Options options_for(std::uint64_t max_bytes) {
   return {.retention = kRetention,
           .buckets = 8,
@@ -42,6 +46,10 @@ Options options_for(std::uint64_t max_bytes) {
 
 std::string id_of(unsigned number) {
   return "message-" + std::to_string(number);
+}
+
+std::string bulk_id_of(std::size_t number) {
+  return "bulk-" + std::to_string(number);
 }
 
 std::string value_of(unsigned number) {
@@ -79,6 +87,25 @@ class Worker {
   void sync() {
     attempt([&] { store_->sync(); });
     acknowledge();
+  }
+
+  void mark_bulk() {
+    recording_.append({.kind = OpKind::marking, .number = kBulkNumber});
+    const Ids ids(kBulk, bulk_id_of);
+    std::vector<Marked> marked(ids.size());
+    store_->scope("orders").mark(ids, marked);
+    store_->sync();
+    recording_.append({.kind = OpKind::acknowledged, .number = kBulkNumber});
+  }
+
+  /// Marks and syncs until the background has come to `done`, which it works at when the ring fills up.
+  template <typename Done>
+  void mark_until(Done done) {
+    for (int rounds = 0; !done(store_->metrics()); ++rounds) {
+      expect(rounds < 1'000, "the background gets done");
+      mark(200);
+      sync();
+    }
   }
 
   void transact() {
@@ -185,7 +212,15 @@ void check_after_boot(const fs::path& path, const Promises& promises) {
     const Scope orders = store.scope("orders");
     const std::int64_t since_us = store.known_since().time_since_epoch() / 1us;
     const auto remembered = [&](const Message& message) { return message.wall_us >= since_us; };
-    for (const auto& [number, message] : promises.messages) {
+    expect(store.metrics().damages == 0, "nothing is damaged that is noted");
+    Promises others = promises;
+    if (const auto bulk = others.messages.extract(kBulkNumber); !bulk.empty()) {
+      const bool kept = bulk.mapped().promised && remembered(bulk.mapped());
+      for (std::size_t i = 0; kept && i < kBulk; ++i) {
+        expect(orders.contains(bulk_id_of(i)), bulk_id_of(i) + " is on disk, the store had said");
+      }
+    }
+    for (const auto& [number, message] : others.messages) {
       if (message.promised && remembered(message)) {
         expect(orders.contains(id_of(number)), id_of(number) + " is on disk, the store had said");
       }
@@ -203,7 +238,7 @@ void check_after_boot(const fs::path& path, const Promises& promises) {
       expect(first == second && (!own || first == effect) && (!message.promised || first),
              "transaction " + std::to_string(number) + " is there whole or not at all");
     }
-    for (const auto& [number, message] : promises.messages) {
+    for (const auto& [number, message] : others.messages) {
       if (!remembered(message)) continue;
       const Verdict verdict = orders.mark(id_of(number)).verdict;
       expect(verdict == Verdict::fresh || verdict == Verdict::duplicate, "a mark has a verdict");
@@ -354,6 +389,21 @@ TEST_CASE("a power failure at any moment of a store with a cap takes nothing tha
       one.sync();
       one.host().advance(2s);
     }
+  });
+}
+
+TEST_CASE("a power failure at any moment of sealing hints, and of forgetting them, leaves what is noted whole") {
+  const std::uint64_t seed = test_seed();
+  CAPTURE(seed);
+  lose_power(seed, 0, points(60), 0, [&](const auto& worker) {
+    Worker one = worker(0);
+    one.mark_bulk();
+    one.host().advance(11s);
+    one.mark_until([](const Metrics& metrics) { return metrics.sealed_buckets == 1; });
+    one.reopen();
+    one.host().advance(75s);
+    one.expire();
+    one.mark_until([](const Metrics& metrics) { return metrics.sealed_buckets == 0; });
   });
 }
 

@@ -67,7 +67,7 @@ TEST_CASE("a file that is missing, cut short or of another store is an error tha
     parts.views->make_index(7, 0, parts.layout().buckets[0].slots[0]);
     std::filesystem::rename(parts.live_dir / index_name(7, 0), path);
   }
-  ViewCache fresh(*parts.live, parts.live_dir);
+  ViewCache fresh(*parts.live, parts.live_dir, parts.tables.dir.path());
   CHECK(error_code_of([&] { fresh.newest(); }) == ErrorCode::in_use);
   CHECK(error_text_of([&] { fresh.newest(); }).find(path.string()) != std::string::npos);
 }

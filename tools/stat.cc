@@ -98,6 +98,8 @@ Json to_json(const Metrics& metrics) {
             {"filter_bytes", metrics.filter_bytes},
             {"filter_generations", metrics.filter_generations},
             {"index_bytes", metrics.index_bytes},
+            {"sealed_buckets", metrics.sealed_buckets},
+            {"unsealed_bytes", metrics.unsealed_bytes},
             {"live_dir_chosen", metrics.live_dir_chosen},
             {"clock_fault_us", metrics.clock_fault.count()}};
   std::string live_dir;
@@ -176,6 +178,8 @@ std::string to_text(const Metrics& metrics) {
                   bytes(metrics.filter_bytes), metrics.filter_generations, bytes(metrics.index_bytes)));
   row("live_dir", fmt::format("{}, {}", printable(metrics.live_dir.native()),
                               metrics.live_dir_chosen ? "chosen by the store" : "given by an option"));
+  row("reboot", fmt::format("the hints of {} of {} buckets are on disk, {} of the log would be read",
+                            metrics.sealed_buckets, metrics.live_buckets.size(), bytes(metrics.unsealed_bytes)));
   row("remembers", fmt::format("all that was processed since {}", format_time(metrics.known_since)));
   row("claims", fmt::format("{} held of at most {}", metrics.claims_held, metrics.max_claims));
   row("all processes",

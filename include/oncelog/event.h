@@ -37,7 +37,8 @@ enum class StoreEventKind : std::uint8_t {
   memory_damaged,        ///< The store's shared memory was damaged when this process opened it as the only one, and was
                          ///< rebuilt. What was whole of the marks that were not on disk is saved; the sentence says how
                          ///< much, and what is lost. Where the header was damaged, claims and locks are released, and
-                         ///< tokens keep growing.
+                         ///< tokens keep growing. Or hints that are kept on disk for after a reboot were damaged, and
+                         ///< were rebuilt from the log: then nothing is lost.
 };
 
 /// Something that happened to a store.

@@ -132,6 +132,8 @@ struct ONCELOG_API Metrics {
   std::uint64_t index_bytes = 0;             ///< Shared memory that all indexes take.
   std::filesystem::path live_dir;            ///< Where the shared memory lies: the store's directory, or one elsewhere.
   bool live_dir_chosen = false;              ///< The store has chosen it itself, see Options::live_dir.
+  std::uint64_t sealed_buckets = 0;          ///< Of the live ones, those whose hints are on disk for after a reboot.
+  std::uint64_t unsealed_bytes = 0;          ///< Bytes of live records that opening after a reboot reads.
   std::chrono::microseconds clock_fault{0};  ///< How far the wall clock is ahead of the boot clock; 0 when all is well.
 
   /// All of it in Prometheus' text format: what a process answers to a scrape. Names of the process's own figures begin

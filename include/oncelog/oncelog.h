@@ -338,9 +338,11 @@
 ///   lengthens the memory by the jump: what is marked meanwhile, and after, is kept for that much longer.
 ///   Options::on_event and `oncelog stat` report it. Once it has been ahead for the retention, an hour at least, it is
 ///   believed.
-/// - **After a reboot** the first process that opens the store rebuilds the shared memory from the log, some 5 million
-///   records a second on 2 cores, before Store::open returns. Meanwhile it takes memory of its own: a fifth of what
-///   filter and index take, in 8 buckets of one size. Open the store before you subscribe.
+/// - **After a reboot** the first process that opens the store rebuilds the shared memory before Store::open returns:
+///   from the hints that are kept on disk (Metrics::sealed_buckets), and from the log for the records that have none
+///   there (Metrics::unsealed_bytes), some 5 million records a second on 2 cores. That takes memory of its own
+///   meanwhile: at most a fifth of what filter and index take, in 8 buckets of one size. Open the store before you
+///   subscribe.
 ///
 /// @subsection caveats_space Space
 ///

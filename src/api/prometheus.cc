@@ -191,6 +191,9 @@ std::string Metrics::prometheus(MetricsOf of) const {
   text.gauge("oncelog_filter_bytes", "Size of the filter's generations.", filter_bytes);
   text.gauge("oncelog_filter_generations", "Generations of the filter.", filter_generations);
   text.gauge("oncelog_index_bytes", "Size of all index tables.", index_bytes);
+  text.gauge("oncelog_sealed_time_buckets", "Time buckets whose hints are on disk, for after a reboot.",
+             sealed_buckets);
+  text.gauge("oncelog_unsealed_bytes", "Bytes of records that opening after a reboot reads.", unsealed_bytes);
   text.gauge("oncelog_unflushed_bytes", "Bytes of accepted records that are not on disk yet.",
              head.value - std::min(head.value, durable.value));
   text.gauge("oncelog_retention_seconds", "How long an id stays a duplicate.", seconds(retention));

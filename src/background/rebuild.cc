@@ -4,12 +4,13 @@
 #include <utility>
 
 #include "background/hint_builder.h"
+#include "base/failpoint.h"
 #include "shared/store_lock.h"
 
 namespace oncelog::internal {
 
-SharedState Rebuild::run(const std::filesystem::path& live_dir, const std::filesystem::path& path,
-                         const Former* known) const {
+Rebuild::Built Rebuild::run(const std::filesystem::path& live_dir, const std::filesystem::path& path,
+                            const Former* known) const {
   const SharedState* former = known != nullptr && !known->damaged ? &known->live : nullptr;
   const ClockAnchor fresh{.offset_us = fresh_clock_offset_us(known), .apart_since_us = 0, .least_apart_us = 0};
   const ClockAnchor& anchor = former != nullptr ? former->header().clock : fresh;
@@ -40,14 +41,24 @@ SharedState Rebuild::run(const std::filesystem::path& live_dir, const std::files
                                                 .known_since_us = known_since_us,
                                                 .known_settles_at_us = known_settles_at_us});
   if (former != nullptr) live.leases().take_over(former->leases());
-  ViewCache files(live, live_dir);
-  Layout layout = make_files(logged, rules, clock.stamp_us(), files);
+  ViewCache files(live, live_dir, env.path());
+  Layout layout = plan(logged, rules, clock.stamp_us());
+  SealedHints sealed = sealed_hints(live_dir);
+  sealed.check(layout, logged.end);
+  failpoint();
+  make_files(layout, sealed, rules, files);
+  failpoint();
   live.header().layout.publish(layout);
-  if (logged.begin < logged.end)
-    HintBuilder(env, log, identity.hash_seed, live, files, layout, host.processors()).run();
+  sealed.restore_counts(*files.newest());
+  failpoint();
+  if (logged.begin < logged.end) {
+    HintBuilder(env, log, identity.hash_seed, live, files, layout, host.processors()).run(sealed.complete(layout));
+  }
+  failpoint();
+  forget(sealed);
   // Release: pairs with the acquire in SharedState::consistent.
   live.header().ready.store(1, std::memory_order_release);
-  return live;
+  return {std::move(live), sealed.damage()};
 }
 
 /// The wall clock minus the boot clock, for shared memory that does not take over an earlier clock.
@@ -82,19 +93,21 @@ Rebuild::Logged Rebuild::read_tables(const BucketRules& rules, std::int64_t now_
   return logged;
 }
 
-/// Makes empty files for the buckets' tables, for one filter generation and for the next bucket's table; returns the
-/// layout that names them. `stamp_us` is the present time.
-Layout Rebuild::make_files(const Logged& logged, const BucketRules& rules, std::int64_t stamp_us,
-                           const ViewCache& files) {
+SealedHints Rebuild::sealed_hints(const std::filesystem::path& live_dir) const {
+  const lmdb::Txn txn(env, MDB_RDONLY);
+  return SealedHints({env.path(), live_dir}, catalog.sealed(txn, store_file_id));
+}
+
+/// The layout of the buckets that are live, each with one table for as many entries as its row says, and nothing else.
+/// `stamp_us` is the present time.
+Layout Rebuild::plan(const Logged& logged, const BucketRules& rules, std::int64_t stamp_us) {
   Layout layout;
   layout.next_bucket = logged.next_bucket;
-  std::uint64_t largest = rules.planned_ids;
   for (std::size_t i = 0; i < logged.rows.size(); ++i) {
     const BucketRow& row = logged.rows[i].second;
     const bool last = i + 1 == logged.rows.size();
     const std::uint64_t plan =
         last ? std::max(row.entries, rules.planned_ids) : std::max(row.entries, BucketRules::kMinPlannedIds);
-    largest = std::max(largest, plan);
     BucketInfo& bucket = layout.buckets[layout.bucket_count++];
     bucket.number = logged.rows[i].first;
     bucket.first_lsn = Lsn{row.first_lsn};
@@ -106,14 +119,43 @@ Layout Rebuild::make_files(const Logged& logged, const BucketRules& rules, std::
     bucket.tables = 1;
     bucket.table_lsn[0] = bucket.first_lsn;
     bucket.slots[0] = IndexTable::slots_for(plan);
+  }
+  return layout;
+}
+
+/// Makes files for the buckets' tables that are not sealed, for one filter generation and for the next bucket's table,
+/// and writes the latter two into the layout.
+void Rebuild::make_files(Layout& layout, const SealedHints& sealed, const BucketRules& rules, const ViewCache& files) {
+  std::uint64_t largest = rules.planned_ids;
+  for (unsigned i = 0; i < layout.bucket_count; ++i) {
+    if (sealed.has_table(i)) continue;
+    const BucketInfo& bucket = layout.buckets[i];
+    largest = std::max(largest, IndexTable::planned_of(bucket.slots[0]));
     files.make_index(bucket.number, 0, bucket.slots[0]);
   }
+  const std::uint64_t lines = sealed.lines() != 0 ? sealed.lines() : FilterGeneration::lines_for(largest);
   layout.generation_count = 1;
-  layout.generations[0] = {layout.next_generation++, FilterGeneration::lines_for(largest), Lsn{}, layout.live_lanes()};
-  files.make_filter(layout.generations[0].number, layout.generations[0].lines);
+  layout.generations[0] = {layout.next_generation++, lines, Lsn{}, layout.live_lanes()};
+  sealed.make_files(layout, files);
+  if (sealed.lines() == 0) files.make_filter(layout.generations[0].number, lines);
   layout.spare_bucket_slots = IndexTable::slots_for(rules.planned_ids);
   files.make_index(layout.next_bucket, 0, layout.spare_bucket_slots);
-  return layout;
+}
+
+/// Deletes the notes of what was damaged or is missing, so that it is reported once and sealed again. Where that fails,
+/// because the disk is full for example, it is found again after the next reboot.
+void Rebuild::forget(const SealedHints& sealed) const {
+  const auto useless = sealed.useless();
+  if (useless.empty()) return;
+  try {
+    lmdb::WriteTxn txn(env);
+    catalog.drop_sealed_unless(txn, store_file_id, [&](std::uint64_t bucket, const SealedNote&) {
+      return std::ranges::find(useless, bucket) == useless.end();
+    });
+    txn.commit();
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::full && error.code() != ErrorCode::io) throw;
+  }
 }
 
 }  // namespace oncelog::internal

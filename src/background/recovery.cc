@@ -100,7 +100,7 @@ Recovery::Opened Recovery::open(const std::filesystem::path& live_dir, const std
   if (former != nullptr && !former->damaged) mend(former->live);
   const bool whole = former != nullptr && !former->damaged && !elsewhere && usable(former->live, live_dir);
   std::string damage;
-  std::optional<SharedState> made;
+  std::optional<Rebuild::Built> made;
   if (!whole) {
     if (former != nullptr) {
       const std::filesystem::path& place = elsewhere ? former_dir : live_dir;
@@ -117,9 +117,11 @@ Recovery::Opened Recovery::open(const std::filesystem::path& live_dir, const std
       remove_hints(live_dir);  // Those that were set aside have taken the room.
       made.emplace(rebuild(live_dir, former));
     }
-    made->rename(live_dir / kLiveName);
+    made->live.rename(live_dir / kLiveName);
+    if (!damage.empty() && !made->damage.empty()) damage += "; ";
+    damage += made->damage;
     // Relaxed: a counter, and no other process uses it yet.
-    if (!damage.empty()) HostCounters::add(made->header().counters.damages, 1);
+    if (!damage.empty()) HostCounters::add(made->live.header().counters.damages, 1);
   }
   if (moved) {
     remove_hints(former_dir);
@@ -130,11 +132,11 @@ Recovery::Opened Recovery::open(const std::filesystem::path& live_dir, const std
     SharedHeader& header = here->live.header();
     header.believed_from.store(header.marks.flushed.load(std::memory_order_relaxed), std::memory_order_relaxed);
   }
-  return {std::move(whole ? here->live : *made), std::move(damage)};
+  return {std::move(whole ? here->live : made->live), std::move(damage)};
 }
 
 /// Under another name, so that a death before it is ready leaves the former one to the next process.
-SharedState Recovery::rebuild(const std::filesystem::path& live_dir, const Former* former) const {
+Rebuild::Built Recovery::rebuild(const std::filesystem::path& live_dir, const Former* former) const {
   const Rebuild rebuild{env, log, catalog, identity, store_file_id, host, settings};
   return rebuild.run(live_dir, live_dir / kNewLiveName, former);
 }
@@ -179,7 +181,7 @@ bool Recovery::usable(const SharedState& live, const std::filesystem::path& live
   if (log_end < flushed || log_end > head) return false;
   RingSalvage ring(live.ring(), identity.hash_seed);
   try {
-    ViewCache files(live, live_dir);
+    ViewCache files(live, live_dir, env.path());
     const auto view = files.newest();
     files.check_spares(view->layout);
     // The index notes a record after the head has passed it. So a head below that is damaged, and the records that it

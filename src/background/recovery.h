@@ -5,6 +5,7 @@
 #include <string>
 
 #include "background/former.h"
+#include "background/rebuild.h"
 #include "base/host.h"
 #include "lmdb/catalog.h"
 #include "log/log.h"
@@ -45,7 +46,7 @@ struct Recovery {
   void verify_log() const;
 
  private:
-  SharedState rebuild(const std::filesystem::path& live_dir, const Former* former) const;
+  Rebuild::Built rebuild(const std::filesystem::path& live_dir, const Former* former) const;
   std::optional<Former> find(const std::filesystem::path& live_dir) const;
   void mend(const SharedState& live) const;
   bool usable(const SharedState& live, const std::filesystem::path& live_dir) const;

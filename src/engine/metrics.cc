@@ -134,6 +134,24 @@ void add_buckets(Metrics& metrics, const View& view) {
   metrics.filter_generations = view.generations.size();
 }
 
+/// What a reboot would find on disk. The notes are read after the view, so that they may say more than it.
+void add_sealed(Metrics& metrics, OpenedStore& store, const View& view) {
+  lmdb::ReadTxn& txn = store.reader().txn();
+  const lmdb::ReadTxn::Active active(txn);
+  const auto notes = store.catalog().sealed(txn, store.store_file_id());
+  for (std::size_t i = 0; i < view.buckets.size(); ++i) {
+    const BucketInfo& bucket = view.buckets[i].info;
+    const std::uint64_t end = view.bucket_end(i, metrics.head).value;
+    std::uint64_t sealed = bucket.first_lsn.value;
+    for (const auto& [number, note] : notes) {
+      const bool of_bucket = number == bucket.number && note.first_lsn == bucket.first_lsn.value;
+      if (of_bucket) sealed = std::min(note.end, end);
+    }
+    metrics.sealed_buckets += sealed > bucket.first_lsn.value;
+    metrics.unsealed_bytes += end - std::min(sealed, end);
+  }
+}
+
 }  // namespace
 
 IdCounts counts_of(const ThreadTally& tally, std::uint32_t scope) {
@@ -148,9 +166,11 @@ Metrics collect_metrics(OpenedStore& store) {
   add_ids(metrics, store, process);
   add_times(metrics, process, header.tally);
   add_host(metrics, header.counters);
-  add_buckets(metrics, *store.views().newest());
   metrics.durable = store.durable();
   metrics.head = store.head();
+  const auto view = store.views().newest();
+  add_buckets(metrics, *view);
+  add_sealed(metrics, store, *view);
   metrics.known_since = store.known_since();
   const StoreIdentity& identity = store.identity();
   metrics.retention =

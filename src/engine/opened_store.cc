@@ -40,21 +40,27 @@ OpenedStore::OpenedStore(const std::filesystem::path& directory, const Options& 
   // A process that died on the way from the one to the other has left an earlier value.
   if (alone_) shared.max_bytes.store(settings_.max_bytes, std::memory_order_relaxed);
   rules_ = BucketRules::make(identity_.retention_us, identity_.buckets, shared.planned_ids);
-  views_.emplace(*state_, live_dir_);
+  views_.emplace(*state_, live_dir_, directory_);
   views_->newest();  // Maps everything, so that what is missing is reported now.
   self_ = ProcessIdentity::self();
   readers_ = std::make_shared<ReaderPool>(*env_, *log_, shared, state_->ring(), *views_);
   tally_.emplace(shared.tally);
   if (options_.read_only) return;
   upkeep_.emplace(*env_, *log_, identity_.hash_seed, *state_, *views_, rules_, *clock_, options_.flush_interval);
+  sealer_.emplace(*env_, *log_, *catalog_, *state_, *views_, *clock_,
+                  Sealer::Places{directory_, live_dir_, store_file_id_});
   events_.emplace(std::move(events), directory_, shared, *clock_);
   if (!damage.empty()) events_->tell_of_damage(std::move(damage));
   flusher_.emplace(*env_, *log_, *catalog_, *state_, identity_.hash_seed, options_.flush_interval);
 }
 
 void OpenedStore::start_background(std::function<void()> reap) {
-  flusher_->start({.upkeep_due = [this] { return upkeep_->due(); },
-                   .upkeep = [this] { return upkeep_->tick(); },
+  flusher_->start({.upkeep_due = [this] { return upkeep_->due() || sealer_->due(); },
+                   .upkeep =
+                       [this] {
+                         const bool more = upkeep_->tick();
+                         return sealer_->step() || more;
+                       },
                    .report =
                        [this] {
                          fold_tally();
@@ -148,9 +154,9 @@ void OpenedStore::open_environment() {
   store_file_id_ = store_file_id_of(directory_, identity_.store_id);
 }
 
-/// `create` is MDB_CREATE for a table that stores of the first format lack.
+/// `create` is MDB_CREATE for tables that stores of earlier versions lack.
 void OpenedStore::open_tables(lmdb::Txn& txn, unsigned create) {
-  catalog_.emplace(txn, 0);
+  catalog_.emplace(txn, 0, create);
   log_.emplace(txn, 0);
   const auto stored = catalog_->identity(txn);
   if (!stored) {

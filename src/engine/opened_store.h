@@ -17,6 +17,7 @@
 #include "background/event_watch.h"
 #include "background/flusher.h"
 #include "background/recovery.h"
+#include "background/sealer.h"
 #include "background/upkeep.h"
 #include "base/clock.h"
 #include "base/fork_generation.h"
@@ -75,6 +76,7 @@ class OpenedStore {
   const std::filesystem::path& live_dir() const { return live_dir_; }
   bool live_dir_is_chosen() const { return live_dir_chosen_; }
   const StoreIdentity& identity() const { return identity_; }
+  const Uuid& store_file_id() const { return store_file_id_; }
   const ProcessIdentity& self() const { return self_; }
 
   const lmdb::Env& env() const { return *env_; }
@@ -205,6 +207,7 @@ class OpenedStore {
   std::shared_ptr<ReaderPool> readers_;
   std::optional<ProcessTally> tally_;
   std::optional<Upkeep> upkeep_;
+  std::optional<Sealer> sealer_;
   std::optional<EventWatch> events_;
   std::optional<Flusher> flusher_;
 };

@@ -69,10 +69,11 @@ StoreIdentity new_identity(std::optional<unsigned> buckets, std::optional<std::c
   return identity;
 }
 
-Catalog::Catalog(lmdb::Txn& txn, unsigned flags)
+Catalog::Catalog(lmdb::Txn& txn, unsigned flags, unsigned create)
     : meta_(txn.open_table("meta", flags)),
       buckets_(txn.open_table("buckets", flags | MDB_INTEGERKEY)),
-      scopes_(txn.open_table("scopes", flags)) {}
+      scopes_(txn.open_table("scopes", flags)),
+      sealed_(txn.find_table("sealed", flags | create | MDB_INTEGERKEY)) {}
 
 std::optional<StoreIdentity> Catalog::identity(const lmdb::Txn& txn) const {
   const auto bytes = txn.get(meta_, text_val(kIdentityKey));
@@ -201,6 +202,57 @@ std::size_t Catalog::drop_buckets_below(lmdb::WriteTxn& txn, std::uint64_t numbe
     ++dropped;
   }
   return dropped;
+}
+
+std::uint64_t SealedNote::expected_checksum(std::uint64_t bucket) const {
+  static_assert(offsetof(SealedNote, checksum) + sizeof checksum == sizeof(SealedNote));
+  return XXH3_64bits_withSeed(this, offsetof(SealedNote, checksum), bucket);
+}
+
+std::optional<SealedNote> Catalog::sealed_note(std::uint64_t bucket, lmdb::Bytes row, const Uuid& store_file_id) {
+  SealedNote note;
+  if (row.size() != sizeof note) return std::nullopt;
+  std::memcpy(static_cast<void*>(&note), row.data(), sizeof note);
+  const bool ours = note.version == SealedNote::kVersion && note.store_file_id == store_file_id;
+  if (!ours || note.checksum != note.expected_checksum(bucket)) return std::nullopt;
+  return note;
+}
+
+std::vector<std::pair<std::uint64_t, SealedNote>> Catalog::sealed(const lmdb::Txn& txn,
+                                                                  const Uuid& store_file_id) const {
+  std::vector<std::pair<std::uint64_t, SealedNote>> notes;
+  if (!sealed_) return notes;
+  const lmdb::Cursor cursor(txn, *sealed_);
+  for (auto row = lmdb::seek(txn.env(), cursor.get(), MDB_FIRST); row;
+       row = lmdb::seek(txn.env(), cursor.get(), MDB_NEXT)) {
+    if (const auto note = sealed_note(row->key, row->value, store_file_id)) notes.emplace_back(row->key, *note);
+  }
+  return notes;
+}
+
+void Catalog::put_sealed(lmdb::WriteTxn& txn, std::uint64_t bucket, SealedNote note) const {
+  note.checksum = note.expected_checksum(bucket);
+  txn.put(sealed_.value(), lmdb::to_val(bucket), struct_bytes(note));
+}
+
+std::size_t Catalog::drop_sealed_unless(lmdb::WriteTxn& txn, const Uuid& store_file_id,
+                                        const std::function<bool(std::uint64_t, const SealedNote&)>& keep) const {
+  std::vector<std::uint64_t> gone;
+  if (!sealed_) return 0;
+  {
+    const lmdb::Cursor cursor(txn, *sealed_);
+    for (auto row = lmdb::seek(txn.env(), cursor.get(), MDB_FIRST); row;
+         row = lmdb::seek(txn.env(), cursor.get(), MDB_NEXT)) {
+      const auto note = sealed_note(row->key, row->value, store_file_id);
+      if (!note || !keep(row->key, *note)) gone.push_back(row->key);
+    }
+  }
+  for (const std::uint64_t bucket : gone) txn.del(*sealed_, lmdb::to_val(bucket));
+  return gone.size();
+}
+
+bool Catalog::has_foreign_sealed(const lmdb::Txn& txn, const Uuid& store_file_id) const {
+  return sealed_ && sealed(txn, store_file_id).size() != txn.stat(*sealed_).ms_entries;
 }
 
 ScopeRow ScopeRow::of(std::string_view name, std::uint32_t number) {

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -70,11 +71,34 @@ class MetaChecksum {
   std::uint64_t sum_ = 0;
 };
 
+/// What of a bucket's hints is on disk beside data.mdb, complete and unchanging: a copy of its index table and of its
+/// column of the filter. Written after the files were synced, so that it holds whatever a power failure takes. One that
+/// does not match its checksum, its bucket or data.mdb itself is no note: hints are rebuilt without it.
+struct SealedNote {
+  static constexpr std::uint64_t kVersion = 1;  // Of how hashes, slots and lines are laid out.
+
+  std::uint64_t version = kVersion;
+  Uuid store_file_id{};         // A copy of data.mdb has another, and not these files.
+  std::uint64_t first_lsn = 0;  // Of the bucket. It and the bucket's number name one bucket for ever.
+  std::uint64_t end = 0;        // All records of the bucket below this LSN have their hints in the files.
+  std::uint64_t entries = 0;    // Of the table.
+  std::uint64_t slots = 0;
+  std::uint64_t table_checksum = 0;
+  std::uint64_t column_ids = 0;  // Ids added in the filter's lane.
+  std::uint64_t lines = 0;
+  std::uint64_t column_checksum = 0;
+  std::uint64_t checksum = 0;  // Of all before it: an end that is too high would cost ids.
+
+  std::uint64_t expected_checksum(std::uint64_t bucket) const;
+  bool operator==(const SealedNote&) const = default;
+};
+static_assert(sizeof(SealedNote) == 96);
+
 class Catalog {
  public:
-  /// Opens the tables, creating them in a write transaction with MDB_CREATE in `flags`. Throws Error::not_a_store,
-  /// newer_format.
-  Catalog(lmdb::Txn& txn, unsigned flags);
+  /// Opens the tables, creating them in a write transaction with MDB_CREATE in `flags`; with MDB_CREATE in `create`
+  /// those that stores of earlier versions lack. Throws Error::not_a_store, newer_format.
+  Catalog(lmdb::Txn& txn, unsigned flags, unsigned create = 0);
 
   // Keys of the table `meta`, for code that reads it page by page; for the keys of numbers see key_of.
   static constexpr std::string_view kIdentityKey = "identity";
@@ -116,6 +140,20 @@ class Catalog {
   /// Deletes the rows of all buckets below `number`; returns how many.
   std::size_t drop_buckets_below(lmdb::WriteTxn& txn, std::uint64_t number) const;
 
+  /// Whether notes can be put.
+  bool keeps_sealed() const { return sealed_.has_value(); }
+  /// The notes that are intact and of this data.mdb, by bucket number, ascending.
+  std::vector<std::pair<std::uint64_t, SealedNote>> sealed(const lmdb::Txn& txn, const Uuid& store_file_id) const;
+  /// The note that a row's bytes are, if it is one.
+  static std::optional<SealedNote> sealed_note(std::uint64_t bucket, lmdb::Bytes row, const Uuid& store_file_id);
+  /// Seals the note.
+  void put_sealed(lmdb::WriteTxn& txn, std::uint64_t bucket, SealedNote note) const;
+  /// Deletes all rows for which keep(bucket, note) is false, and those that are no notes; returns how many.
+  std::size_t drop_sealed_unless(lmdb::WriteTxn& txn, const Uuid& store_file_id,
+                                 const std::function<bool(std::uint64_t, const SealedNote&)>& keep) const;
+  /// Whether there are rows that are no notes: of another data.mdb, or damaged.
+  bool has_foreign_sealed(const lmdb::Txn& txn, const Uuid& store_file_id) const;
+
   /// The scope's number, 1 and up. A name that is not found may be stored with a changed byte: before that is believed,
   /// scopes() or seal_scopes() must have found all rows intact.
   std::optional<std::uint32_t> scope(const lmdb::Txn& txn, std::string_view name) const;
@@ -134,6 +172,7 @@ class Catalog {
   MDB_dbi meta_;
   MDB_dbi buckets_;
   MDB_dbi scopes_;
+  std::optional<MDB_dbi> sealed_;  // Missing where an earlier version made the store and has it open.
 };
 
 }  // namespace oncelog::internal

@@ -109,11 +109,14 @@ bool Txn::del(MDB_dbi dbi, MDB_val key) {
 }
 
 MDB_dbi Txn::open_table(const char* name, unsigned flags) {
+  if (const auto table = find_table(name, flags)) return *table;
+  throw error_at(ErrorCode::not_a_store, env_.path(), "its LMDB file has no table \"{}\" of oncelog's", name);
+}
+
+std::optional<MDB_dbi> Txn::find_table(const char* name, unsigned flags) {
   MDB_dbi dbi = 0;
   const int code = mdb_dbi_open(txn_, name, flags, &dbi);
-  if (code == MDB_NOTFOUND || code == MDB_INCOMPATIBLE) {
-    throw error_at(ErrorCode::not_a_store, env_.path(), "its LMDB file has no table \"{}\" of oncelog's", name);
-  }
+  if (code == MDB_NOTFOUND || code == MDB_INCOMPATIBLE) return std::nullopt;
   env_.check(code, "mdb_dbi_open");
   opened_.push_back({name, flags & ~unsigned{MDB_CREATE}, dbi});
   return dbi;

@@ -51,6 +51,8 @@ class Txn {
   bool del(MDB_dbi dbi, MDB_val key);
   /// The handle is for the life of the environment once the transaction, a WriteTxn, is committed.
   MDB_dbi open_table(const char* name, unsigned flags);
+  /// The same; nothing when there is no such table and it is not to be created.
+  std::optional<MDB_dbi> find_table(const char* name, unsigned flags);
   MDB_stat stat(MDB_dbi dbi) const;
   /// The pages of a table: branches, leaves, and those of large values.
   std::uint64_t pages(MDB_dbi dbi) const;

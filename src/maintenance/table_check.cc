@@ -50,7 +50,7 @@ void TableCheck::check_names() const {
 
 void TableCheck::check_flags() const {
   for (const auto& [name, tree] : tables_) {
-    const bool by_number = name == "log" || name == "buckets";
+    const bool by_number = name == "log" || name == "buckets" || name == "sealed";
     const bool ours = by_number || name == "meta" || name == "scopes" || name == "user";
     if (!ours || tree.integer_key() == by_number) continue;
     problems_.add(ProblemKind::page, "data.mdb", fmt::format("table \"{}\" has the flags {:#x}", name, tree.flags),

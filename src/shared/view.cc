@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "shared/sealed_files.h"
 
 namespace oncelog::internal {
 namespace {
@@ -124,12 +125,11 @@ std::shared_ptr<View> ViewCache::build(const Layout& layout, std::uint64_t epoch
   for (unsigned i = 0; i < layout.bucket_count; ++i) {
     View::Bucket bucket{layout.buckets[i], {}};
     for (unsigned t = 0; t < bucket.info.tables; ++t) {
-      bucket.tables.push_back(
-          table(previous, epoch, bucket.info.number, bucket.info.first_part + t, bucket.info.slots[t]));
+      bucket.tables.push_back(table(previous, epoch, bucket.info, bucket.info.first_part + t, bucket.info.slots[t]));
     }
     if (layout.building_slots != 0 && bucket.info.number == layout.building_bucket) {
       view->built_table = mapped_or_null(view->built_is_lost, [&] {
-        return table(previous, epoch, bucket.info.number, bucket.info.next_part(), layout.building_slots);
+        return table(previous, epoch, bucket.info, bucket.info.next_part(), layout.building_slots);
       });
     }
     view->bucket_of_lane[bucket.info.lane] = static_cast<std::uint8_t>(i);
@@ -155,17 +155,37 @@ std::shared_ptr<FilterGeneration> ViewCache::generation(const View* previous, st
 
 /// The table that the previous view has mapped, or else one that is mapped now. One that was built counts as mapped
 /// only in the very next layout: later it may have been given up, and another one made under the same name.
-std::shared_ptr<IndexTable> ViewCache::table(const View* previous, std::uint64_t epoch, std::uint64_t bucket,
+std::shared_ptr<IndexTable> ViewCache::table(const View* previous, std::uint64_t epoch, const BucketInfo& bucket,
                                              std::uint64_t part, std::uint64_t slots) const {
   for (std::size_t i = 0; previous != nullptr && i < previous->buckets.size(); ++i) {
     const View::Bucket& old = previous->buckets[i];
-    if (old.info.number != bucket) continue;
-    if (part >= old.info.first_part && part < old.info.next_part()) return old.tables[part - old.info.first_part];
-    const bool was_built = previous->built_table && previous->layout.building_bucket == bucket;
+    if (old.info.number != bucket.number) continue;
+    // A sealed table takes the place of the one that it was copied from.
+    const bool same = old.info.sealed_end == bucket.sealed_end || part != bucket.first_part;
+    if (same && part >= old.info.first_part && part < old.info.next_part())
+      return old.tables[part - old.info.first_part];
+    const bool was_built = previous->built_table && previous->layout.building_bucket == bucket.number;
     if (was_built && part == old.info.next_part() && previous->epoch + 1 == epoch) return previous->built_table;
   }
-  const auto stamp = live_.stamp_for(FileKind::index, bucket, part, slots, IndexTable::file_bytes(slots));
-  return std::make_shared<IndexTable>(map(index_name(bucket, part), stamp), slots);
+  if (bucket.sealed_end.value != 0 && part == bucket.first_part) return sealed_table(bucket);
+  const auto stamp = live_.stamp_for(FileKind::index, bucket.number, part, slots, IndexTable::file_bytes(slots));
+  return std::make_shared<IndexTable>(map(index_name(bucket.number, part), stamp), slots);
+}
+
+/// A table of an earlier boot, whose contents were checked when the layout was made.
+std::shared_ptr<IndexTable> ViewCache::sealed_table(const BucketInfo& bucket) const {
+  const SealedFile file = SealedFile::index_of(
+      bucket.number, {.store_file_id = live_.stamp_for(FileKind::index, bucket.number, 0, 0, 0).store_file_id,
+                      .end = bucket.sealed_end.value,
+                      .slots = bucket.slots[0]});
+  const std::filesystem::path path = store_dir_ / file.name;
+  auto mapped = MappedFile::open(path, file.bytes);
+  if (!mapped || mapped->size() != file.bytes || !file.is_stamped(load_stamp(mapped->data()))) {
+    throw error_at(ErrorCode::in_use, path,
+                   "it is missing or does not belong to this store; close the store in every process, and the next one "
+                   "to open it rebuilds the file");
+  }
+  return std::make_shared<IndexTable>(std::move(*mapped), bucket.slots[0]);
 }
 
 MappedFile ViewCache::map(const std::string& name, const FileStamp& stamp) const {
@@ -187,6 +207,12 @@ void ViewCache::make_index(std::uint64_t bucket, std::uint64_t part, std::uint64
 void ViewCache::make_filter(std::uint64_t number, std::uint64_t lines) const {
   const MappedFile file = MappedFile::create(live_dir_ / filter_name(number), FilterGeneration::file_bytes(lines));
   store_stamp(file.data(), live_.stamp_for(FileKind::filter, number, 0, lines, file.size()));
+}
+
+void ViewCache::create_filter(std::uint64_t number, std::uint64_t lines) const {
+  const std::uint64_t bytes = FilterGeneration::file_bytes(lines);
+  const MappedFile file = MappedFile::create(live_dir_ / filter_name(number), bytes, kFileHeaderBytes);
+  store_stamp(file.data(), live_.stamp_for(FileKind::filter, number, 0, lines, bytes));
 }
 
 void ViewCache::require_room_for(std::uint64_t file_bytes) {
@@ -256,7 +282,8 @@ void ViewCache::remove_strays(const Layout& layout) const {
   for (unsigned i = 0; i < layout.generation_count; ++i) named.insert(filter_name(layout.generations[i].number));
   for (unsigned i = 0; i < layout.bucket_count; ++i) {
     const BucketInfo& bucket = layout.buckets[i];
-    for (unsigned t = 0; t < bucket.tables; ++t) named.insert(index_name(bucket.number, bucket.first_part + t));
+    for (unsigned t = bucket.sealed_end.value != 0 ? 1 : 0; t < bucket.tables; ++t)
+      named.insert(index_name(bucket.number, bucket.first_part + t));
     if (layout.building_slots != 0 && layout.building_bucket == bucket.number)
       named.insert(index_name(bucket.number, bucket.next_part()));
   }

@@ -155,7 +155,9 @@ bool is_set_aside(std::string_view name);
 /// The newest View of this process. Thread-safe.
 class ViewCache {
  public:
-  ViewCache(const SharedState& live, std::filesystem::path live_dir) : live_(live), live_dir_(std::move(live_dir)) {}
+  /// `store_dir` has the sealed tables that a layout may name.
+  ViewCache(const SharedState& live, std::filesystem::path live_dir, std::filesystem::path store_dir)
+      : live_(live), live_dir_(std::move(live_dir)), store_dir_(std::move(store_dir)) {}
 
   /// The view of the layout in force; maps what is new in it. Throws Error::in_use when a file that the layout names is
   /// missing or belongs to another store.
@@ -173,6 +175,8 @@ class ViewCache {
   /// Makes the empty file of an index table or a filter generation, before a layout names it.
   void make_index(std::uint64_t bucket, std::uint64_t part, std::uint64_t slots) const;
   void make_filter(std::uint64_t number, std::uint64_t lines) const;
+  /// The same, but only its header is allocated: for a file whose lines are written at once, without a mapping.
+  void create_filter(std::uint64_t number, std::uint64_t lines) const;
   /// The same for one that is built: only its header is allocated yet. Error::full, too, where this and what
   /// else is built would leave no room for as much as a ring, which the log needs meanwhile.
   void begin_index(std::uint64_t bucket, std::uint64_t part, std::uint64_t slots);
@@ -203,8 +207,9 @@ class ViewCache {
 
   Views retire(std::shared_ptr<const View> view);
   Views released();
-  std::shared_ptr<IndexTable> table(const View* previous, std::uint64_t epoch, std::uint64_t bucket, std::uint64_t part,
-                                    std::uint64_t slots) const;
+  std::shared_ptr<IndexTable> table(const View* previous, std::uint64_t epoch, const BucketInfo& bucket,
+                                    std::uint64_t part, std::uint64_t slots) const;
+  std::shared_ptr<IndexTable> sealed_table(const BucketInfo& bucket) const;
   std::shared_ptr<FilterGeneration> generation(const View* previous, std::uint64_t epoch, std::uint64_t number,
                                                std::uint64_t lines) const;
   std::shared_ptr<View> build(const Layout& layout, std::uint64_t epoch, const View* previous) const;
@@ -214,7 +219,8 @@ class ViewCache {
   bool allocate(const std::string& name, std::uint64_t file_bytes, Hints* hints) const;
 
   const SharedState& live_;
-  std::filesystem::path live_dir_;
+  const std::filesystem::path live_dir_;
+  const std::filesystem::path store_dir_;
   std::mutex mutex_;
   std::shared_ptr<const View> view_;
   Views retired_;  // Earlier ones that somebody may still hold, oldest first.

@@ -21,6 +21,7 @@ void set_only_table(BucketInfo& bucket, std::uint64_t slots) {
   bucket.tables = 1;
   bucket.slots = {slots};
   bucket.table_lsn = {bucket.first_lsn};
+  bucket.sealed_end = Lsn{};
 }
 
 /// Drops generations that no live lane was written to. The newest stays: it is written to.

@@ -10,7 +10,7 @@
 namespace oncelog::internal {
 
 /// What kind of derived file this is; the values are stored.
-enum class FileKind : std::uint32_t { live = 1, filter = 2, index = 3 };
+enum class FileKind : std::uint32_t { live = 1, filter = 2, index = 3, column = 4 };
 
 /// Ties a derived file to what it was derived from: files of another boot, store or format, of an earlier life of the
 /// shared memory, of another size, or damaged, do not match and are thrown away. Written once, before anyone else sees

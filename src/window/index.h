@@ -2,6 +2,8 @@
 
 #include <atomic>
 #include <cstdint>
+#include <cstring>
+#include <span>
 
 #include <oncelog/record.h>
 
@@ -101,6 +103,24 @@ class IndexTable {
   std::uint64_t allocated() const { return allocated_->load(std::memory_order_relaxed); }
   void note_allocated(std::uint64_t bytes) { allocated_->store(bytes, std::memory_order_relaxed); }
 
+  /// The slots from `first` on, as they are now. A slot is read whole; acquire: pairs with the release in insert.
+  void read_slots(std::uint64_t first, std::span<std::uint64_t> out) const {
+    for (std::size_t i = 0; i < out.size(); ++i) out[i] = words_[first + i].load(std::memory_order_acquire);
+  }
+
+  /// What a copy of this table has in its header beside the stamp: complete up to `end`, and nobody builds it.
+  struct Counts {
+    std::uint64_t entries = 0;
+    std::uint64_t records = 0;
+    std::uint64_t reached = 0;
+  };
+  Counts counts(Lsn end) const { return {count(), records(), end.value}; }
+  static constexpr std::size_t kCountOffset = 128;  // Where they lie in the file.
+  static_assert(kCountOffset >= sizeof(FileStamp) && kCountOffset % 64 == 0);
+  static void store_counts(std::byte* header, const Counts& counts) {
+    std::memcpy(header + kCountOffset, &counts, sizeof counts);
+  }
+
   void prefetch(const MessageHash& hash) const {
     const std::atomic<std::uint64_t>* home = &words_[hash.home(slots_)];
     __builtin_prefetch(home);
@@ -186,9 +206,6 @@ class IndexTable {
   }
 
  private:
-  static constexpr std::size_t kCountOffset = 128;
-  static_assert(kCountOffset >= sizeof(FileStamp) && kCountOffset % 64 == 0);
-
   /// Calls visit(offset) for each entry with this tag up to an empty slot; false when there is one.
   template <typename Visit>
   static bool each_between(const std::atomic<std::uint64_t>* at, const std::atomic<std::uint64_t>* end, Slot wanted,

@@ -30,6 +30,9 @@ struct BucketInfo {
   std::uint64_t first_part = 0;                   // Of its first table's file: those before it were replaced.
   std::array<std::uint64_t, kMaxTables> slots{};  // Of each index table, oldest first ...
   std::array<Lsn, kMaxTables> table_lsn{};        // ... and the LSN from which on records are in it.
+  // Where the bucket ends, if its only table is a sealed one: that lies in the store's directory, is named after this
+  // LSN, and is never written to. 0 for tables of this boot.
+  Lsn sealed_end;
 
   /// In the name of the next table's file.
   std::uint64_t next_part() const { return first_part + tables; }
@@ -99,6 +102,7 @@ struct Layout {
       if (bucket.first_lsn.value % 8 != 0 || (i != 0 && bucket.first_lsn < buckets[i - 1].first_lsn)) return false;
       if (bucket.lane < kLanes && (taken >> bucket.lane & 1) != 0) return false;
       if (bucket.lane < kLanes) taken |= LaneMask{1} << bucket.lane;
+      if (bucket.sealed_end.value % 8 != 0 || (bucket.sealed_end.value != 0 && bucket.tables != 1)) return false;
       if (bucket.lane >= kLanes || bucket.tables == 0 || bucket.tables > kMaxTables) return false;
       for (unsigned t = 0; t < bucket.tables; ++t) {
         if (bucket.slots[t] < 8 || bucket.slots[t] > kMaxSlots) return false;

@@ -11,6 +11,7 @@
 #include "base/shared_memory.h"
 #include "base/store_locks.h"
 #include "window/derived_file.h"
+#include "window/lane_column.h"
 
 namespace oncelog::internal {
 
@@ -58,6 +59,18 @@ class FilterGeneration {
 
   /// Ids added in this lane. Relaxed: it only plans growth.
   std::uint64_t count(unsigned lane) const { return counts_[lane].ids.load(std::memory_order_relaxed); }
+
+  /// For a generation that was made from columns, which were counted when they were taken.
+  void restore_count(unsigned lane, std::uint64_t ids) { counts_[lane].ids.store(ids, std::memory_order_relaxed); }
+
+  /// The rows of one lane in a line, see lane_column.h. Relaxed: as candidates.
+  LaneRows lane_rows(std::uint64_t line, unsigned lane) const {
+    std::array<std::uint64_t, kWordsPerLine> words;
+    for (unsigned i = 0; i < kWordsPerLine; ++i) {
+      words[i] = words_[line * kWordsPerLine + i].load(std::memory_order_relaxed);
+    }
+    return internal::lane_rows(words, lane);
+  }
 
   /// The same as IndexTable::reached, for the records of this lane's bucket that are in this generation.
   Lsn reached(unsigned lane) const { return {counts_[lane].reached.load(std::memory_order_relaxed)}; }
