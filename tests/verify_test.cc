@@ -9,6 +9,8 @@
 #include <random>
 #include <set>
 
+#include <oncelog/repair.h>
+
 #include "file_bytes.h"
 #include "lmdb/catalog.h"
 #include "lmdb/handles.h"
@@ -441,4 +443,36 @@ TEST_CASE("what is no store is an error and not a problem") {
     txn.commit();
   }
   CHECK(error_code_of([&] { verify(dir.path()); }) == ErrorCode::not_a_store);
+}
+
+TEST_CASE("a file of sealed hints that is damaged is a problem, until the hints are rebuilt") {
+  const TempDir dir;
+  const auto path = dir / "store";
+  const auto id_of = [](std::size_t i) { return "id-" + std::to_string(i); };
+  const Ids ids(17'000, id_of);
+  {
+    const auto store = Store::open(path, {.flush_interval = 1ms});
+    std::vector<Marked> marked(ids.size());
+    store.scope("orders").mark(ids, marked);
+    wait_until([&] { return store.metrics().sealed_buckets == 1; });
+    CHECK(store.metrics().unsealed_bytes == 0);
+  }
+  REQUIRE(verify(path).sound());
+  for (const char* prefix : {"sealed-index-", "sealed-column-"}) {
+    for (const auto& entry : std::filesystem::directory_iterator(path)) {
+      if (!entry.path().filename().string().starts_with(prefix)) continue;
+      overwrite(entry.path(), std::filesystem::file_size(entry.path()) / 2, "damage");
+    }
+  }
+  for (const bool deep : {false, true}) {
+    const auto report = verify(path, {.deep = deep});
+    CAPTURE(words_of(report));
+    REQUIRE(report.problems.size() == 2);
+    CHECK(report.problems[0].kind == ProblemKind::hint);
+    CHECK(report.problems[0].where.starts_with("sealed-"));
+  }
+  rebuild_hints(path);
+  CHECK(verify(path, {.deep = true}).sound());
+  const auto store = Store::open(path);
+  for (std::size_t i = 0; i < ids.size(); ++i) REQUIRE(store.scope("orders").contains(ids[i]));
 }

@@ -1,5 +1,6 @@
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <filesystem>
 #include <optional>
@@ -17,6 +18,8 @@
 #include "maintenance/salvage.h"
 #include "shared/directory.h"
 #include "shared/open_lock.h"
+#include "shared/sealed_files.h"
+#include "shared/view.h"
 
 namespace oncelog {
 namespace {
@@ -33,7 +36,7 @@ void rebuild_hints(const std::filesystem::path& directory, const RepairOptions& 
   check_directory(directory, opening);
   {
     // Where one is missing, the next process that opens the store saves the ring and rebuilds all of them, even when
-    // this process dies now.
+    // this process dies now; so those that it would use for that go first.
     std::optional<OpenLock> lock;
     lock_alone(lock, directory);
     std::vector<fs::path> places{directory};
@@ -49,8 +52,10 @@ void rebuild_hints(const std::filesystem::path& directory, const RepairOptions& 
       std::vector<fs::path> hints;
       for (fs::directory_iterator at(place, failed), end; !failed && at != end; at.increment(failed)) {
         const std::string name = at->path().filename().string();
-        if (name.starts_with("filter-") || name.starts_with("index-")) hints.push_back(at->path());
+        if (is_hint_name(name) || is_sealed_name(name)) hints.push_back(at->path());
       }
+      std::partition(hints.begin(), hints.end(),
+                     [](const fs::path& hint) { return is_sealed_name(hint.filename().string()); });
       for (const fs::path& hint : hints) {
         if (::unlink(hint.c_str()) != 0 && errno != ENOENT) throw system_error(errno, "unlink", hint);
       }

@@ -7,6 +7,7 @@
 
 #include "log/intact_record.h"
 #include "log/log.h"
+#include "maintenance/sealed_check.h"
 #include "window/buckets.h"
 
 namespace oncelog::internal {
@@ -249,6 +250,7 @@ void StoreCheck::count(const RecordView& record, Lsn lsn) {
 }
 
 void StoreCheck::buckets(const lmdb::Pages& pages, const lmdb::Meta& meta) {
+  if (facts_.identity) check_sealed(pages, meta, *facts_.identity, problems_);
   const Rows all = rows(pages, meta, true);
   std::uint64_t before = 0;
   const Lsn end = limit_ ? end_of_log(pages, meta, at_) : at_;

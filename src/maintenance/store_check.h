@@ -46,7 +46,7 @@ class StoreCheck {
   /// All but structure(), of a commit that stays as it is.
   void rest(const lmdb::Pages& pages, const lmdb::Meta& meta);
 
-  /// The rows, against what log() has seen; with the snapshot of its last call.
+  /// The rows, against what log() has seen, and the sealed files that are noted; with the snapshot of its last call.
   void buckets(const lmdb::Pages& pages, const lmdb::Meta& meta);
 
  private:
