@@ -78,12 +78,10 @@ class Round {
   /// Without a lock. Afterwards `found` is set only for ids that were processed.
   void look(const Glance& glance) {
     const View& view = glance.view;
-    if (!view.buckets.empty()) {
-      for (const Probe& probe : chunk_.probes.subspan(done_)) view.buckets.back().newest_table().prefetch(probe.hash);
-    }
     if (rest() == 1) {
       chunk_.found[done_] = reader_.look(view, chunk_.probes[done_], copy_of(done_));
     } else {
+      for (const Probe& probe : chunk_.probes.subspan(done_)) view.prefetch_newest(probe.hash);
       reader_.look(view, chunk_.probes.subspan(done_), chunk_.found.subspan(done_),
                    chunk_.copies.empty() ? chunk_.copies : chunk_.copies.subspan(done_));
     }

@@ -40,6 +40,8 @@ void Reader::each_hint(const View& view, const Probe& probe, LaneMask lanes, Vis
 }
 
 std::optional<Found> Reader::look(const View& view, const Probe& probe, RecordCopy* copy) {
+  // Most duplicates are of the newest bucket: what of its index they need comes along with the filter's line.
+  view.prefetch_newest(probe.hash);
   const LaneMask lanes = view.candidates(probe.hash);
   if (lanes == 0) return std::nullopt;
   ThreadTally::add(counters.filter_candidates);

@@ -89,6 +89,11 @@ struct View {
     return bytes;
   }
 
+  /// What is searched of the table that is written to.
+  void prefetch_newest(const MessageHash& hash) const {
+    if (!buckets.empty()) buckets.back().newest_table().prefetch(hash);
+  }
+
   /// Where the records of the bucket at this position end, `head` for the current one.
   Lsn bucket_end(std::size_t position, Lsn head) const {
     return position + 1 < buckets.size() ? buckets[position + 1].info.first_lsn : head;
