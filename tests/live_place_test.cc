@@ -417,7 +417,8 @@ TEST_CASE("a directory that vanishes while the store is open lets nobody else in
 }
 
 TEST_CASE("the directory of a deleted store is deleted by the next store that is made") {
-  const Place place;
+  Place place;
+  place.path = place.dir / "a" / "store";
   { place.open().scope("orders").mark("a"); }
   const auto left = place.directories().front();
   std::filesystem::path other = place.dir / "other";
@@ -427,6 +428,9 @@ TEST_CASE("the directory of a deleted store is deleted by the next store that is
   SUBCASE("made again") {
     std::filesystem::remove_all(place.path);
     other = place.path;
+  }
+  SUBCASE("with the directory that it was in") {
+    std::filesystem::remove_all(place.path.parent_path());
   }
   { StoreAccess::open(other, {.expected_ids = 1}, place.host); }
   REQUIRE(place.directories().size() == 1);

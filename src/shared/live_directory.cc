@@ -13,6 +13,7 @@
 #include <optional>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -49,19 +50,25 @@ std::string identity_of(const std::filesystem::path& path) {
 }
 
 /// What the store in `directory` looks like from here, in the lines of a note: which mounts this process sees, the
-/// directory that it lies in, its own, its data.mdb, and last its path.
+/// directories above it from the root down, its own, its data.mdb, and last its path.
 struct Note {
   std::array<std::string, 5> lines;
 
   static constexpr std::size_t kMounts = 0;
-  static constexpr std::size_t kParent = 1;
+  static constexpr std::size_t kAbove = 1;  // Separated by commas.
   static constexpr std::size_t kDirectory = 2;
   static constexpr std::size_t kData = 3;
   static constexpr std::size_t kPath = 4;
 
   static Note of(const std::filesystem::path& directory) {
     std::error_code unknown;
-    return {{std::filesystem::read_symlink("/proc/self/ns/mnt", unknown).string(), identity_of(directory.parent_path()),
+    std::string above;
+    std::filesystem::path at;
+    for (const auto& name : directory.parent_path()) {
+      if (!above.empty()) above += ',';
+      above += identity_of(at /= name);
+    }
+    return {{std::filesystem::read_symlink("/proc/self/ns/mnt", unknown).string(), std::move(above),
              identity_of(directory), identity_of(directory / "data.mdb"), directory.string()}};
   }
 
@@ -90,7 +97,7 @@ struct Note {
   /// Whether another file system is mounted at the store's directory than the one that it lies in.
   bool has_mount() const {
     const auto device = [](const std::string& identity) { return identity.substr(0, identity.find(' ')); };
-    return device(lines[kParent]) != device(lines[kDirectory]);
+    return device(lines[kAbove].substr(lines[kAbove].rfind(',') + 1)) != device(lines[kDirectory]);
   }
 
   bool operator==(const Note&) const = default;
@@ -101,15 +108,22 @@ bool is_missing(const std::filesystem::path& path) {
   return ::lstat(path.c_str(), &status) != 0 && errno == ENOENT;
 }
 
-/// Whether the store is gone: in the same parent directory, seen through the same mounts, there is no such data.mdb any
-/// more. Where a file system is mounted at the store's own directory, it may only be another one for now.
+/// Whether the path to the store, seen through the same mounts, is as it was down to a name that is missing now, or to
+/// another data.mdb. What is not as it was may be a file system that is not mounted now, or another one.
 bool store_is_gone(const Note& noted) {
   const std::filesystem::path directory = noted.lines[Note::kPath];
   const Note now = Note::of(directory);
-  const auto same = [&](std::size_t line) { return noted.lines[line] == now.lines[line]; };
-  if (!same(Note::kMounts) || !same(Note::kParent) || same(Note::kData) || noted.has_mount()) return false;
+  if (noted.lines[Note::kMounts] != now.lines[Note::kMounts] || noted.has_mount()) return false;
+  std::istringstream above(noted.lines[Note::kAbove]);
+  std::filesystem::path at;
+  for (const auto& name : directory.parent_path()) {
+    std::string identity;
+    if (is_missing(at /= name)) return true;
+    if (!std::getline(above, identity, ',') || identity != identity_of(at)) return false;
+  }
   if (is_missing(directory)) return true;
-  return !now.has_mount() && (is_missing(directory / "data.mdb") || !now.lines[Note::kData].empty());
+  if (now.has_mount() || now.lines[Note::kData] == noted.lines[Note::kData]) return false;
+  return is_missing(directory / "data.mdb") || !now.lines[Note::kData].empty();
 }
 
 /// Whether all that the shared memory knows is in the log as well, and nobody holds a claim.
