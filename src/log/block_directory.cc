@@ -81,6 +81,7 @@ void BlockTable::append_from(const BlockTable& other, Lsn begin) {
 bool BlockDirectory::extend(const lmdb::ReadTxn& txn, Lsn begin, std::shared_ptr<const BlockTable>& held) {
   if (!mutex_.try_lock()) return false;
   const Held guard(mutex_);
+  if (newest_ && newest_->mapping() != txn.env().mapping()) newest_.reset();
   bool complete = false;
   if (!damaged_) {
     try {
@@ -90,16 +91,13 @@ bool BlockDirectory::extend(const lmdb::ReadTxn& txn, Lsn begin, std::shared_ptr
       throw;
     }
   }
-  held = newest_;
+  if (newest_) held = newest_;
   return complete;
 }
 
 bool BlockDirectory::add_blocks(const lmdb::ReadTxn& txn, Lsn begin) {
   const std::uint64_t mapping = txn.env().mapping();
-  if (!newest_ || newest_->mapping() != mapping) {
-    newest_.reset();
-    make_room(mapping, begin);
-  }
+  if (!newest_) make_room(mapping, begin);
   const std::size_t page_bytes = txn.env().page_bytes();
   auto entry = lmdb::seek(txn.env(), txn.cursor(), MDB_SET_RANGE, std::max(newest_->last(), begin).value);
   for (std::size_t n = 0; n < kStep && entry; entry = next_block(txn, *entry)) {

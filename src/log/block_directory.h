@@ -104,12 +104,12 @@ class BlockTable {
 class BlockDirectory {
  public:
   /// Extends the newest table by up to kStep blocks of the transaction's snapshot, in which the log begins at `begin`,
-  /// and gives the caller that table. Returns whether it has all blocks of that snapshot. Errors are LMDB's, of a page
-  /// that is damaged: then nothing is ever added again.
+  /// and gives the caller that table, where there is one of the present map. Returns whether it has all blocks of that
+  /// snapshot. Errors are LMDB's, of a page that is damaged: then nothing is ever added again.
   bool extend(const lmdb::ReadTxn& txn, Lsn begin, std::shared_ptr<const BlockTable>& held);
 
  private:
-  /// 30 us.
+  /// So few that the look-up that adds them does not wait long.
   static constexpr std::size_t kStep = 256;
   static constexpr std::size_t kLeastRoom = 128;
 
