@@ -1,3 +1,4 @@
+#include "background/background.h"
 #include "base/failpoint.h"
 
 #include <signal.h>
@@ -10,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "background/background.h"
 #include "shared.h"
 #include "store_files.h"
 #include "support.h"

@@ -294,11 +294,10 @@ TEST_CASE("a process finds every record while another one appends and deletes bl
   CHECK(status == 0);
 }
 
-TEST_CASE("a page of the tree that is damaged hides the records behind it, and no others") {
-  TestLog test;
-  // Several leaves; the table must not have been there before.
-  for (int commit = 0; commit < 4; ++commit) test.add(std::vector<std::size_t>(200, 2048));
-  const std::uint64_t log_bytes = 800 * 2048;
+namespace {
+
+/// Damages one of the leaves of the log's tree, and returns the first block's LSN in it.
+std::uint64_t damage_leaf(TestLog& test) {
   const int file = ::open((test.dir / "data.mdb").c_str(), O_RDWR | O_CLOEXEC);
   REQUIRE(file >= 0);
   // The last page that is a leaf with many entries is of the log: its last entries, or some before.
@@ -314,12 +313,23 @@ TEST_CASE("a page of the tree that is damaged hides the records behind it, and n
     const auto key = lmdb::load<std::uint64_t>(content, node + lmdb::kNodeHeaderBytes);
     LogLookup::Snapshot snapshot(test.lookup);
     const auto entry = lmdb::seek(test.env, test.lookup.txn().cursor(), MDB_SET_RANGE, key);
-    if (!entry || entry->key != key || key < log_bytes / 4) continue;
+    if (!entry || entry->key != key || key < test.end.value / 4) continue;
     // A page of another kind is what LMDB notices.
     content[10] = std::byte{0};
     if (::pwrite(file, content.data(), page_bytes, at) == static_cast<ssize_t>(page_bytes)) damaged_key = key;
   }
   REQUIRE(damaged_key != 0);
+  ::close(file);
+  return damaged_key;
+}
+
+}  // namespace
+
+TEST_CASE("a page of the tree that is damaged hides the records behind it, and no others") {
+  TestLog test;
+  // Several leaves; the table must not have been there before.
+  for (int commit = 0; commit < 4; ++commit) test.add(std::vector<std::size_t>(200, 2048));
+  const std::uint64_t damaged_key = damage_leaf(test);
   const auto found = [&](Lsn lsn) {
     LogLookup::Snapshot snapshot(test.lookup);
     const auto bytes = snapshot.find(lsn);
@@ -329,5 +339,31 @@ TEST_CASE("a page of the tree that is damaged hides the records behind it, and n
     for (std::uint64_t lsn = 8; lsn < damaged_key - 2048; lsn += 2048) REQUIRE(found(Lsn{lsn}));
     CHECK(error_code_of([&] { found(Lsn{damaged_key + 8}); }) == ErrorCode::corrupt);
   }
-  ::close(file);
+}
+
+TEST_CASE("after damage nobody gets the table of another map") {
+  TestLog test;
+  for (int commit = 0; commit < 4; ++commit) test.add(std::vector<std::size_t>(200, 2048));
+  const std::uint64_t damaged_key = damage_leaf(test);
+  for (int turn = 0; turn < 3; ++turn) CHECK_THROWS(LogLookup::Snapshot(test.lookup).find(Lsn{damaged_key + 8}));
+  std::shared_ptr<const BlockTable> held;
+  const auto extend = [&](const lmdb::Env& env, const Log& log) {
+    lmdb::ReadTxn txn(env, log.dbi());
+    const lmdb::ReadTxn::Active active(txn);
+    test.directory.extend(txn, Lsn{8}, held);
+  };
+  extend(test.env, *test.log);
+  REQUIRE(held);
+  const TempDir dir;
+  const lmdb::Env grown(dir.path(), MDB_NOTLS | MDB_NORDAHEAD, kMapBytes, 16, 8, std::uint64_t{1} << 20);
+  std::optional<Log> log;
+  for (std::uint64_t at = 8; grown.mapping() == test.env.mapping(); at += 65'520) {
+    lmdb::WriteTxn txn(grown);
+    if (!log) log.emplace(txn, MDB_CREATE);
+    append(*log, txn, Lsn{at}, 65'520);
+    txn.commit();
+  }
+  held.reset();
+  extend(grown, *log);
+  CHECK_FALSE(held);
 }

@@ -42,6 +42,25 @@ TEST_CASE("when a derived file is lost, what was accepted is saved, and everythi
   CHECK_FALSE(knows(parts, "neither"));
 }
 
+TEST_CASE("hints of earlier lives, set aside or not, are in no later one's way") {
+  Parts parts;
+  parts.append("a");
+  for (int life = 0; life < 3; ++life) {
+    // What the one before has left may still be there.
+    std::filesystem::remove(parts.live_dir / "filter-1");
+    parts.open();
+    CHECK(knows(parts, "a"));
+    for (const char* name : {"filter-1", "index-1-0"}) CHECK(std::filesystem::exists(parts.live_dir / name));
+    if (life == 1) std::filesystem::copy_file(parts.live_dir / "filter-1", parts.live_dir / "filter-7.former");
+  }
+  while (parts.views->remove_set_aside()) {
+  }
+  for (const std::string& name : files_in(parts.live_dir, "")) CHECK_FALSE(is_set_aside(name));
+  const FileStamp stamp = stamp_of(parts);
+  parts.open();
+  CHECK(stamp_of(parts) == stamp);  // Nothing that is in use was deleted.
+}
+
 TEST_CASE("after a reboot what was flushed is known, and what was not is gone") {
   Parts parts;
   for (int i = 0; i < 1000; ++i) parts.append(std::to_string(i));

@@ -6,8 +6,8 @@
 
 namespace oncelog::internal {
 
-/// Zeroed memory of this process alone, in huge pages where the system has them: random writes to it cost a tenth of
-/// the page faults and misses of the TLB that a mapped file costs. Given back when the object is destroyed. Movable.
+/// Zeroed memory of this process alone, in huge pages where the system has them: random writes to it cost fewer
+/// page faults and misses of the TLB than to a mapped file. Given back when the object is destroyed. Movable.
 class PlainMemory {
  public:
   /// Nothing when the system has no room for it.
