@@ -1,5 +1,5 @@
-#include "background/background.h"
 #include "base/failpoint.h"
+#include "background/background.h"
 
 #include <signal.h>
 

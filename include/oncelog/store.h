@@ -36,9 +36,9 @@ namespace oncelog {
 class ONCELOG_API Store {
  public:
   /// Opens the store at `directory`, creating it (and the directory) where Options::create allows. Microseconds when
-  /// the shared memory is there; after a reboot it is rebuilt first, from hints that are kept on disk and, for what they
-  /// lack, from the log, by a thread for each processor that the process may use, 16 at most: some 5 million records a
-  /// second on 2 cores.
+  /// the shared memory is there; after a reboot it is rebuilt first, from hints that are kept on disk and, for what
+  /// they lack, from the log, by a thread for each processor that the process may use, 16 at most: some 5 million
+  /// records a second on 2 cores.
   ///
   /// Errors: not_found, not_a_store, newer_format, options_mismatch, live_dir_mismatch, in_use, no_permission,
   /// unsupported, corrupt, full, io; invalid_argument for an option outside its range.
