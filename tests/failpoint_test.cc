@@ -1,5 +1,4 @@
 #include "base/failpoint.h"
-#include "background/background.h"
 
 #include <signal.h>
 
@@ -11,7 +10,6 @@
 #include <thread>
 #include <vector>
 
-#include "background/background.h"
 #include "shared.h"
 #include "store_files.h"
 #include "support.h"
@@ -418,14 +416,13 @@ std::size_t sealed_files(const std::filesystem::path& store) {
   return count;
 }
 
-/// Makes the store without a background that seals it, and leaves it as a death does.
+/// Makes the store, and leaves it as a death does. Copies of it are not sealed: notes are of one data.mdb.
 void make_unsealed(const std::filesystem::path& path, const Shared<FakeHost>& host) {
   REQUIRE(wait_for(spawn([&] {
             Options options = kSealing;
             options.flush_interval = 1h;
             const Store store = StoreAccess::open(path, options, *host);
             const Scope orders = store.scope("orders");
-            const internal::Background::Pause pause(10s);
             const Ids ids(kSealedIds, sealed_id);
             std::vector<Marked> marked(ids.size());
             orders.mark(ids, marked);
