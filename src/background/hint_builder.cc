@@ -15,7 +15,6 @@ namespace {
 
 // With less to read or to write for each thread, starting one costs more than it gains.
 constexpr std::uint64_t kLeastBytesAThread = std::uint64_t{4} << 20;
-constexpr unsigned kMostThreads = 16;
 // From which it is guessed how many records a part of the log has.
 constexpr std::uint64_t kUsualRecordBytes = 64;
 

@@ -8,6 +8,9 @@
 
 namespace oncelog::internal {
 
+// More of them gain nothing: memory is the bound.
+inline constexpr unsigned kMostThreads = 16;
+
 /// Has several threads work on `total` units, up to `most` at a time: each calls make() for what it needs of its own,
 /// and that with (first unit, how many units) for one piece after the other. Throws as run_in_crew.
 template <typename Make>

@@ -95,7 +95,7 @@ Rebuild::Logged Rebuild::read_tables(const BucketRules& rules, std::int64_t now_
 
 SealedHints Rebuild::sealed_hints(const std::filesystem::path& live_dir) const {
   const lmdb::Txn txn(env, MDB_RDONLY);
-  return SealedHints({env.path(), live_dir}, catalog.sealed(txn, store_file_id));
+  return SealedHints({env.path(), live_dir}, catalog.sealed(txn, store_file_id), host.processors());
 }
 
 /// The layout of the buckets that are live, each with one table for as many entries as its row says, and nothing else.

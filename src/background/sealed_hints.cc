@@ -7,8 +7,8 @@
 #include <cerrno>
 #include <map>
 
+#include "background/pieces.h"
 #include "base/error.h"
-#include "base/parallel.h"
 #include "window/index.h"
 
 namespace oncelog::internal {
@@ -19,6 +19,13 @@ Descriptor open_to_write(const std::filesystem::path& path) {
   Descriptor file = open_descriptor(path, O_WRONLY | O_NOFOLLOW);
   if (!file) throw system_error(errno, "opening it", path);
   return file;
+}
+
+/// Calls job(i) once for each i below `jobs`, by several threads, in no order.
+template <typename Job>
+void run_jobs(std::uint64_t jobs, unsigned threads, Job job) {
+  const auto most = static_cast<unsigned>(std::clamp<std::uint64_t>(jobs, 1, std::min(threads, kMostThreads)));
+  in_pieces(most, "reading sealed hints", jobs, 1, [&] { return [&](std::uint64_t i, std::uint64_t) { job(i); }; });
 }
 
 }  // namespace
@@ -47,7 +54,7 @@ void SealedHints::check(Layout& layout, Lsn log_end) {
   for (auto& one : used_) {
     if (one) found.push_back(&*one);
   }
-  run_parallel(2 * found.size(), usable_threads(), [&](std::size_t job) {
+  run_jobs(2 * found.size(), threads_, [&](std::uint64_t job) {
     Found& one = *found[job / 2];
     if (job % 2 == 0) one.table = SealedFile::index_of(one.bucket, one.note).check(places_.store);
     if (job % 2 == 1) one.column = SealedFile::column_of(one.bucket, one.note).check(places_.store);
@@ -98,7 +105,7 @@ void SealedHints::make_files(const Layout& layout, const ViewCache& files) const
   const std::filesystem::path path = places_.live / filter_name(generation.number);
   const Descriptor filter = open_to_write(path);
   const std::uint64_t pieces = (lines_ + kLinesAJob - 1) / kLinesAJob;
-  run_parallel(copied.size() + pieces, usable_threads(), [&](std::size_t job) {
+  run_jobs(copied.size() + pieces, threads_, [&](std::uint64_t job) {
     if (job < copied.size()) return copy_table(layout, copied[job]);
     const std::uint64_t from = (job - copied.size()) * kLinesAJob;
     write_lines(filter.get(), path, columns, from, std::min(kLinesAJob, lines_ - from));
@@ -113,7 +120,7 @@ void SealedHints::write_lines(int filter, const std::filesystem::path& path, con
   std::vector<LaneRows> rows(count);
   for (const Column& column : columns) {
     column.file.read_at(std::as_writable_bytes(std::span(rows)), kFileHeaderBytes + from * sizeof(LaneRows));
-    for (std::uint64_t i = 0; i < count; ++i) add_lane_rows(lines[i], column.lane, rows[i]);
+    for (std::uint64_t i = 0; i < count; ++i) add_lane_rows(lines[i].data(), column.lane, rows[i]);
   }
   write_at(filter, std::as_bytes(std::span(lines)), FilterGeneration::file_bytes(from), path);
 }

@@ -30,9 +30,9 @@ class SealedHints {
     std::filesystem::path live;
   };
 
-  /// `notes` by bucket number.
-  SealedHints(Places places, std::vector<std::pair<std::uint64_t, SealedNote>> notes)
-      : places_(std::move(places)), notes_(std::move(notes)) {}
+  /// `notes` by bucket number. At most `threads` threads work.
+  SealedHints(Places places, std::vector<std::pair<std::uint64_t, SealedNote>> notes, unsigned threads)
+      : places_(std::move(places)), notes_(std::move(notes)), threads_(threads) {}
 
   /// Checks what there is for the buckets of `layout`, which has no files yet, and writes into it which tables it uses
   /// and of what sizes. `log_end` is where the last bucket ends.
@@ -81,6 +81,7 @@ class SealedHints {
 
   const Places places_;
   const std::vector<std::pair<std::uint64_t, SealedNote>> notes_;
+  const unsigned threads_;
   std::array<std::optional<Found>, kMaxLiveBuckets> used_;
   std::vector<Found> useless_;
   std::uint64_t lines_ = 0;

@@ -22,8 +22,8 @@ inline LaneRows lane_rows(const std::array<std::uint64_t, 8>& line, unsigned lan
   return rows;
 }
 
-/// Sets them.
-inline void add_lane_rows(std::array<std::uint64_t, 8>& line, unsigned lane, LaneRows rows) {
+/// Sets them in a line of 8 words.
+inline void add_lane_rows(std::uint64_t* line, unsigned lane, LaneRows rows) {
   // Moves bits 0 to 3 to 0, 16, 32 and 48, likewise.
   constexpr std::uint64_t kScatter = 1 | 1U << 15 | 1U << 30 | std::uint64_t{1} << 45;
   for (unsigned word = 0; word < 8; ++word) {
