@@ -481,7 +481,7 @@ TEST_CASE(
     check_sealed(path, later, !*expired);
     if (!*expired) check_sealed(path, later, true);
   }
-  CHECK(deaths > 20);
+  CHECK(deaths > 10);
   MESSAGE(deaths << " deaths");
 }
 
