@@ -59,8 +59,9 @@ struct TestLog : Tables {
 
   /// Whether a look-up finds at each LSN what the tree finds; counts those that the table answers.
   std::size_t compare() { return compare(lookup); }
-  std::size_t compare(LogLookup& with) const {
+  std::size_t compare(LogLookup& with) {
     std::size_t by_table = 0;
+    found_by_any = 0;
     const std::uint64_t step = std::max<std::uint64_t>(8, end.value / 4000 / 8 * 8);
     for (std::uint64_t lsn = 0; lsn < end.value + 64; lsn += step) {
       CAPTURE(lsn);
@@ -70,6 +71,7 @@ struct TestLog : Tables {
       const auto right = Log::find(with.txn(), Lsn{lsn});
       REQUIRE(found.has_value() == right.has_value());
       if (!found) continue;
+      ++found_by_any;
       REQUIRE(found->data() == right->data());
       REQUIRE(found->size() == right->size());
       REQUIRE(is_of(*found, Lsn{lsn}));
@@ -78,6 +80,7 @@ struct TestLog : Tables {
     return by_table;
   }
 
+  std::size_t found_by_any = 0;  // In the last comparison.
   Lsn end{8};
   BlockDirectory directory;
   LogLookup lookup{env, *log, directory};
@@ -106,8 +109,8 @@ TEST_CASE("a look-up finds what the tree finds, in blocks of any size, with gaps
       if (commit % 10 == 9) test.trim(Lsn{random() % test.end.value});
     }
     const std::size_t by_table = test.compare();
-    if (largest == 512) CHECK(by_table == 0);  // They lie among others on a page, and move.
-    if (largest > 4080) CHECK(by_table > 1000);
+    if (largest == 512) CHECK(by_table == 0);                      // They lie among others on a page, and move.
+    if (largest > 4080) CHECK(2 * by_table >= test.found_by_any);  // Few may be left of the log.
   }
 }
 
