@@ -1,5 +1,6 @@
 #include "background/sealer.h"
 
+#include <cstring>
 #include <fstream>
 #include <functional>
 #include <set>
@@ -365,6 +366,38 @@ TEST_CASE("columns of another length than most are made from the log") {
   CHECK(store.missing(0, kMany) == 0);
   CHECK(store.unfiltered(0, kMany) == 0);
   CHECK(store.unfiltered(kMany + 10, 4 * kMany, 1) == 0);
+}
+
+TEST_CASE("a sealed table that is not what its note says takes no other's place, and is sealed anew") {
+  Sealed store(true);
+  fill_two(store);
+  store.reboot();  // Now the bucket's table has the size that one made from the log has.
+  store.restart();
+  store.seal();
+  const auto notes_before = store.notes();
+  REQUIRE(notes_before.size() == 1);
+  store.fill(kMany + 10, 4 * kMany);
+  store.come_to_rest();
+  store.seal();
+  store.reboot([&] {
+    // As if the machine had stopped between the two, so that the first bucket is made from the log ...
+    lmdb::WriteTxn txn(store.tables.env);
+    store.tables.catalog->put_sealed(txn, 1, notes_before[0].second);
+    txn.commit();
+    // ... and nobody has read its sealed table, which is damaged.
+    const SealedFile table = SealedFile::index_of(1, notes_before[0].second);
+    const auto file = MappedFile::open(store.live_dir / table.name, table.bytes);
+    REQUIRE(file);
+    std::memset(file->data() + kFileHeaderBytes, 0, 64 * 1024);
+  });
+  store.restart();
+  REQUIRE(store.bucket(0).slots[0] == notes_before[0].second.slots);
+  store.seal();
+  store.tick_all();
+  CHECK(store.missing(0, kMany) == 0);
+  store.reboot();
+  CHECK(store.damage.empty());
+  CHECK(store.missing(0, kMany) == 0);
 }
 
 TEST_CASE("one process at a time seals a store, and small buckets are not worth it") {

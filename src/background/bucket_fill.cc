@@ -62,11 +62,13 @@ void FillWorker::take(const BlockFeed::Chunk& chunk) {
 
 void FillWorker::take(const RecordView& record, const MessageHash& hash, Lsn lsn) {
   needed_.newest_us = std::max(needed_.newest_us, record.header.time_us());
-  const bool is_void = (record.header.flags() & kVoid) != 0;
-  if (is_void || lsn < fill_.source_.from || lsn >= fill_.source_.to) return;
-  target_.slots.prefetch(hash);
-  target_.bits.prefetch(hash);
-  batch_.push_back({hash, lsn});
+  if (lsn < fill_.source_.from || lsn >= fill_.source_.to) return;
+  // Void records are no messages, but links of chains all the same: the next one's entry may have moved on from theirs.
+  if ((record.header.flags() & kVoid) == 0) {
+    target_.slots.prefetch(hash);
+    target_.bits.prefetch(hash);
+    batch_.push_back({hash, lsn});
+  }
   if (const std::string_view correlation = record.correlation(); !correlation.empty()) {
     links_.push_back({{fill_.correlation_seed_, correlation}, lsn, Lsn{record.attributes->previous}});
     target_.bits.prefetch(links_.back().correlation);

@@ -148,8 +148,9 @@ void HintBuilder::make_table(const Part& part, std::uint64_t entries) {
 /// The same for a generation, which the later buckets use as well.
 void HintBuilder::make_generation(const Part& part, std::uint64_t ids) {
   write_columns();
-  const GenerationInfo next{layout_.next_generation++, FilterGeneration::lines_for(ids), part.from,
-                            layout_.live_lanes(), 0};
+  // Beside kept ids these may be few, or none.
+  const std::uint64_t lines = std::max(FilterGeneration::lines_for(ids), layout_.newest_generation().lines);
+  const GenerationInfo next{layout_.next_generation++, lines, part.from, layout_.live_lanes(), 0};
   files_.make_filter(next.number, next.lines);
   layout_.generations[layout_.generation_count++] = next;
   filter_has_bits_ = false;

@@ -98,7 +98,7 @@ Recovery::Opened Recovery::open(const std::filesystem::path& live_dir, const std
   // If both are there, the one elsewhere is newer.
   Former* const former = elsewhere ? &*elsewhere : here ? &*here : nullptr;
   if (former != nullptr && !former->damaged) mend(former->live);
-  const bool whole = former != nullptr && !former->damaged && !elsewhere && usable(former->live, live_dir);
+  const bool whole = former != nullptr && !former->damaged && !moved && usable(former->live, live_dir);
   std::string damage;
   std::optional<Rebuild::Built> made;
   if (!whole) {

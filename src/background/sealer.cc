@@ -43,7 +43,7 @@ bool Sealer::due() {
   if (!catalog_.keeps_sealed() || now_us < try_from_us_) return false;
   const auto view = views_.newest();
   watch(*view, now_us);
-  if (seal_) return !head_ || on_disk();
+  if (seal_) return !head_ || on_disk() || litter(view->layout);
   // Acquire: pairs with the release by whoever has committed.
   const Lsn flushed{live_.marks.flushed.load(std::memory_order_acquire)};
   return litter(view->layout) || replaces(*view) || next(*view, flushed).has_value();
@@ -68,8 +68,7 @@ bool Sealer::step() {
 }
 
 bool Sealer::advance() {
-  std::uint64_t epoch = 0;
-  if (!is_live(live_.layout.read(epoch), seal_->bucket(), seal_->note())) {
+  if (!is_live(views_.newest()->layout, seal_->bucket(), seal_->note())) {
     end();
     return true;
   }
@@ -77,6 +76,10 @@ bool Sealer::advance() {
     if (seal_->copy_some()) return true;
     head_ = Lsn{live_.marks.head.load(std::memory_order_acquire)};  // Acquire: pairs with the producers' release.
     return on_disk();
+  }
+  if (!on_disk()) {  // What has expired must not wait with it: a full disk may wait for that.
+    end();
+    return true;
   }
   commit();
   remove_unnamed();
@@ -139,6 +142,7 @@ void Sealer::watch(const View& view, std::int64_t now_us) {
 }
 
 std::optional<SealedNote> Sealer::note_of(const BucketInfo& bucket) const {
+  if (unusable_.contains(bucket.number)) return std::nullopt;
   for (const auto& [number, note] : notes_) {
     if (number == bucket.number && note.first_lsn == bucket.first_lsn.value) return note;
   }
@@ -201,14 +205,30 @@ bool Sealer::replaces(const View& view) const {
   return false;
 }
 
-/// Under the gate: nobody builds a table for the bucket, and no note goes, meanwhile.
-void Sealer::replace_tables() {
-  const WriterGate gate(live_, env_.path());
-  read_notes();
+/// A bucket whose table can be replaced by the sealed one, which is what its note says. It is read whole, since the
+/// note may be of a file that nobody has read in this life, or that was found damaged when the shared memory was made.
+std::optional<std::uint64_t> Sealer::intact_replacement() {
   const auto view = views_.newest();
   for (unsigned i = 0; i < view->buckets.size(); ++i) {
     if (!can_replace(*view, i)) continue;
     const BucketInfo& bucket = view->buckets[i].info;
+    const SealedFile file = SealedFile::index_of(bucket.number, *note_of(bucket));
+    if (file.check(places_.store) == SealedFile::State::intact) return bucket.number;
+    unusable_.insert(bucket.number);
+  }
+  return std::nullopt;
+}
+
+/// Replaces one table. Under the gate: nobody builds one for the bucket, and no note goes, meanwhile.
+void Sealer::replace_tables() {
+  const auto intact = intact_replacement();
+  if (!intact) return;
+  const WriterGate gate(live_, env_.path());
+  read_notes();
+  const auto view = views_.newest();
+  for (unsigned i = 0; i < view->buckets.size(); ++i) {
+    const BucketInfo& bucket = view->buckets[i].info;
+    if (bucket.number != *intact || !can_replace(*view, i)) continue;
     const bool builds = view->layout.building_slots != 0 && view->layout.building_bucket == bucket.number;
     if (builds || !SealedFile::index_of(bucket.number, *note_of(bucket)).is_in(places_.store)) continue;
     failpoint();
@@ -235,14 +255,15 @@ void Sealer::commit() {
   {
     const WriterGate gate(live_, env_.path());
     lmdb::WriteTxn txn(env_);
-    std::uint64_t epoch = 0;
-    const Layout layout = live_.layout.read(epoch);
+    const auto view = views_.newest();  // Its layout is well formed.
+    const Layout& layout = view->layout;
     const auto live = [&](std::uint64_t bucket, const SealedNote& note) { return is_live(layout, bucket, note); };
     catalog_.drop_sealed_unless(txn, places_.store_file_id, live);
     const bool complete = seal_ && head_ && log_.end(txn).value_or(Lsn{0}) >= *head_;
     if (complete && live(seal_->bucket(), seal_->note())) catalog_.put_sealed(txn, seal_->bucket(), seal_->note());
     failpoint();
     txn.commit();
+    if (seal_) unusable_.erase(seal_->bucket());
   }
   failpoint();
   read_notes();
@@ -250,8 +271,8 @@ void Sealer::commit() {
 
 /// Deletes files that neither a note names nor the layout, which a note may have left before its bucket.
 void Sealer::remove_unnamed() const {
-  std::uint64_t epoch = 0;
-  const Layout layout = live_.layout.read(epoch);
+  const auto view = views_.newest();
+  const Layout& layout = view->layout;
   for (const auto& path : unnamed_sealed_files(places_.store, notes_)) {
     const auto* const end = layout.buckets.data() + layout.bucket_count;
     const bool in_use = std::any_of(layout.buckets.data(), end, [&](const BucketInfo& bucket) {

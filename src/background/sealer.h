@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -86,6 +87,7 @@ class Sealer {
   bool wants_current(const View& view, const std::optional<SealedNote>& note) const;
   bool can_replace(const View& view, unsigned position) const;
   bool replaces(const View& view) const;
+  std::optional<std::uint64_t> intact_replacement();
   void replace_tables();
   bool on_disk() const;
   void commit();
@@ -105,6 +107,7 @@ class Sealer {
   std::optional<BucketSeal> seal_;
   std::optional<Lsn> head_;           // Once all is copied: everything that the copies may name is below.
   std::optional<lmdb::ReadTxn> txn_;  // Kept: see ReadTxn on what making one takes.
+  std::set<std::uint64_t> unusable_;  // Buckets whose noted table is not what the note says: they are sealed anew.
   Notes notes_;                       // As they were when this process began to seal, or had sealed.
   bool foreign_notes_ = false;
   std::int64_t try_from_us_ = 0;  // A boot time.

@@ -45,13 +45,17 @@ void NewFile::append(std::span<const std::byte> bytes) {
   size_ += bytes.size();
 }
 
-/// Has the disk write what was appended last, once it has written what came before. Only for the pace: errors come back
-/// from sync().
-void NewFile::write_back() noexcept {
+/// Has the disk write what was appended last, once it has written what came before. An error that it tells is not told
+/// again by fdatasync.
+void NewFile::write_back() {
 #ifdef SYNC_FILE_RANGE_WRITE
   if (size_ == written_back_) return;
-  ::sync_file_range(file_.get(), static_cast<off_t>(written_back_), static_cast<off_t>(size_ - written_back_),
-                    SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
+  const int failed =
+      ::sync_file_range(file_.get(), static_cast<off_t>(written_back_), static_cast<off_t>(size_ - written_back_),
+                        SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
+  if (failed != 0 && (errno == EIO || errno == ENOSPC || errno == EDQUOT)) {
+    throw system_error(errno, "sync_file_range", unfinished_);
+  }
   written_back_ = size_;
 #endif
 }

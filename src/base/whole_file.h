@@ -34,7 +34,7 @@ class NewFile {
   void publish();
 
  private:
-  void write_back() noexcept;
+  void write_back();
 
   const std::filesystem::path path_;
   const std::filesystem::path unfinished_;

@@ -58,8 +58,17 @@ void OpenedStore::start_background(std::function<void()> reap) {
   flusher_->start({.upkeep_due = [this] { return upkeep_->due() || sealer_->due(); },
                    .upkeep =
                        [this] {
-                         const bool more = upkeep_->tick();
-                         return sealer_->step() || more;
+                         // Also after an error: the sealer deletes what has expired, which a full disk waits for.
+                         std::exception_ptr trouble;
+                         bool more = false;
+                         try {
+                           more = upkeep_->tick();
+                         } catch (const std::exception&) {
+                           trouble = std::current_exception();
+                         }
+                         more |= sealer_->step();
+                         if (trouble) std::rethrow_exception(trouble);
+                         return more;
                        },
                    .report =
                        [this] {

@@ -17,6 +17,8 @@
 #include "maintenance/problems.h"
 #include "maintenance/salvage.h"
 #include "shared/directory.h"
+#include "shared/live_directory.h"
+#include "shared/live_place.h"
 #include "shared/open_lock.h"
 #include "shared/sealed_files.h"
 #include "shared/view.h"
@@ -44,9 +46,15 @@ void rebuild_hints(const std::filesystem::path& directory, const RepairOptions& 
     const lmdb::Pages pages(file.fd(), directory / kData);
     VerifyReport ignored;
     Problems problems(ignored, 0);
-    fs::path noted = Salvage(pages, problems).numbers().live_dir;
+    Salvage salvage(pages, problems);
+    fs::path noted = salvage.numbers().live_dir;
     if (noted.empty() && lock) noted = lock->formerly_noted_live_dir();
-    if (noted.filename().string().starts_with("oncelog-")) places.push_back(noted);
+    // What a copy has noted is the original's, and what others have put there is theirs.
+    if (const auto identity = salvage.identity()) {
+      const Uuid store_file_id = store_file_id_of(directory, identity->store_id);
+      const fs::path known = LivePlaces(fs::absolute(directory), store_file_id).noted(noted);
+      if (!known.empty() && is_trusted(known, {.directory = directory})) places.push_back(known);
+    }
     for (const fs::path& place : places) {
       std::error_code failed;  // A directory that is not there has no hints either.
       std::vector<fs::path> hints;

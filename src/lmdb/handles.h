@@ -135,6 +135,7 @@ class ReadTxn : public Txn {
   void renew_cursor() const;
   void deactivate();
   void park() {
+    if (!active_.load(std::memory_order_relaxed)) return;  // Own; renewing it failed, and has let go of it.
     mdb_txn_reset(txn_);
     deactivate();
   }

@@ -12,10 +12,9 @@
 namespace oncelog::internal {
 namespace {
 
-/// Whether a value fills pages of its own: it begins right behind the header of the first. Others follow a page's table
-/// of entries.
+/// Whether a value surely fills pages of its own: of two entries LMDB always has room for on a page.
 bool has_its_own_pages(lmdb::Bytes value, std::size_t page_bytes) {
-  return reinterpret_cast<std::uintptr_t>(value.data()) % page_bytes == Log::kRunHeaderBytes;
+  return value.size() >= page_bytes / 2;
 }
 
 /// The entry after this one. It nearly always begins where this one ends: then LMDB comes to its page from above, and
@@ -49,15 +48,19 @@ BlockTable::BlockTable(std::uint64_t mapping, std::size_t room)
       first_in_(std::make_unique<std::atomic<std::uint32_t>[]>(pieces_mask_ + 1)) {}
 
 bool BlockTable::append(Lsn lsn, lmdb::Bytes bytes) {
+  if (lsn <= last()) return false;
   const std::size_t count = this->count();
-  if (count != 0 && lsn <= last()) return false;
-  blocks_[count] = {lsn, bytes};
-  if (count == 0 || piece_of(last()) != piece_of(lsn)) {
-    // Relaxed: whoever sees it too early finds that it is not below `count_`.
-    first_in(piece_of(lsn)).store(static_cast<std::uint32_t>(count), std::memory_order_relaxed);
+  if (!bytes.empty()) {
+    blocks_[count] = {lsn, bytes};
+    if (count == 0 || piece_of(blocks_[count - 1].lsn) != piece_of(lsn)) {
+      // Relaxed: whoever sees it too early finds that it is not below `count_`.
+      first_in(piece_of(lsn)).store(static_cast<std::uint32_t>(count), std::memory_order_relaxed);
+    }
+    // Release: pairs with the acquire in count.
+    count_.store(count + 1, std::memory_order_release);
   }
-  // Release: pairs with the acquire in count.
-  count_.store(count + 1, std::memory_order_release);
+  // Release: pairs with the acquire in last.
+  last_.store(lsn.value, std::memory_order_release);
   return true;
 }
 
@@ -76,10 +79,11 @@ void BlockTable::append_from(const BlockTable& other, Lsn begin) {
   for (std::size_t at = other.count() - other.count_from(begin); at < other.count(); ++at) {
     append(other.blocks_[at].lsn, other.blocks_[at].bytes);
   }
+  append(other.last(), {});  // Where small blocks followed.
 }
 
 bool BlockDirectory::extend(const lmdb::ReadTxn& txn, Lsn begin, std::shared_ptr<const BlockTable>& held) {
-  if (!mutex_.try_lock()) return false;
+  if (leaves_it_to_the_tree() || !mutex_.try_lock()) return false;
   const Held guard(mutex_);
   if (newest_ && newest_->mapping() != txn.env().mapping()) newest_.reset();
   bool complete = false;
@@ -100,13 +104,17 @@ bool BlockDirectory::add_blocks(const lmdb::ReadTxn& txn, Lsn begin) {
   if (!newest_) make_room(mapping, begin);
   const std::size_t page_bytes = txn.env().page_bytes();
   auto entry = lmdb::seek(txn.env(), txn.cursor(), MDB_SET_RANGE, std::max(newest_->last(), begin).value);
-  for (std::size_t n = 0; n < kStep && entry; entry = next_block(txn, *entry)) {
-    if (newest_->count() != 0 && Lsn{entry->key} == newest_->last()) continue;
-    if (newest_->full()) make_room(mapping, begin);
+  std::size_t kept = 0;
+  std::size_t seen = 0;
+  for (; seen < kStep && entry; entry = next_block(txn, *entry)) {
+    if (Lsn{entry->key} == newest_->last()) continue;
     const bool stays = has_its_own_pages(entry->value, page_bytes);
+    if (stays && newest_->full()) make_room(mapping, begin);
     if (!newest_->append(Lsn{entry->key}, stays ? entry->value : lmdb::Bytes{})) return false;
-    ++n;
+    kept += stays;
+    ++seen;
   }
+  if (seen == kStep && kept == 0) small_.store(true, std::memory_order_relaxed);
   return !entry;
 }
 

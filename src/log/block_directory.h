@@ -19,8 +19,8 @@ namespace oncelog::internal {
 /// It answers as a descent of LMDB's tree does: with the last block that begins at or before an LSN. It can, because
 /// blocks are only appended to the log and deleted from its front: LMDB writes one once, to pages of its own, and
 /// leaves it there until it is deleted. So what was seen in any snapshot of this map is right in every later one in
-/// which the log begins at or before it. Blocks so small that LMDB keeps them among others on a page, which move when
-/// that page is copied, have an entry that says nothing.
+/// which the log begins at or before it. Blocks so small that LMDB keeps them among others on a page move when that
+/// page is copied, and have no entry: no other block reaches into them, so that the tree is asked.
 ///
 /// Thread safety: append by one thread at a time; any number of readers meanwhile, without a lock.
 class BlockTable {
@@ -32,11 +32,8 @@ class BlockTable {
   // Acquire: pairs with the release in append.
   std::size_t count() const { return count_.load(std::memory_order_acquire); }
   bool full() const { return count() == room_; }
-  /// The LSN of the last block; 0 when there is none.
-  Lsn last() const {
-    const std::size_t count = this->count();
-    return count == 0 ? Lsn{} : blocks_[count - 1].lsn;
-  }
+  /// The LSN of the last block that was appended; 0 when there is none. Acquire: pairs with the release in append.
+  Lsn last() const { return {last_.load(std::memory_order_acquire)}; }
 
   /// Bytes of a block.
   struct Place {
@@ -53,8 +50,8 @@ class BlockTable {
     return Place{block->lsn, block->bytes.subspan(offset)};
   }
 
-  /// The next block, with no bytes where they may move. False, and nothing is done, when it does not come after the
-  /// last one. There is room.
+  /// The next block, with no bytes where they may move: of that only the LSN is kept, as last(). False, and nothing is
+  /// done, when it does not come after the last one. There is room.
   bool append(Lsn lsn, lmdb::Bytes bytes);
   /// Appends the blocks of `other` from the one at `begin` on. There is room.
   void append_from(const BlockTable& other, Lsn begin);
@@ -94,11 +91,15 @@ class BlockTable {
   // The first block that begins in a piece; what says so of another piece in the same place is of no use.
   std::unique_ptr<std::atomic<std::uint32_t>[]> first_in_;
   std::atomic<std::size_t> count_{0};
+  std::atomic<std::uint64_t> last_{0};  // Written after count_.
 };
 
 /// The newest table of this process, extended by those who look for what it lacks, some blocks at a time, so that
 /// nobody waits for all of a large log. Threads hold the table they use, as they hold a View: one that has become too
 /// small or is of an earlier map goes with the last of them. 32 bytes a block, twice as many while it is half full.
+///
+/// A log of small blocks, as a store of few marks a second has, is left to the tree: it would be read whole for
+/// nothing.
 ///
 /// Thread safety: all of it. Nobody waits: where another thread extends it, the caller uses LMDB's tree.
 class BlockDirectory {
@@ -107,6 +108,9 @@ class BlockDirectory {
   /// and gives the caller that table, where there is one of the present map. Returns whether it has all blocks of that
   /// snapshot. Errors are LMDB's, of a page that is damaged: then nothing is ever added again.
   bool extend(const lmdb::ReadTxn& txn, Lsn begin, std::shared_ptr<const BlockTable>& held);
+
+  /// Whether nothing is added any more because all that was last seen were small blocks. Relaxed: a hint.
+  bool leaves_it_to_the_tree() const { return small_.load(std::memory_order_relaxed); }
 
  private:
   /// So few that the look-up that adds them does not wait long.
@@ -119,6 +123,7 @@ class BlockDirectory {
   Mutex mutex_;
   std::shared_ptr<BlockTable> newest_ GUARDED_BY(mutex_);
   bool damaged_ GUARDED_BY(mutex_) = false;
+  std::atomic<bool> small_{false};
 };
 
 }  // namespace oncelog::internal

@@ -31,7 +31,7 @@ void LogLookup::catch_up(lmdb::ReadTxn::Active& active) {
 }
 
 std::optional<lmdb::Bytes> LogLookup::find_in_tree(Lsn lsn) {
-  behind_ |= lsn >= end_;
+  behind_ |= lsn >= end_ && !directory_.leaves_it_to_the_tree();
   return Log::find(txn_, lsn);
 }
 

@@ -55,7 +55,8 @@ class LogLookup {
   static constexpr Lsn kEndless{~std::uint64_t{0}};
 
   bool knows_snapshot() const {
-    return blocks_ && blocks_->mapping() == txn_.env().mapping() && commit_ == mdb_txn_id(txn_.get()) && !behind_;
+    if (commit_ != mdb_txn_id(txn_.get()) || behind_) return false;
+    return blocks_ ? blocks_->mapping() == txn_.env().mapping() : directory_.leaves_it_to_the_tree();
   }
   bool stands(Lsn lsn, const Guess& guess) const {
     return guess.place->block >= begin_ && lsn < end_ && guess.turn == turn_;

@@ -20,6 +20,7 @@
 #include "maintenance/staged_directory.h"
 #include "shared/directory.h"
 #include "shared/leases.h"
+#include "shared/live_directory.h"
 #include "shared/live_place.h"
 #include "shared/open_lock.h"
 #include "shared/shared_state.h"
@@ -146,6 +147,9 @@ class Repair {
     if (noted.empty() && lock_ != nullptr) noted = lock_->formerly_noted_live_dir();
     const Uuid store_file_id = store_file_id_of(directory_, identity_.store_id);
     const fs::path live_dir = live_dir_of(directory_, noted, options_.live_dir, store_file_id);
+    const bool elsewhere = live_dir != LivePlaces(fs::absolute(directory_), store_file_id).own();
+    const bool believed = !elsewhere || !options_.live_dir.empty() || is_trusted(live_dir, {.directory = directory_});
+    if (!believed) return std::nullopt;
     fs::path live_file = live_dir / kLive;
     std::error_code absent;
     if (fs::exists(live_file, absent) && is_mounted_read_only(live_dir)) {

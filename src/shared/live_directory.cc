@@ -250,7 +250,7 @@ bool is_trusted(const std::filesystem::path& live_dir, const LiveDirectory::Trus
   if (::lstat(live_dir.c_str(), &status) == 0) return S_ISDIR(status.st_mode) && trusts(trust, status);
   // What may only not be seen now is not given up: marks may lie in it.
   if (errno != ENOENT && errno != ENOTDIR) throw system_error(errno, "looking at it", live_dir);
-  return true;
+  return false;  // What appears under that name from now on was made by others.
 }
 
 void LiveDirectory::note_store(const std::filesystem::path& live_dir, const std::filesystem::path& directory) {
