@@ -538,3 +538,24 @@ TEST_CASE("the host's tmpfs is found where it is the one of process 1") {
   CHECK(internal::find_boot_tmpfs(999).has_value());
   CHECK(internal::find_boot_tmpfs(1000).has_value() == !systemd);
 }
+
+TEST_CASE("a process that does not see the shared memory of this boot refuses, unless it is told to go on without") {
+  Place place;
+  const std::filesystem::path chosen = chosen_directory(place);
+  // A container, say: the same boot, another /dev/shm.
+  place.host.tmpfs.reset();
+  const std::filesystem::path hidden = place.memory / "hidden";
+  std::filesystem::rename(chosen, hidden);
+  CHECK(error_code_of([&] { place.open(); }) == ErrorCode::in_use);
+  SUBCASE("seen again") {
+    std::filesystem::rename(hidden, chosen);
+    CHECK(place.open().metrics().live_dir == chosen);
+  }
+  SUBCASE("told") {
+    CHECK(place.open({.expected_ids = 1, .live_dir = place.path}).metrics().live_dir == place.own());
+  }
+  SUBCASE("after a reboot") {
+    place.host.host.reboot();
+    CHECK(place.open().metrics().live_dir == place.own());
+  }
+}

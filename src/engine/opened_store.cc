@@ -190,9 +190,9 @@ void OpenedStore::upgrade(lmdb::WriteTxn& txn) {
 /// Where this store's shared memory was last.
 OpenedStore::FormerPlace OpenedStore::former_place() const {
   if (const auto noted = catalog_->live_dir(lmdb::Txn(*env_, MDB_RDONLY))) {
-    return {places().noted(noted->directory), noted->chosen};
+    return {places().noted(noted->directory), noted->chosen, noted->boot_id};
   }
-  return {places().noted(open_lock_->formerly_noted_live_dir()), false};
+  return {.directory = places().noted(open_lock_->formerly_noted_live_dir())};
 }
 
 /// What an option gives holds; otherwise the store's other users, or the last one, are followed.
@@ -211,6 +211,7 @@ void OpenedStore::find_live_dir(const FormerPlace& former) {
     if (live_dir_ != own) live_directory_.hold(live_dir_, trust_in(former));
     return;
   }
+  refuse_hidden(former);
   live_dir_chosen_ = options_.live_dir.empty() && may_choose(former);
   if (live_dir_chosen_) {
     choose_live_dir(former);
@@ -219,6 +220,19 @@ void OpenedStore::find_live_dir(const FormerPlace& former) {
     if (live_dir_ != own) live_directory_.make_and_hold(live_dir_, trust_in({}));
   }
   if (live_dir_ != own) LiveDirectory::note_store(live_dir_, own);
+}
+
+/// Refuses to go on without the shared memory that the store chose in this boot in a tmpfs that this process does not
+/// see, as in a container: marks may be in it that are not on disk.
+void OpenedStore::refuse_hidden(const FormerPlace& former) const {
+  const bool elsewhere = former.chosen && !former.directory.empty() && former.directory != places().own();
+  if (!elsewhere || !options_.live_dir.empty() || former.boot_id != host_.boot_id()) return;
+  std::error_code failed;
+  if (std::filesystem::exists(former.directory, failed) || failed || places().in_tmpfs(host_, 0)) return;
+  throw error_at(ErrorCode::in_use, former.directory,
+                 "has the store's shared memory, and perhaps marks that are not on disk, and this process does not see "
+                 "it (does it run in a container?); open the store where it was opened, or give a live_dir, such as "
+                 "the store's own directory, to go on without them");
 }
 
 /// Whether nobody has said where the shared memory of a store that no other process has open is to be.
@@ -293,7 +307,8 @@ void OpenedStore::join_pid_namespace() {
 void OpenedStore::note_live_dir() {
   const Catalog::LiveDir note{
       .directory = live_dir_ == places().own() ? std::string(Catalog::kOwnLiveDir) : live_dir_.string(),
-      .chosen = live_dir_chosen_};
+      .chosen = live_dir_chosen_,
+      .boot_id = host_.boot_id()};
   if (catalog_->live_dir(lmdb::Txn(*env_, MDB_RDONLY)) == note) return;
   lmdb::WriteTxn txn(*env_);
   catalog_->put_live_dir(txn, note);

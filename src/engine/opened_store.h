@@ -159,6 +159,7 @@ class OpenedStore {
   struct FormerPlace {
     std::filesystem::path directory = {};  // Empty when that is not known.
     bool chosen = false;                   // By the store itself.
+    Uuid boot_id{};                        // Of when it was noted.
   };
 
   // The steps of opening, in their order.
@@ -175,6 +176,7 @@ class OpenedStore {
   void check_live_options(const Options& options) const;
   LivePlaces places() const { return {directory_, store_file_id_}; }
   FormerPlace former_place() const;
+  void refuse_hidden(const FormerPlace& former) const;
   bool may_choose(const FormerPlace& former) const;
   LiveDirectory::Trust trust_in(const FormerPlace& place) const;
   Recovery recovery() const;

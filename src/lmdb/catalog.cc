@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cstring>
+#include <span>
 
 #include "base/error.h"
 #include "base/xxh3.h"
@@ -139,17 +140,24 @@ std::optional<Catalog::LiveDir> Catalog::live_dir(const lmdb::Txn& txn) const {
   const auto directory = text(kLiveDirKey);
   if (!directory) return std::nullopt;
   const std::string origin = text(kLiveDirOriginKey).value_or("");
-  for (const std::string_view how : {kChosen, kGiven}) {
-    if (origin == fmt::format("{}{}", how, *directory)) return LiveDir{*directory, how == kChosen};
+  LiveDir noted{.directory = *directory};
+  if (const auto boot = txn.get(meta_, text_val(kLiveDirBootKey)); boot && boot->size() == noted.boot_id.size()) {
+    std::memcpy(noted.boot_id.data(), boot->data(), noted.boot_id.size());
   }
-  // Noted by a version that does not know the origin.
-  return LiveDir{*directory, *directory == kOwnLiveDir};
+  for (const std::string_view how : {kChosen, kGiven}) {
+    if (origin != fmt::format("{}{}", how, *directory)) continue;
+    noted.chosen = how == kChosen;
+    return noted;
+  }
+  noted.chosen = *directory == kOwnLiveDir;  // Noted by a version that does not know the origin.
+  return noted;
 }
 
 void Catalog::put_live_dir(lmdb::WriteTxn& txn, const LiveDir& live_dir) const {
   put_meta(txn, kLiveDirKey, lmdb::to_bytes(live_dir.directory));
   const std::string origin = fmt::format("{}{}", live_dir.chosen ? kChosen : kGiven, live_dir.directory);
   put_meta(txn, kLiveDirOriginKey, lmdb::to_bytes(origin));
+  put_meta(txn, kLiveDirBootKey, std::as_bytes(std::span(live_dir.boot_id)));
 }
 
 void Catalog::put_meta(lmdb::WriteTxn& txn, std::string_view key, lmdb::Bytes value) const {

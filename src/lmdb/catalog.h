@@ -104,6 +104,7 @@ class Catalog {
   static constexpr std::string_view kIdentityKey = "identity";
   static constexpr std::string_view kLiveDirKey = "live_dir";
   static constexpr std::string_view kLiveDirOriginKey = "live_dir_origin";
+  static constexpr std::string_view kLiveDirBootKey = "live_dir_boot";
 
   /// Checks the checksum of the whole table `meta`. Throws Error::corrupt, newer_format.
   std::optional<StoreIdentity> identity(const lmdb::Txn& txn) const;
@@ -122,6 +123,7 @@ class Catalog {
   struct LiveDir {
     std::string directory;  // Or kOwnLiveDir for the store's own.
     bool chosen = false;
+    Uuid boot_id{};  // Of the kernel that last had the store open; 0 where an earlier version has noted it.
 
     bool operator==(const LiveDir&) const = default;
   };
