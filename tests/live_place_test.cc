@@ -552,7 +552,7 @@ TEST_CASE("a process that does not see the shared memory of this boot refuses, u
     CHECK(place.open().metrics().live_dir == chosen);
   }
   SUBCASE("told") {
-    CHECK(place.open({.expected_ids = 1, .live_dir = place.path}).metrics().live_dir == place.own());
+    CHECK(place.open({.live_dir = place.path, .expected_ids = 1}).metrics().live_dir == place.own());
   }
   SUBCASE("after a reboot") {
     place.host.host.reboot();
