@@ -354,8 +354,8 @@
 ///   that, takes memory until the next boot. Delete it as well: `oncelog stat` names it. The next store that chooses
 ///   `/dev/shm` deletes those whose store is gone from where it was, unless they hold unflushed marks or claims.
 /// - **A host and its containers that take turns** with one store do not see the same `/dev/shm`, in which marks of a
-///   killed process may wait for the disk: the next one is refused (Error::in_use) until the next boot. Give the store's
-///   own directory as Options::live_dir. A systemd unit with RemoveIPC= deletes such marks, and needs the same.
+///   killed process may wait for the disk: the next one is refused (Error::in_use) until the next boot. Give the
+///   store's own directory as Options::live_dir. A systemd unit with RemoveIPC= deletes such marks, and needs the same.
 /// - **Snapshots on Btrfs** undo that the shared-memory files are written in place. Put Options::live_dir elsewhere.
 ///
 /// @subsection caveats_copies Copies and trust
