@@ -80,7 +80,7 @@ Lsn Parts::append(std::string_view id, std::uint32_t flags, const Attributes* at
   if (previous) {
     const std::uint64_t seed = MessageHash::scope_seed(identity.hash_seed, MessageHash::kCorrelationScope);
     draft.attributes.previous = previous->value;
-    chain.emplace(MessageHash(seed, attributes->correlation), *previous);
+    chain = ChainHint{MessageHash(seed, attributes->correlation), *previous};
   }
   std::vector<std::uint64_t> buffer(draft.bytes() / kRecordUnit);
   const auto record = encode_record(buffer, draft, lsn, time_us);
