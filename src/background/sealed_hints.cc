@@ -1,10 +1,8 @@
 #include "background/sealed_hints.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <map>
 
 #include "background/pieces.h"
@@ -13,13 +11,6 @@
 
 namespace oncelog::internal {
 namespace {
-
-/// A file that was made for these hints, to be written without a mapping.
-Descriptor open_to_write(const std::filesystem::path& path) {
-  Descriptor file = open_descriptor(path, O_WRONLY | O_NOFOLLOW);
-  if (!file) throw system_error(errno, "opening it", path);
-  return file;
-}
 
 /// Calls job(i) once for each i below `jobs`, by several threads, in no order.
 template <typename Job>

@@ -18,6 +18,7 @@
 #include "base/descriptors.h"
 #include "base/error.h"
 #include "base/in_place.h"
+#include "base/whole_file.h"
 
 namespace oncelog::internal {
 namespace {
@@ -100,27 +101,13 @@ void MappedFile::allocate(const std::filesystem::path& path, std::size_t from, s
 }
 
 void MappedFile::write(const std::filesystem::path& path, std::size_t at, std::span<const std::byte> bytes) {
-  const Descriptor file = open_descriptor(path, O_RDWR | O_NOFOLLOW);
-  if (!file) throw system_error(errno, "opening it", path);
-  while (!bytes.empty()) {
-    const ssize_t done = ::pwrite(file.get(), bytes.data(), bytes.size(), static_cast<off_t>(at));
-    if (done < 0 && errno == EINTR) continue;
-    if (done <= 0) throw system_error(done < 0 ? errno : EIO, "writing it", path);
-    at += static_cast<std::size_t>(done);
-    bytes = bytes.subspan(static_cast<std::size_t>(done));
-  }
+  write_at(open_to_write(path).get(), bytes, at, path);
 }
 
 void MappedFile::read(const std::filesystem::path& path, std::size_t at, std::span<std::byte> bytes) {
   const Descriptor file = open_descriptor(path, O_RDONLY | O_NOFOLLOW);
   if (!file) throw system_error(errno, "opening it", path);
-  while (!bytes.empty()) {
-    const ssize_t done = ::pread(file.get(), bytes.data(), bytes.size(), static_cast<off_t>(at));
-    if (done < 0 && errno == EINTR) continue;
-    if (done <= 0) throw system_error(done < 0 ? errno : EIO, "reading it", path);
-    at += static_cast<std::size_t>(done);
-    bytes = bytes.subspan(static_cast<std::size_t>(done));
-  }
+  read_at(file.get(), bytes, at, path);
 }
 
 std::optional<MappedFile> MappedFile::open(const std::filesystem::path& path, std::size_t min_size) {

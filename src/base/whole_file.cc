@@ -22,6 +22,23 @@ void write_at(int fd, std::span<const std::byte> bytes, std::uint64_t offset, co
   }
 }
 
+void read_at(int fd, std::span<std::byte> bytes, std::uint64_t offset, const std::filesystem::path& path) {
+  while (!bytes.empty()) {
+    const ssize_t read = ::pread(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (read < 0 && errno == EINTR) continue;
+    if (read < 0) throw system_error(errno, "pread", path);
+    if (read == 0) throw error_at(ErrorCode::io, path, "it has become shorter while it was read");
+    bytes = bytes.subspan(static_cast<std::size_t>(read));
+    offset += static_cast<std::uint64_t>(read);
+  }
+}
+
+Descriptor open_to_write(const std::filesystem::path& path) {
+  Descriptor file = open_descriptor(path, O_WRONLY | O_NOFOLLOW);
+  if (!file) throw system_error(errno, "opening it", path);
+  return file;
+}
+
 NewFile::NewFile(std::filesystem::path path) : path_(std::move(path)), unfinished_(path_.string() + kUnfinished) {
   // What a process that died has left of it.
   if (::unlink(unfinished_.c_str()) != 0 && errno != ENOENT) throw system_error(errno, "unlink", unfinished_);
@@ -82,14 +99,7 @@ std::optional<ReadFile> ReadFile::open(const std::filesystem::path& path, std::u
 }
 
 void ReadFile::read_at(std::span<std::byte> bytes, std::uint64_t offset) const {
-  while (!bytes.empty()) {
-    const ssize_t read = ::pread(file_.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
-    if (read < 0 && errno == EINTR) continue;
-    if (read < 0) throw system_error(errno, "pread", path_);
-    if (read == 0) throw error_at(ErrorCode::io, path_, "it has become shorter while it was read");
-    bytes = bytes.subspan(static_cast<std::size_t>(read));
-    offset += static_cast<std::uint64_t>(read);
-  }
+  internal::read_at(file_.get(), bytes, offset, path_);
 }
 
 }  // namespace oncelog::internal

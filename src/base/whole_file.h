@@ -47,6 +47,11 @@ class NewFile {
 /// Writes all of it at an offset, which may be done by several threads at once. Throws as NewFile.
 void write_at(int fd, std::span<const std::byte> bytes, std::uint64_t offset, const std::filesystem::path& path);
 
+/// Reads all of it likewise. Throws Error::io, also where the file ends before.
+void read_at(int fd, std::span<std::byte> bytes, std::uint64_t offset, const std::filesystem::path& path);
+/// A file that is there already, to be written without a mapping. Throws as NewFile.
+Descriptor open_to_write(const std::filesystem::path& path);
+
 /// A file that is only read. Used by any number of threads.
 class ReadFile {
  public:
