@@ -4,12 +4,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <memory>
 #include <span>
 #include <string>
 
+#include "asking.h"
 #include "report.h"
 #include "scratch_store.h"
 #include "yardstick.h"
@@ -19,7 +19,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::size_t kBatch = 64;
 constexpr std::size_t kNewest = 100'000;
 constexpr std::size_t kTurns = 20;
 constexpr int kRepetitions = 5;
@@ -28,25 +27,6 @@ double seconds_of(const auto& work) {
   const Clock::time_point begin = Clock::now();
   work();
   return std::chrono::duration<double>(Clock::now() - begin).count();
-}
-
-/// Asks for all of [begin, end), in batches of 64 or one by one; returns how many are known.
-std::size_t ask(const Scope& scope, bool batches, const Ids& ids, std::size_t begin, std::size_t end) {
-  std::size_t known = 0;
-  if (!batches) {
-    for (std::size_t i = begin; i < end; ++i) known += scope.contains(ids[i]) ? 1 : 0;
-    return known;
-  }
-  Batch<kBatch> batch;
-  std::array<bool, kBatch> answers;
-  for (std::size_t i = begin; i < end; i += kBatch) {
-    const auto all = batch.of(ids, i);
-    const auto some = all.first(std::min(all.size(), end - i));
-    scope.contains(some, std::span(answers).first(some.size()));
-    known += static_cast<std::size_t>(
-        std::count(answers.begin(), answers.begin() + static_cast<std::ptrdiff_t>(some.size()), true));
-  }
-  return known;
 }
 
 /// A store and a set of the same ids, and what is asked of them.
@@ -58,18 +38,12 @@ struct Pair {
                    .sample(settings.queries, 19)),
         store(settings, settings.has_tmpfs() ? Live::tmpfs : Live::disk, settings.ids),
         set(set_of(ids)) {
-    Batch<kBatch> batch;
-    std::array<Marked, kBatch> marked;
     store.fill(ids.size(), ScratchStore::kBuckets, [&](std::size_t begin, std::size_t end) {
-      for (std::size_t i = begin; i < end; i += kBatch) {
-        const auto all = batch.of(ids, i);
-        const auto some = all.first(std::min(all.size(), end - i));
-        store.scope().mark(some, std::span(marked).first(some.size()));
-      }
+      ask(store.scope(), {.mark = true, .batches = true}, ids, begin, end);
     });
     store.store().sync();
     // Maps the pages of data.mdb that a long-running process would have mapped.
-    benchmark::DoNotOptimize(ask(store.scope(), true, any, 0, any.size()));
+    benchmark::DoNotOptimize(ask(store.scope(), {.mark = false, .batches = true}, any, 0, any.size()));
   }
 
   const Ids ids;
@@ -95,7 +69,8 @@ void run(benchmark::State& state, const Settings& settings, bool newest, bool ba
     for (std::size_t turn = 0; turn < kTurns; ++turn) {
       const std::size_t begin = ids.size() * turn / kTurns;
       const std::size_t end = ids.size() * (turn + 1) / kTurns;
-      ours += seconds_of([&] { known += ask(pair->store.scope(), batches, ids, begin, end); });
+      ours +=
+          seconds_of([&] { known += ask(pair->store.scope(), {.mark = false, .batches = batches}, ids, begin, end); });
       theirs += seconds_of([&] {
         for (std::size_t i = begin; i < end; ++i) known += pair->set.contains(ids[i]) ? 1 : 0;
       });

@@ -4,13 +4,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <memory>
 #include <span>
 #include <thread>
 #include <vector>
 
+#include "asking.h"
 #include "report.h"
 #include "scratch_store.h"
 
@@ -19,7 +19,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::size_t kBatch = 64;
 constexpr int kRepetitions = 5;
 constexpr std::size_t kRecent = 20'000;
 constexpr std::chrono::seconds kPatience{60};
@@ -137,22 +136,9 @@ void run_growth(benchmark::State& state, const Settings& settings) {
   }
 }
 
-/// Seconds for all of [begin, end); adds those known to `known`.
-double ask(const Scope& scope, bool batches, const Ids& ids, std::size_t begin, std::size_t end, std::size_t& known) {
-  return seconds_of([&] {
-    if (!batches) {
-      for (std::size_t i = begin; i < end; ++i) known += scope.contains(ids[i]);
-      return;
-    }
-    Batch<kBatch> batch;
-    std::array<bool, kBatch> answers;
-    for (std::size_t i = begin; i < end; i += kBatch) {
-      const auto all = batch.of(ids, i);
-      const auto some = all.first(std::min(all.size(), end - i));
-      scope.contains(some, std::span(answers).first(some.size()));
-      for (std::size_t j = 0; j < some.size(); ++j) known += answers[j];
-    }
-  });
+double seconds_to_ask(const ScratchStore& store, bool batches, const Ids& ids, std::size_t begin, std::size_t end,
+                      std::size_t& known) {
+  return seconds_of([&] { known += ask(store.scope(), {.mark = false, .batches = batches}, ids, begin, end); });
 }
 
 void run_query(benchmark::State& state, const Settings& settings, Asked asked, bool batches) {
@@ -166,8 +152,8 @@ void run_query(benchmark::State& state, const Settings& settings, Asked asked, b
     for (std::size_t turn = 0; turn < kTurns; ++turn) {
       const std::size_t begin = ids.size() * turn / kTurns;
       const std::size_t end = ids.size() * (turn + 1) / kTurns;
-      planned += ask(both.planned.scope(), batches, ids, begin, end, known);
-      outgrown += ask(both.outgrown.scope(), batches, ids, begin, end, known);
+      planned += seconds_to_ask(both.planned, batches, ids, begin, end, known);
+      outgrown += seconds_to_ask(both.outgrown, batches, ids, begin, end, known);
     }
     if (known != (asked == Asked::fresh ? 0 : 2 * ids.size())) state.SkipWithError("a wrong answer");
     state.SetIterationTime(planned + outgrown);

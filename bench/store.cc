@@ -19,6 +19,7 @@
 #include <thread>
 #include <vector>
 
+#include "asking.h"
 #include "beside.h"
 #include "duplicates.h"
 #include "outgrown.h"
@@ -36,7 +37,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::size_t kBatch = 64;
 constexpr int kBuilds = 3;
 constexpr int kLookUps = 5;
 constexpr std::uint64_t kFreshFrom = std::uint64_t{1} << 40;
@@ -94,18 +94,11 @@ class Bench {
   }
 
   void mark_one_by_one(const Scope& scope, std::size_t begin, std::size_t end) {
-    const Ids& ids = workload().ids;
-    for (std::size_t i = begin; i < end; ++i) benchmark::DoNotOptimize(scope.mark(ids[i]));
+    ask(scope, {.mark = true, .batches = false}, workload().ids, begin, end);
   }
 
   void mark_batches(const Scope& scope, std::size_t begin, std::size_t end) {
-    Batch<kBatch> batch;
-    std::array<Marked, kBatch> marked;
-    for (std::size_t i = begin; i < end; i += kBatch) {
-      const auto ids = batch.of(workload().ids, i);
-      const auto some = ids.first(std::min(ids.size(), end - i));
-      scope.mark(some, std::span(marked).first(some.size()));
-    }
+    ask(scope, {.mark = true, .batches = true}, workload().ids, begin, end);
   }
 
  private:
@@ -181,38 +174,13 @@ struct Query {
   bool known;
   Live live;
 
+  Asking asking() const { return {mark, batches}; }
   std::string name(const Settings& settings) const {
     return fmt::format("{}/{}/{}/threads:1/of_ids:{}x36B/buckets:{}/{}", mark ? "mark" : "contains",
                        batches ? "batches:64" : "one_by_one", known ? "duplicate" : "fresh", settings.ids,
                        ScratchStore::kBuckets, name_of(live));
   }
 };
-
-/// Asks all of [begin, end); returns how many were known.
-std::size_t ask(const Scope& scope, const Query& query, const Ids& ids, std::size_t begin, std::size_t end) {
-  std::size_t known = 0;
-  if (!query.batches) {
-    for (std::size_t i = begin; i < end; ++i) {
-      known += query.mark ? scope.mark(ids[i]) == Verdict::duplicate : scope.contains(ids[i]);
-    }
-    return known;
-  }
-  Batch<kBatch> batch;
-  std::array<bool, kBatch> answers;
-  std::array<Marked, kBatch> marked;
-  for (std::size_t i = begin; i < end; i += kBatch) {
-    const auto all = batch.of(ids, i);
-    const auto some = all.first(std::min(all.size(), end - i));
-    if (query.mark) {
-      scope.mark(some, std::span(marked).first(some.size()));
-      for (std::size_t j = 0; j < some.size(); ++j) known += marked[j] == Verdict::duplicate;
-    } else {
-      scope.contains(some, std::span(answers).first(some.size()));
-      for (std::size_t j = 0; j < some.size(); ++j) known += answers[j];
-    }
-  }
-  return known;
-}
 
 void run_query(benchmark::State& state, Bench& bench, const Query& query) {
   const Scope& scope = bench.loaded(query.live).scope();
@@ -221,7 +189,7 @@ void run_query(benchmark::State& state, Bench& bench, const Query& query) {
   const double dram_read_ns = DramChase::instance().read_ns();
   for (auto _ : state) {
     const Clock::time_point begin = Clock::now();
-    const std::size_t known = ask(scope, query, ids, 0, ids.size());
+    const std::size_t known = ask(scope, query.asking(), ids, 0, ids.size());
     const double seconds = seconds_since(begin);
     state.SetIterationTime(seconds);
     if (known != (query.known ? ids.size() : 0)) state.SkipWithError("a wrong answer");
@@ -264,7 +232,9 @@ void run_scaling(benchmark::State& state, Bench& bench, bool known) {
   const std::size_t half = ids.size() / 2;
   const DramChase& chase = DramChase::instance();
   constexpr std::size_t kReads = std::size_t{1} << 18;
-  const auto asking = [&](unsigned t) { benchmark::DoNotOptimize(ask(scope, query, ids, t * half, (t + 1) * half)); };
+  const auto asking = [&](unsigned t) {
+    benchmark::DoNotOptimize(ask(scope, query.asking(), ids, t * half, (t + 1) * half));
+  };
   const auto chasing = [&](unsigned t) { benchmark::DoNotOptimize(chase.read_ns(kReads, t * 4099)); };
   for (auto _ : state) {
     const double one = seconds_of_threads(1, asking);

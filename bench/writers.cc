@@ -23,6 +23,7 @@
 
 #include <oncelog/oncelog.h>
 
+#include "asking.h"
 #include "report.h"
 #include "workload.h"
 
@@ -33,7 +34,6 @@ using Clock = std::chrono::steady_clock;  // One for all processes.
 
 constexpr int kRepetitions = 3;
 constexpr std::size_t kIds = 2'000'000;
-constexpr std::size_t kBatch = 64;
 constexpr std::chrono::hours kRetention{24};
 
 std::size_t ids_of(const Settings& settings) {
@@ -69,25 +69,13 @@ std::int64_t now_ns() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now().time_since_epoch()).count();
 }
 
-void mark_share(const Scope& scope, const Ids& ids, std::size_t begin, std::size_t end, bool batches) {
-  if (!batches) {
-    for (std::size_t i = begin; i < end; ++i) scope.mark(ids[i]);
-    return;
-  }
-  Batch<kBatch> batch;
-  std::array<Marked, kBatch> marked;
-  for (std::size_t i = begin; i < end; i += kBatch) {
-    const std::size_t count = std::min(kBatch, end - i);
-    scope.mark(batch.of(ids, i).first(count), std::span(marked).first(count));
-  }
-}
-
 /// One of `writers`: says that it is ready, waits, and marks its share.
 void take_part(const SharedRace& race, const Scope& scope, const Ids& ids, unsigned writer, unsigned writers,
                bool batches) {
   race->ready.fetch_add(1);
   while (!race->go.load()) std::this_thread::yield();
-  mark_share(scope, ids, ids.size() * writer / writers, ids.size() * (writer + 1) / writers, batches);
+  ask(scope, {.mark = true, .batches = batches}, ids, ids.size() * writer / writers,
+      ids.size() * (writer + 1) / writers);
   std::int64_t last = race->last_end.load();
   const std::int64_t end = now_ns();
   while (last < end && !race->last_end.compare_exchange_weak(last, end)) {
