@@ -29,15 +29,20 @@ std::filesystem::path sealed_file(const Sealed& store, std::string_view prefix) 
   return store.tables.dir / names[0];
 }
 
-}  // namespace
-
-TEST_CASE("a bucket that is closed, flushed and healed is sealed, and used where it lies after a reboot") {
+/// Where the shared memory lies: a case runs once for each.
+bool in_store_directory() {
   bool own = false;
   SUBCASE("with the shared memory elsewhere") {}
   SUBCASE("with the shared memory in the store's directory") {
     own = true;
   }
-  Sealed store(own);
+  return own;
+}
+
+}  // namespace
+
+TEST_CASE("a bucket that is closed, flushed and healed is sealed, and used where it lies after a reboot") {
+  Sealed store(in_store_directory());
   fill_two(store);
   store.seal();
   REQUIRE(store.notes().size() == 1);
@@ -194,12 +199,7 @@ TEST_CASE("a note that is damaged, or of a copied store, is none, and goes") {
 }
 
 TEST_CASE("files and note of a bucket go with it, the note first") {
-  bool own = false;
-  SUBCASE("with the shared memory elsewhere") {}
-  SUBCASE("with the shared memory in the store's directory") {
-    own = true;
-  }
-  Sealed store(own);
+  Sealed store(in_store_directory());
   fill_two(store);
   store.seal();
   REQUIRE(store.files().size() == 2);

@@ -86,13 +86,14 @@ bool Upkeep::round_locked(Demand demand, std::uint64_t* dropped) {
   attempt([&]() REQUIRES(kWriterGate) { make_table(demand == Demand::table); });
   attempt([&]() REQUIRES(kWriterGate) { make_generation(); });
   // Work for the background, which nobody waits for.
-  const bool at_leisure = demand == Demand::none && dropped == nullptr;
-  if (at_leisure) attempt([&]() REQUIRES(kWriterGate) { use_spare_table(); });
-  if (at_leisure) attempt([&]() REQUIRES(kWriterGate) { replace_table(); });
-  if (at_leisure) attempt([&]() REQUIRES(kWriterGate) { replace_generation(); });
-  if (at_leisure) attempt([&]() REQUIRES(kWriterGate) { more |= allocate_table(); });
-  if (at_leisure) attempt([&]() REQUIRES(kWriterGate) { more |= allocate_generation(); });
-  if (at_leisure) attempt([&]() REQUIRES(kWriterGate) { more |= heal(); });
+  if (demand == Demand::none && dropped == nullptr) {
+    attempt([&]() REQUIRES(kWriterGate) { use_spare_table(); });
+    attempt([&]() REQUIRES(kWriterGate) { replace_table(); });
+    attempt([&]() REQUIRES(kWriterGate) { replace_generation(); });
+    attempt([&]() REQUIRES(kWriterGate) { more |= allocate_table(); });
+    attempt([&]() REQUIRES(kWriterGate) { more |= allocate_generation(); });
+    attempt([&]() REQUIRES(kWriterGate) { more |= heal(); });
+  }
   tidy();
   // A caller whose demand is met continues, and so does one that only expires; the background's own rounds report what
   // else failed.
