@@ -30,7 +30,7 @@ TEST_CASE("a bucket that outgrew its plan many times has one table in the end, h
   Healed store;
   for (int i = 0; i < 20'000; i += 2'000) {
     store.append_all(i, i + 2'000);
-    if (i % 8'000 == 0) store.upkeep.tick();
+    if (i % 8'000 == 0) store.upkeep->tick();
     store.flush();
   }
   REQUIRE(store.missing(0, 20'000) == 0);
@@ -53,7 +53,7 @@ void append_within(Healed& store, std::chrono::milliseconds time) {
 TEST_CASE("where it is too late to fill a table before it is needed an empty one is put by, and the chain heals") {
   Healed store;
   append_within(store, 10ms);
-  store.upkeep.tick();
+  store.upkeep->tick();
   CHECK(store.layout().spare_table_slots > store.bucket(0).slots[0]);
   CHECK(store.layout().building_slots == 0);
   store.append_all(800, 1'500);
@@ -84,7 +84,7 @@ TEST_CASE("records that are accepted while a table is built are in it, or in one
   store.flush();
   bool more = true;
   for (int round = 0; more || round < 100; ++round) {
-    more = store.upkeep.tick();
+    more = store.upkeep->tick();
     store.append_all(next, next + 10);
     next += 10;
     if (round % 3 == 0) store.flush();
@@ -116,9 +116,9 @@ TEST_CASE("a chain that waits for the flusher is continued after the flush, and 
   REQUIRE(store.bucket(0).tables == 2);
   store.tick_all();
   CHECK(store.bucket(0).tables == 2);
-  CHECK_FALSE(store.upkeep.due());
+  CHECK_FALSE(store.upkeep->due());
   store.flush();
-  CHECK(store.upkeep.due());
+  CHECK(store.upkeep->due());
   store.tick_all();
   CHECK(store.bucket(0).tables == 1);
 }
@@ -127,7 +127,7 @@ TEST_CASE("a table that grew far beyond what came is replaced by a smaller one w
   Healed store;
   store.append_all(0, 1'030);
   store.host.advance(100ms);
-  store.upkeep.tick();
+  store.upkeep->tick();
   store.append_all(1'030, 1'060);
   store.flush();
   store.heal();
@@ -181,7 +181,7 @@ TEST_CASE("a lane that is swept while a generation is built is clean in it") {
   store.append_all(1'000, 2'400);
   store.flush();
   while (!store.views->newest()->built_generation || store.views->newest()->built_generation->copied() == Lsn{}) {
-    REQUIRE(store.upkeep.tick());
+    REQUIRE(store.upkeep->tick());
   }
   Layout layout = store.layout();
   drop_oldest(layout);
@@ -204,7 +204,7 @@ TEST_CASE("a filter shrinks once the bucket that it was made for has expired") {
     store.next_bucket();
     store.append_all(id, id + 1);
     store.flush();
-    store.upkeep.tick();
+    store.upkeep->tick();
   }
   store.host.advance(std::chrono::microseconds{Pace::kQuietUs});
   store.heal();
@@ -231,7 +231,7 @@ TEST_CASE("what a dead process has copied and not noted is copied once") {
   store.flush();
   REQUIRE(store.bucket(0).tables == 2);
   IndexTable& newest = store.views->newest()->buckets[0].newest_table();
-  while (newest.copied_entries() == 0) REQUIRE(store.upkeep.tick());
+  while (newest.copied_entries() == 0) REQUIRE(store.upkeep->tick());
   const std::uint64_t entries = newest.count();
   newest.note_copied(Lsn{});
   store.tick_all();
@@ -293,7 +293,7 @@ TEST_CASE("a bucket with a damaged record keeps its tables, and that is reported
   }
   CHECK(error_code_of([&] { store.tick_all(); }) == ErrorCode::corrupt);
   CHECK_NOTHROW(store.tick_all());
-  CHECK_FALSE(store.upkeep.due());
+  CHECK_FALSE(store.upkeep->due());
   CHECK(store.bucket(0).tables == 2);
   CHECK(store.missing(0, 1'500) == 0);
   store.append_all(1'500, 6'000);  // It still grows.

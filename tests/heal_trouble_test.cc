@@ -129,7 +129,7 @@ TEST_CASE("a filter of records that have a correlation gets its size and keeps i
   }
   CHECK(store.layout().generation_count == 1);
   CHECK(store.layout().building_lines == 0);
-  CHECK_FALSE(store.upkeep.due());
+  CHECK_FALSE(store.upkeep->due());
 }
 
 TEST_CASE("a built table that turns out to be too small is given up, and one that is large enough follows") {
@@ -183,7 +183,7 @@ TEST_CASE("one step of healing reads so many bytes at most, however large the re
   const auto& newest = store.views->newest()->buckets[0].tables.back();
   for (bool more = true; more;) {
     const std::uint64_t before = std::max(newest->copied().value, store.bucket(0).first_lsn.value);
-    more = store.upkeep.tick();
+    more = store.upkeep->tick();
     REQUIRE(newest->copied().value <= before + kMost);
   }
   CHECK(store.bucket(0).tables == 1);
@@ -197,12 +197,12 @@ TEST_CASE("a table that has no room on the disk is tried again after a while, an
   store.flush();
   {
     const FileLimit full(0);
-    CHECK(error_code_of([&] { store.upkeep.tick(); }) == ErrorCode::full);
-    CHECK_FALSE(store.upkeep.due());
-    CHECK_NOTHROW(store.upkeep.tick());
-    CHECK(error_code_of([&] { store.upkeep.serve(Upkeep::Demand::table); }) == ErrorCode::full);
+    CHECK(error_code_of([&] { store.upkeep->tick(); }) == ErrorCode::full);
+    CHECK_FALSE(store.upkeep->due());
+    CHECK_NOTHROW(store.upkeep->tick());
+    CHECK(error_code_of([&] { store.upkeep->serve(Upkeep::Demand::table); }) == ErrorCode::full);
   }
-  store.upkeep.serve(Upkeep::Demand::table);
+  store.upkeep->serve(Upkeep::Demand::table);
   CHECK(store.layout().spare_table_slots != 0);
 }
 
@@ -212,9 +212,9 @@ TEST_CASE("a generation that has no room on the disk is tried again after a whil
   store.flush();
   {
     const FileLimit full(0);
-    CHECK(error_code_of([&] { store.upkeep.tick(); }) == ErrorCode::full);
-    CHECK_NOTHROW(store.upkeep.tick());
-    CHECK_FALSE(store.upkeep.due());
+    CHECK(error_code_of([&] { store.upkeep->tick(); }) == ErrorCode::full);
+    CHECK_NOTHROW(store.upkeep->tick());
+    CHECK_FALSE(store.upkeep->due());
   }
   REQUIRE(store.layout().building_lines == 0);
   store.host.advance(kRetry);
@@ -256,8 +256,8 @@ TEST_CASE("a step that fails is tried again after a while, not in each round") {
             for (;;) readers.push_back(std::make_unique<lmdb::ReadTxn>(store.tables.env, store.tables.log->dbi()));
           }) == ErrorCode::too_many_readers);
     CHECK(error_code_of([&] { store.tick_all(); }) == ErrorCode::too_many_readers);
-    CHECK_FALSE(store.upkeep.due());
-    CHECK_NOTHROW(store.upkeep.tick());
+    CHECK_FALSE(store.upkeep->due());
+    CHECK_NOTHROW(store.upkeep->tick());
   }
   store.host.advance(kRetry);
   store.heal();
@@ -272,7 +272,7 @@ TEST_CASE("the current bucket gets its next table in time, although one is built
   const auto planned = static_cast<int>(IndexTable::planned_of(store.bucket(1).slots[0]));
   store.append_all(2'000, 2'000 + planned + 1);
   begin_built_table(store, 1, IndexTable::slots_for(2'000));
-  store.upkeep.tick();
+  store.upkeep->tick();
   CHECK(store.layout().spare_table_slots != 0);
   store.flush();
   store.tick_all();
@@ -400,7 +400,7 @@ TEST_CASE("what is copied is noted after each batch, so that little is copied ag
   store.flush();
   begin_built_table(store, 1, IndexTable::slots_for(1'100));
   const auto built = store.views->newest()->built_table;  // Without room for the last batch.
-  while (store.layout().building_slots == IndexTable::slots_for(1'100)) store.upkeep.tick();
+  while (store.layout().building_slots == IndexTable::slots_for(1'100)) store.upkeep->tick();
   CHECK(built->copied() > store.bucket(0).first_lsn);
   CHECK(built->copied() < store.flushed());
 }
@@ -411,7 +411,7 @@ TEST_CASE(
   store.append_all(0, 3'000);
   store.flush();
   if (store.layout().building_lines == 0) begin_built_generation(store, FilterGeneration::lines_for(4'000));
-  while (store.layout().generation_count == 1) REQUIRE(store.upkeep.tick());
+  while (store.layout().generation_count == 1) REQUIRE(store.upkeep->tick());
   CHECK(store.views->newest()->generations.back()->copied() < store.flushed());
   store.heal();
   REQUIRE(store.layout().generation_count == 1);
@@ -432,10 +432,10 @@ TEST_CASE("where healing does not keep up, each table and generation is twice as
   Healed store;
   store.append_all(0, 1'200);
   REQUIRE(store.bucket(0).tables == 2);
-  store.upkeep.due();
+  store.upkeep->due();
   store.host.advance(1s);
-  store.upkeep.due();  // It has seen no pace.
-  store.upkeep.serve(Upkeep::Demand::table);
+  store.upkeep->due();  // It has seen no pace.
+  store.upkeep->serve(Upkeep::Demand::table);
   CHECK(store.layout().spare_table_slots >= 2 * store.bucket(0).slots[1]);
 }
 
@@ -449,7 +449,7 @@ TEST_CASE("a chain whose newest record was undone is found after healing and the
   store.append_all(1, 20);
   store.flush();
   while (store.views->newest()->buckets[0].newest_table().copied() < store.bucket(0).table_lsn[1]) {
-    REQUIRE(store.upkeep.tick());
+    REQUIRE(store.upkeep->tick());
   }
   REQUIRE(store.bucket(0).tables == 2);
   append_link(store, "never accepted", links, Fate::lost);
@@ -472,7 +472,7 @@ TEST_CASE("a filter of as many generations as there may be heals when the load h
   for (int quiet = 0; quiet < 3; ++quiet) {
     store.heal();
     store.host.advance(kQuiet);
-    store.upkeep.due();
+    store.upkeep->due();
   }
   store.heal();
   CHECK(store.layout().generation_count == 1);
@@ -486,7 +486,7 @@ TEST_CASE("a generation that replaces several grows as one that follows them wou
   store.append_all(1'150, 1'200);
   store.flush();
   REQUIRE_FALSE(Growth::newest_fits_all(*store.views->newest()));
-  store.upkeep.tick();
+  store.upkeep->tick();
   CHECK(std::max(store.layout().building_lines, store.layout().newest_generation().lines) >= 800);
 }
 
@@ -564,7 +564,7 @@ TEST_CASE("a table that is too small because a count is damaged is not built aga
   store.append_all(400, 1'429);
   store.flush();
   for (int i = 0; i < 2; ++i) {
-    store.upkeep.due();
+    store.upkeep->due();
     store.host.advance(1s);
   }
   store.heal();

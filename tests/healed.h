@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "background/upkeep.h"
@@ -9,18 +10,27 @@ namespace oncelog::testing {
 
 /// A store without its engine, planned for 1024 ids in a bucket, and its upkeep.
 struct Healed : Parts {
-  internal::Upkeep upkeep{tables.env, *tables.log, identity.hash_seed,           *live, *views,
-                          rules,      *clock,      std::chrono::milliseconds{50}};
+  std::optional<internal::Upkeep> upkeep;  // Of the shared memory that is open.
 
   static constexpr int kMostRounds = 1'000;  // More than there ever are, unless it never comes to rest.
 
-  Healed() : Parts({.expected_ids = 1, .ring_bytes = std::uint64_t{1} << 20}) {}
+  Healed() : Parts({.expected_ids = 1, .ring_bytes = std::uint64_t{1} << 20}) { start_upkeep(); }
+
+  void open() {
+    upkeep.reset();
+    Parts::open();
+    start_upkeep();
+  }
+  void start_upkeep() {
+    upkeep.emplace(tables.env, *tables.log, identity.hash_seed, *live, *views, rules, *clock,
+                   std::chrono::milliseconds{50});
+  }
 
   /// Accepts ids of these numbers, as producers do: they take the spare table when theirs is full.
   void append_all(int begin, int end) {
     for (int i = begin; i < end; ++i) {
       if (!layout().empty() && views->newest()->buckets.back().newest_table().full()) {
-        if (layout().spare_table_slots == 0) upkeep.serve(internal::Upkeep::Demand::table);
+        if (layout().spare_table_slots == 0) upkeep->serve(internal::Upkeep::Demand::table);
         internal::Layout next = layout();
         internal::grow_index(next, head());
         header().layout.publish(next);
@@ -30,7 +40,7 @@ struct Healed : Parts {
   }
   void tick_all() {
     int rounds = 0;
-    while (upkeep.tick()) REQUIRE(++rounds < kMostRounds);
+    while (upkeep->tick()) REQUIRE(++rounds < kMostRounds);
   }
   /// As the background does it: one round after the other, with a flush between.
   void heal() {
@@ -40,7 +50,7 @@ struct Healed : Parts {
   }
   void next_bucket() {
     host.advance(std::chrono::seconds{10});
-    upkeep.serve(internal::Upkeep::Demand::bucket);
+    upkeep->serve(internal::Upkeep::Demand::bucket);
     open_bucket();
   }
 

@@ -53,6 +53,9 @@ void* allocate(std::size_t bytes) {
 [[gnu::noinline]] void* operator new(std::size_t bytes) {
   return allocate(bytes);
 }
+[[gnu::noinline]] void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
+  return std::malloc(bytes);  // The standard library's temporary buffers do without.
+}
 [[gnu::noinline]] void operator delete(void* memory) noexcept {
   std::free(memory);
 }
