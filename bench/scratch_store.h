@@ -8,6 +8,7 @@
 #include <oncelog/oncelog.h>
 
 #include "api/store_access.h"
+#include "files.h"
 #include "settings.h"
 #include "workload.h"
 
@@ -52,9 +53,14 @@ class ScratchStore {
     for (const auto& entry : std::filesystem::directory_iterator(directory())) {
       if (entry.path().extension() != ".mdb") std::filesystem::remove(entry.path());
     }
-    if (!live_dir_) return;
-    for (const auto& entry : std::filesystem::directory_iterator(live_dir_->path()))
-      std::filesystem::remove_all(entry.path());
+    empty_tmpfs();
+  }
+  enum class Caches { empty, kept };
+  /// As if the machine had booted: its tmpfs is empty, and its caches are; closed.
+  void reboot(Caches caches = Caches::empty) {
+    host_.boot();
+    empty_tmpfs();
+    if (caches == Caches::empty) drop_cached(directory());
   }
 
   /// Calls mark(begin, end) for all of [0, ids), while as much time passes as makes `buckets` of them. It passes a 64th
@@ -72,6 +78,11 @@ class ScratchStore {
 
  private:
   std::filesystem::path directory() const { return dir_.path() / "store"; }
+  void empty_tmpfs() const {
+    if (!live_dir_) return;
+    for (const auto& entry : std::filesystem::directory_iterator(live_dir_->path()))
+      std::filesystem::remove_all(entry.path());
+  }
 
   ScratchDir dir_;
   std::optional<ScratchDir> live_dir_;

@@ -367,6 +367,8 @@ void print_floors(const MedianReporter& reporter, const Settings& settings) {
   floors.push_back({"transact, mark and put, against LMDB alone", transact_name(), "of_lmdb", 0.8, true, 1, "x"});
   floors.push_back({"opened of data.mdb alone, records read and indexed", reopen_name(settings, Live::disk),
                     "records_per_s", 5, true, 1e6, "M/s"});
+  floors.push_back(
+      {"open after a reboot, nothing cached", reboot_name(settings, Live::disk), "ms", 1000, false, 1, "ms"});
   for (const bool full_speed : {true, false}) {
     const std::string pace = full_speed ? "full speed" : "paced";
     floors.push_back({"longest stall of a mark, " + pace + ", live on disk", stall_name(Live::disk, full_speed),

@@ -56,7 +56,11 @@ class Batch {
 /// as many as are wanted.
 class HurriedHost final : public internal::Host {
  public:
-  internal::Uuid boot_id() const override { return system().boot_id(); }
+  internal::Uuid boot_id() const override {
+    internal::Uuid id = system().boot_id();
+    id[0] = static_cast<std::uint8_t>(id[0] + boots_);
+    return id;
+  }
   std::int64_t wall_us() const override { return system().wall_us() + ahead_us_.load(std::memory_order_relaxed); }
   std::int64_t boot_us() const override { return system().boot_us() + ahead_us_.load(std::memory_order_relaxed); }
 
@@ -64,10 +68,12 @@ class HurriedHost final : public internal::Host {
 
   void set_processors(unsigned processors) { processors_.store(processors, std::memory_order_relaxed); }
   void advance(std::chrono::microseconds by) { ahead_us_.fetch_add(by.count(), std::memory_order_relaxed); }
+  void boot() { ++boots_; }  // While no store is open.
 
  private:
   std::atomic<std::int64_t> ahead_us_{0};
   std::atomic<unsigned> processors_{system().processors()};
+  std::uint8_t boots_ = 0;
 };
 
 /// A directory of its own under `parent` that goes with the object.

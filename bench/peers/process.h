@@ -12,12 +12,6 @@ namespace oncelog::bench {
 /// Anonymous and shared memory of this process, without pages of files.
 std::uint64_t memory_of_self();
 
-/// The bytes that the files below a folder take on disk.
-std::uint64_t disk_bytes(const std::filesystem::path& directory);
-
-/// Has the kernel forget the pages of the files below a folder that are on disk, after it has written all.
-void drop_cached(const std::filesystem::path& directory);
-
 /// Where a program is in the path, or in one of the other folders; empty where it is in none.
 std::filesystem::path find_program(const std::string& name, const std::vector<std::filesystem::path>& others = {});
 

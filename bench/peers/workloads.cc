@@ -11,6 +11,7 @@
 
 #include "child.h"
 #include "draw.h"
+#include "files.h"
 #include "machine.h"
 #include "process.h"
 #include "share.h"
