@@ -109,7 +109,6 @@ class MemoryEngine final : public Engine {
   void report(const ScopeRef& scope, std::span<const std::string_view> ids, std::span<const Attributes> attributes,
               std::span<const Decided> decided);
   void check_not_in_transaction(const char* what) const;
-  static void check_table(std::string_view table, std::string_view key, bool key_may_be_empty);
 
   const Options options_;
   const std::shared_ptr<const testing::FakeClock> clock_;

@@ -2,22 +2,12 @@
 #include <cstring>
 #include <deque>
 
-#include <fmt/format.h>
-
+#include "base/entry_checks.h"
 #include "base/error.h"
 #include "engine/memory_engine.h"
 #include "shared/argument_checks.h"
 
 namespace oncelog::internal {
-
-void MemoryEngine::check_table(std::string_view table, std::string_view key, bool key_may_be_empty) {
-  if (table.empty() || table.size() > kMaxTableBytes || table.find('\0') != std::string_view::npos) {
-    refuse(fmt::format("a table's name has 1 to {} bytes and no NUL, not these {}", kMaxTableBytes, table.size()));
-  }
-  if (key.size() > kMaxKeyBytes || (key.empty() && !key_may_be_empty)) {
-    refuse(fmt::format("a key has {} bytes; 1 to {} are possible", key.size(), kMaxKeyBytes));
-  }
-}
 
 /// Works on a copy of the tables, and takes a claim on each id that it is to mark.
 class MemoryEngine::Body final : public TransactionBody {
@@ -78,16 +68,16 @@ class MemoryEngine::Body final : public TransactionBody {
   }
 
   void put(std::string_view table, std::string_view key, std::string_view value) override {
-    check_table(table, key, false);
+    check_entry(table, key);
     tables_[{std::string(table), std::string(key)}] = value;
   }
   std::optional<std::string_view> get(std::string_view table, std::string_view key) const override {
-    check_table(table, key, false);
+    check_entry(table, key);
     const auto entry = tables_.find({std::string(table), std::string(key)});
     return entry == tables_.end() ? std::nullopt : std::optional<std::string_view>(entry->second);
   }
   bool erase(std::string_view table, std::string_view key) override {
-    check_table(table, key, false);
+    check_entry(table, key);
     return tables_.erase({std::string(table), std::string(key)}) != 0;
   }
   void scan(std::string_view table, std::string_view from, const EntryVisitor& visitor) const override {
@@ -96,7 +86,7 @@ class MemoryEngine::Body final : public TransactionBody {
 
   static void scan_tables(const Tables& tables, std::string_view table, std::string_view from,
                           const EntryVisitor& visitor) {
-    check_table(table, from, true);
+    check_first_entry(table, from);
     for (auto entry = tables.lower_bound({std::string(table), std::string(from)});
          entry != tables.end() && entry->first.first == table; ++entry) {
       if (!visitor(entry->first.second, entry->second)) return;
@@ -172,7 +162,7 @@ void MemoryEngine::transact(const std::function<void(Transaction&)>& work) {
 }
 
 std::optional<std::string> MemoryEngine::get(std::string_view table, std::string_view key) {
-  check_table(table, key, false);
+  check_entry(table, key);
   const std::lock_guard guard(mutex_);
   const auto entry = tables_.find({std::string(table), std::string(key)});
   return entry == tables_.end() ? std::nullopt : std::optional(entry->second);

@@ -1,11 +1,9 @@
 #include "lmdb/user_tables.h"
 
-#include <fmt/format.h>
-
 #include <array>
 #include <cstring>
 
-#include "base/error.h"
+#include "base/entry_checks.h"
 
 namespace oncelog::internal {
 namespace {
@@ -17,12 +15,7 @@ static_assert(kMaxTableBytes + 1 + kMaxKeyBytes <= kMaxLmdbKeyBytes);
 class FullKey {
  public:
   FullKey(std::string_view table, std::string_view key) : size_(table.size() + 1 + key.size()) {
-    if (table.empty() || table.size() > kMaxTableBytes || table.find('\0') != std::string_view::npos) {
-      refuse(fmt::format("a table's name has 1 to {} bytes and no NUL, not these {}", kMaxTableBytes, table.size()));
-    }
-    if (key.size() > kMaxKeyBytes) {
-      refuse(fmt::format("a key has {} bytes; 1 to {} are possible", key.size(), kMaxKeyBytes));
-    }
+    check_first_entry(table, key);
     std::memcpy(bytes_.data(), table.data(), table.size());
     bytes_[table.size()] = '\0';
     if (!key.empty()) std::memcpy(bytes_.data() + table.size() + 1, key.data(), key.size());
@@ -36,7 +29,7 @@ class FullKey {
 };
 
 FullKey entry_key(std::string_view table, std::string_view key) {
-  if (key.empty()) refuse(fmt::format("a key has 0 bytes; 1 to {} are possible", kMaxKeyBytes));
+  check_entry(table, key);
   return {table, key};
 }
 
