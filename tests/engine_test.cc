@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include ONCELOG_TEST_ENGINES
 #include "support.h"
 
 using namespace oncelog;
@@ -16,25 +17,6 @@ using namespace oncelog::testing;
 using namespace std::chrono_literals;
 
 namespace {
-
-/// A store on disk, whose clocks a test steps.
-struct Local {
-  TempDir dir;
-  FakeHost host;
-
-  Store open(const Options& options) { return StoreAccess::open(dir / "store", options, host); }
-  void advance(std::chrono::microseconds by) { host.advance(by); }
-  Time now() const { return Time{std::chrono::microseconds{host.wall_us()}}; }
-};
-
-/// The same in memory.
-struct InMemory {
-  std::shared_ptr<FakeClock> clock = std::make_shared<FakeClock>();
-
-  Store open(const Options& options) { return open_in_memory(options, clock); }
-  void advance(std::chrono::microseconds by) { clock->advance(by); }
-  Time now() const { return clock->now(); }
-};
 
 const Options kOptions{.retention = 1h};
 
@@ -46,7 +28,7 @@ std::vector<std::string> ids_of(const std::vector<Record>& records) {
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("an id is fresh once, and again when its retention has passed", Engine, Local, InMemory) {
+TEST_CASE_TEMPLATE("an id is fresh once, and again when its retention has passed", Engine, ONCELOG_ENGINES) {
   Engine engine;
   const Store store = engine.open(kOptions);
   const Scope scope = store.scope("orders");
@@ -62,7 +44,7 @@ TEST_CASE_TEMPLATE("an id is fresh once, and again when its retention has passed
   CHECK(scope.mark("a") == Verdict::fresh);
 }
 
-TEST_CASE_TEMPLATE("a batch is decided in order, ids twice in it included", Engine, Local, InMemory) {
+TEST_CASE_TEMPLATE("a batch is decided in order, ids twice in it included", Engine, ONCELOG_ENGINES) {
   Engine engine;
   const Store store = engine.open(kOptions);
   const Scope scope = store.scope("orders");
@@ -86,7 +68,7 @@ TEST_CASE_TEMPLATE("a batch is decided in order, ids twice in it included", Engi
 }
 
 TEST_CASE_TEMPLATE("a duplicate with another fingerprint is a conflict, one from the same source a redelivery", Engine,
-                   Local, InMemory) {
+                   ONCELOG_ENGINES) {
   Engine engine;
   const Store store = engine.open(kOptions);
   const Scope scope = store.scope("orders");
@@ -110,7 +92,7 @@ TEST_CASE_TEMPLATE("a duplicate with another fingerprint is a conflict, one from
   CHECK(out[1].redelivered);
 }
 
-TEST_CASE_TEMPLATE("a record holds what was given with the mark", Engine, Local, InMemory) {
+TEST_CASE_TEMPLATE("a record holds what was given with the mark", Engine, ONCELOG_ENGINES) {
   Engine engine;
   const Store store = engine.open(kOptions);
   const Scope scope = store.scope("orders");
@@ -137,11 +119,14 @@ TEST_CASE_TEMPLATE("a record holds what was given with the mark", Engine, Local,
   CHECK(claim.record()->result == large);
 }
 
-TEST_CASE_TEMPLATE("a correlation lists its live records in order", Engine, Local, InMemory) {
+TEST_CASE_TEMPLATE("a correlation lists its live records in order", Engine, ONCELOG_ENGINES) {
   Engine engine;
   const Store store = engine.open(kOptions);
   const Scope scope = store.scope("orders");
-  for (const std::string_view id : {"a", "b", "c"}) scope.mark(id, {.correlation = "job"});
+  for (const std::string_view id : {"a", "b", "c"}) {
+    scope.mark(id, {.correlation = "job"});
+    engine.advance(1ms);  // In a cluster the servers' clocks give the order.
+  }
   scope.mark("d", {.correlation = "other"});
   CHECK(ids_of(store.correlated("job")) == std::vector<std::string>{"a", "b", "c"});
   scope.forget("b");
@@ -150,7 +135,7 @@ TEST_CASE_TEMPLATE("a correlation lists its live records in order", Engine, Loca
   CHECK(store.correlated("job").empty());
 }
 
-TEST_CASE_TEMPLATE("a message sent before all that is remembered is too old", Engine, Local, InMemory) {
+TEST_CASE_TEMPLATE("a message sent before all that is remembered is too old", Engine, ONCELOG_ENGINES) {
   Engine engine;
   const Store store = engine.open(kOptions);
   const Scope scope = store.scope("orders");
@@ -162,7 +147,7 @@ TEST_CASE_TEMPLATE("a message sent before all that is remembered is too old", En
   CHECK(scope.mark("a", {.sent_at = engine.now() - 2h}) == Verdict::duplicate);
 }
 
-TEST_CASE_TEMPLATE("a forgotten id is fresh again", Engine, Local, InMemory) {
+TEST_CASE_TEMPLATE("a forgotten id is fresh again", Engine, ONCELOG_ENGINES) {
   Engine engine;
   const Store store = engine.open(kOptions);
   const Scope scope = store.scope("orders");
@@ -174,35 +159,7 @@ TEST_CASE_TEMPLATE("a forgotten id is fresh again", Engine, Local, InMemory) {
   CHECK(scope.mark("a") == Verdict::fresh);
 }
 
-TEST_CASE_TEMPLATE("a scan visits records in order, notes included, until it is told to stop", Engine, Local,
-                   InMemory) {
-  Engine engine;
-  const Store store = engine.open(kOptions);
-  const Scope scope = store.scope("orders");
-  scope.mark("a");
-  engine.advance(1min);
-  store.scope("other").mark("b");
-  scope.mark("c");
-  scope.forget("a");
-  std::vector<std::string> seen;
-  const auto visit = [&](const Record& record) {
-    seen.push_back(record.scope + "/" + record.id + (record.forgotten ? "!" : ""));
-    return true;
-  };
-  store.scan({}, visit);
-  CHECK(seen == std::vector<std::string>{"orders/a", "other/b", "orders/c", "orders/a!"});
-  seen.clear();
-  store.scan({.scope = "orders", .since = engine.now()}, visit);
-  CHECK(seen == std::vector<std::string>{"orders/c", "orders/a!"});
-  seen.clear();
-  store.scan({.until = engine.now()}, visit);
-  CHECK(seen == std::vector<std::string>{"orders/a"});
-  int visits = 0;
-  store.scan({}, [&](const Record&) { return ++visits < 2; });
-  CHECK(visits == 2);
-}
-
-TEST_CASE_TEMPLATE("a claim keeps others out until it is completed or abandoned", Engine, Local, InMemory) {
+TEST_CASE_TEMPLATE("a claim keeps others out until it is completed or abandoned", Engine, ONCELOG_ENGINES) {
   Engine engine;
   const Store store = engine.open(kOptions);
   const Scope scope = store.scope("orders");
@@ -228,7 +185,7 @@ TEST_CASE_TEMPLATE("a claim keeps others out until it is completed or abandoned"
 }
 
 TEST_CASE_TEMPLATE("a lease that expires frees the id by its orphan policy, and a late completion is told so", Engine,
-                   Local, InMemory) {
+                   ONCELOG_ENGINES) {
   Engine engine;
   const Store store = engine.open(kOptions);
   const Scope scope = store.scope("orders");
@@ -254,7 +211,7 @@ TEST_CASE_TEMPLATE("a lease that expires frees the id by its orphan policy, and 
   CHECK_FALSE(kept.complete());
 }
 
-TEST_CASE_TEMPLATE("a batch of claims is held, cut and completed together", Engine, Local, InMemory) {
+TEST_CASE_TEMPLATE("a batch of claims is held, cut and completed together", Engine, ONCELOG_ENGINES) {
   Engine engine;
   const Store store = engine.open(kOptions);
   const Scope scope = store.scope("orders");
@@ -276,7 +233,7 @@ TEST_CASE_TEMPLATE("a batch of claims is held, cut and completed together", Engi
   CHECK_FALSE(scope.contains("d"));
 }
 
-TEST_CASE_TEMPLATE("a claim is waited for, and taken when its holder gives it up", Engine, Local, InMemory) {
+TEST_CASE_TEMPLATE("a claim is waited for, and taken when its holder gives it up", Engine, ONCELOG_ENGINES) {
   Engine engine;
   const Store store = engine.open(kOptions);
   const Scope scope = store.scope("orders");
@@ -291,7 +248,7 @@ TEST_CASE_TEMPLATE("a claim is waited for, and taken when its holder gives it up
   waiter.join();
 }
 
-TEST_CASE_TEMPLATE("a lock is held by one, and its token grows", Engine, Local, InMemory) {
+TEST_CASE_TEMPLATE("a lock is held by one, and its token grows", Engine, ONCELOG_ENGINES) {
   Engine engine;
   const Store store = engine.open(kOptions);
   Lock lock = store.lock("leader", 1min);
@@ -311,8 +268,173 @@ TEST_CASE_TEMPLATE("a lock is held by one, and its token grows", Engine, Local, 
   CHECK(store.lock("leader", 1min));
 }
 
-TEST_CASE_TEMPLATE("a transaction commits marks, claims and entries together, or none of them", Engine, Local,
-                   InMemory) {
+TEST_CASE_TEMPLATE("every decision is counted and reported once, with the time of a duplicate's first processing",
+                   Engine, ONCELOG_ENGINES) {
+  struct Seen {
+    Verdict verdict;
+    std::string scope;
+    std::string id;
+    std::string correlation;
+    std::optional<Time> first_seen;
+  };
+  std::vector<Seen> seen;
+  Options options = kOptions;
+  options.on_decision = [&](const Decision& decision) {
+    seen.push_back({decision.verdict, std::string(decision.scope), std::string(decision.id),
+                    std::string(decision.correlation), decision.first_seen});
+  };
+  Engine engine;
+  const Store store = engine.open(options);
+  const Scope scope = store.scope("orders");
+  const Time first = engine.now();
+  scope.mark("a", {.correlation = "job", .fingerprint = 1});
+  engine.advance(1min);
+  scope.mark("a", {.fingerprint = 2});
+  const std::array<std::string_view, 2> ids{"a", "b"};
+  { const ClaimBatch batch = scope.begin(ids, 1min); }
+  {
+    const Claim claim = scope.begin("b", 1min);
+    scope.begin("b", 1min);
+  }
+#ifdef ONCELOG_NO_TRANSACTIONS
+  scope.mark("a");
+#else
+  store.transact([&](Transaction& transaction) { transaction.mark(scope, "a"); });
+#endif
+  scope.mark("c", {.sent_at = engine.now() - 2h});
+  scope.contains("a");
+  using enum Verdict;
+  const std::vector<Verdict> wanted{fresh, conflict, duplicate, fresh, fresh, in_progress, duplicate, too_old};
+  REQUIRE(seen.size() == wanted.size());
+  for (std::size_t i = 0; i < wanted.size(); ++i) {
+    CHECK(seen[i].verdict == wanted[i]);
+    CHECK(seen[i].scope == "orders");
+    const bool before = wanted[i] == duplicate || wanted[i] == conflict;
+    CHECK(seen[i].first_seen == (before ? std::optional(first) : std::nullopt));
+  }
+  CHECK(seen[0].correlation == "job");
+  CHECK(seen[3].id == "b");
+  const Metrics metrics = store.metrics();
+  REQUIRE(metrics.scopes.size() == 1);
+  const IdCounts& counts = metrics.scopes[0].process;
+  CHECK(counts.fresh == 3);
+  CHECK(counts.duplicate == 2);
+  CHECK(counts.conflict == 1);
+  CHECK(counts.in_progress == 1);
+  CHECK(counts.too_old == 1);
+  CHECK(counts.abandoned == 2);
+  CHECK(counts.known == 1);
+  CHECK(metrics.marks_fresh == 3);
+  CHECK(metrics.marks_not_fresh == 5);
+  CHECK(metrics.checks_known == 1);
+}
+
+TEST_CASE_TEMPLATE("what the hook throws reaches the caller, and gives up what was claimed", Engine, ONCELOG_ENGINES) {
+  bool throwing = true;
+  Options options = kOptions;
+  options.on_decision = [&](const Decision&) {
+    if (throwing) throw std::runtime_error("no");
+  };
+  Engine engine;
+  const Store store = engine.open(options);
+  const Scope scope = store.scope("orders");
+  CHECK_THROWS_AS(scope.mark("a"), std::runtime_error);
+  CHECK_THROWS_AS(scope.begin("b", 1min), std::runtime_error);
+  const std::array<std::string_view, 2> ids{"c", "d"};
+  CHECK_THROWS_AS(scope.begin(ids, 1min), std::runtime_error);
+  throwing = false;
+  CHECK(scope.contains("a"));
+  CHECK(store.claims().empty());
+  CHECK(scope.mark("b") == Verdict::fresh);
+}
+
+TEST_CASE_TEMPLATE("the hook may destroy the store's last handle", Engine, ONCELOG_ENGINES) {
+  std::optional<Scope> scope;
+  int calls = 0;
+  Options options = kOptions;
+  options.on_decision = [&](const Decision& decision) {
+    scope.reset();
+    ++calls;
+    CHECK(decision.scope == "orders");
+  };
+  Engine engine;
+  {
+    std::optional<Store> store = engine.open(options);
+    scope = store->scope("orders");
+  }
+  const std::array<std::string_view, 3> ids{"a", "b", "c"};
+  std::array<Marked, 3> out;
+  scope->mark(ids, out);
+  CHECK(calls == 3);
+  CHECK(out[2] == Verdict::fresh);
+}
+
+TEST_CASE_TEMPLATE("arguments out of their limits are refused, and nothing of the call is done", Engine,
+                   ONCELOG_ENGINES) {
+  Engine engine;
+  const Store store = engine.open(kOptions);
+  const Scope scope = store.scope("orders");
+  const std::string long_id(kMaxIdBytes + 1, 'x');
+  const auto refused = [](const std::function<void()>& call) {
+    return error_code_of(call) == ErrorCode::invalid_argument;
+  };
+  CHECK(refused([&] { store.scope(""); }));
+  CHECK(refused([&] { scope.mark(""); }));
+  CHECK(refused([&] { scope.mark(long_id); }));
+  CHECK(refused([&] { scope.contains(long_id); }));
+  CHECK(refused([&] { scope.begin("a", 0ms); }));
+  CHECK(refused([&] { store.lock("", 1min); }));
+  CHECK(refused([&] { scope.mark("a", {.correlation = long_id}); }));
+  const std::array<std::string_view, 2> ids{"a", long_id};
+  std::array<Marked, 2> out;
+  CHECK(refused([&] { scope.mark(ids, out); }));
+  CHECK(refused([&] { scope.mark(ids, std::span(out).first(1)); }));
+  CHECK_FALSE(scope.contains("a"));
+  CHECK(refused([&] { store.wait(Lsn{std::uint64_t{1} << 40}); }));
+  CHECK(scope.mark("a", {.result = std::string(1'000, 'r')}) == Verdict::fresh);
+}
+
+TEST_CASE_TEMPLATE("what is accepted can be waited for", Engine, ONCELOG_ENGINES) {
+  Engine engine;
+  const Store store = engine.open(kOptions);
+  const Scope scope = store.scope("orders");
+  const Marked marked = scope.mark("a", Ack::disk);
+  CHECK(store.durable() > marked.lsn);
+  const Marked later = scope.mark("b");
+  store.wait(later.lsn);
+  CHECK(store.durable() > later.lsn);
+  CHECK(scope.forget("a", Ack::disk));
+  Claim claim = scope.begin("c", 1min);
+  CHECK(claim.complete({}, Ack::disk));
+  store.sync();
+}
+
+TEST_CASE_TEMPLATE("scopes are listed in the order of their first use", Engine, ONCELOG_ENGINES) {
+  Engine engine;
+  const Store store = engine.open(kOptions);
+  for (const char* const name : {"b", "a", "b"}) store.scope(name).mark("id");
+  CHECK(store.scopes() == std::vector<std::string>{"b", "a"});
+}
+
+TEST_CASE_TEMPLATE("threads that mark the same ids agree on who was first", Engine, ONCELOG_ENGINES) {
+  Engine engine;
+  const Store store = engine.open(kOptions);
+  const Scope scope = store.scope("orders");
+  std::atomic<int> fresh{0};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&] {
+      for (int i = 0; i < 500; ++i) fresh += scope.mark(std::to_string(i)) == Verdict::fresh;
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  CHECK(fresh == 500);
+}
+
+#ifndef ONCELOG_NO_TRANSACTIONS
+
+TEST_CASE_TEMPLATE("a transaction commits marks, claims and entries together, or none of them", Engine,
+                   ONCELOG_ENGINES) {
   Engine engine;
   const Store store = engine.open(kOptions);
   const Scope scope = store.scope("orders");
@@ -351,7 +473,7 @@ TEST_CASE_TEMPLATE("a transaction commits marks, claims and entries together, or
   CHECK(scope.mark("e") == Verdict::fresh);
 }
 
-TEST_CASE_TEMPLATE("a transaction is of one store, and waits for nothing", Engine, Local, InMemory) {
+TEST_CASE_TEMPLATE("a transaction is of one store, and waits for nothing", Engine, ONCELOG_ENGINES) {
   Engine engine;
   Engine other_engine;
   const Store store = engine.open(kOptions);
@@ -374,7 +496,7 @@ TEST_CASE_TEMPLATE("a transaction is of one store, and waits for nothing", Engin
   CHECK(theirs.complete());
 }
 
-TEST_CASE_TEMPLATE("user tables are scanned in the order of their keys", Engine, Local, InMemory) {
+TEST_CASE_TEMPLATE("user tables are scanned in the order of their keys", Engine, ONCELOG_ENGINES) {
   Engine engine;
   const Store store = engine.open(kOptions);
   store.transact([](Transaction& transaction) {
@@ -396,153 +518,39 @@ TEST_CASE_TEMPLATE("user tables are scanned in the order of their keys", Engine,
   CHECK(error_code_of([&] { store.get("", "k"); }) == ErrorCode::invalid_argument);
 }
 
-TEST_CASE_TEMPLATE("every decision is counted and reported once, with the time of a duplicate's first processing",
-                   Engine, Local, InMemory) {
-  struct Seen {
-    Verdict verdict;
-    std::string scope;
-    std::string id;
-    std::string correlation;
-    std::optional<Time> first_seen;
-  };
-  std::vector<Seen> seen;
-  Options options = kOptions;
-  options.on_decision = [&](const Decision& decision) {
-    seen.push_back({decision.verdict, std::string(decision.scope), std::string(decision.id),
-                    std::string(decision.correlation), decision.first_seen});
-  };
+#endif
+
+#ifdef ONCELOG_LOCAL_ENGINES
+
+TEST_CASE_TEMPLATE("a scan visits records in order, notes included, until it is told to stop", Engine,
+                   ONCELOG_LOCAL_ENGINES) {
   Engine engine;
-  const Store store = engine.open(options);
+  const Store store = engine.open(kOptions);
   const Scope scope = store.scope("orders");
-  const Time first = engine.now();
-  scope.mark("a", {.correlation = "job", .fingerprint = 1});
+  scope.mark("a");
   engine.advance(1min);
-  scope.mark("a", {.fingerprint = 2});
-  const std::array<std::string_view, 2> ids{"a", "b"};
-  { const ClaimBatch batch = scope.begin(ids, 1min); }
-  {
-    const Claim claim = scope.begin("b", 1min);
-    scope.begin("b", 1min);
-  }
-  store.transact([&](Transaction& transaction) { transaction.mark(scope, "a"); });
-  scope.mark("c", {.sent_at = engine.now() - 2h});
-  scope.contains("a");
-  using enum Verdict;
-  const std::vector<Verdict> wanted{fresh, conflict, duplicate, fresh, fresh, in_progress, duplicate, too_old};
-  REQUIRE(seen.size() == wanted.size());
-  for (std::size_t i = 0; i < wanted.size(); ++i) {
-    CHECK(seen[i].verdict == wanted[i]);
-    CHECK(seen[i].scope == "orders");
-    const bool before = wanted[i] == duplicate || wanted[i] == conflict;
-    CHECK(seen[i].first_seen == (before ? std::optional(first) : std::nullopt));
-  }
-  CHECK(seen[0].correlation == "job");
-  CHECK(seen[3].id == "b");
-  const Metrics metrics = store.metrics();
-  REQUIRE(metrics.scopes.size() == 1);
-  const IdCounts& counts = metrics.scopes[0].process;
-  CHECK(counts.fresh == 3);
-  CHECK(counts.duplicate == 2);
-  CHECK(counts.conflict == 1);
-  CHECK(counts.in_progress == 1);
-  CHECK(counts.too_old == 1);
-  CHECK(counts.abandoned == 2);
-  CHECK(counts.known == 1);
-  CHECK(metrics.marks_fresh == 3);
-  CHECK(metrics.marks_not_fresh == 5);
-  CHECK(metrics.checks_known == 1);
-}
-
-TEST_CASE_TEMPLATE("what the hook throws reaches the caller, and gives up what was claimed", Engine, Local, InMemory) {
-  bool throwing = true;
-  Options options = kOptions;
-  options.on_decision = [&](const Decision&) {
-    if (throwing) throw std::runtime_error("no");
+  store.scope("other").mark("b");
+  scope.mark("c");
+  scope.forget("a");
+  std::vector<std::string> seen;
+  const auto visit = [&](const Record& record) {
+    seen.push_back(record.scope + "/" + record.id + (record.forgotten ? "!" : ""));
+    return true;
   };
-  Engine engine;
-  const Store store = engine.open(options);
-  const Scope scope = store.scope("orders");
-  CHECK_THROWS_AS(scope.mark("a"), std::runtime_error);
-  CHECK_THROWS_AS(scope.begin("b", 1min), std::runtime_error);
-  const std::array<std::string_view, 2> ids{"c", "d"};
-  CHECK_THROWS_AS(scope.begin(ids, 1min), std::runtime_error);
-  throwing = false;
-  CHECK(scope.contains("a"));
-  CHECK(store.claims().empty());
-  CHECK(scope.mark("b") == Verdict::fresh);
+  store.scan({}, visit);
+  CHECK(seen == std::vector<std::string>{"orders/a", "other/b", "orders/c", "orders/a!"});
+  seen.clear();
+  store.scan({.scope = "orders", .since = engine.now()}, visit);
+  CHECK(seen == std::vector<std::string>{"orders/c", "orders/a!"});
+  seen.clear();
+  store.scan({.until = engine.now()}, visit);
+  CHECK(seen == std::vector<std::string>{"orders/a"});
+  int visits = 0;
+  store.scan({}, [&](const Record&) { return ++visits < 2; });
+  CHECK(visits == 2);
 }
 
-TEST_CASE_TEMPLATE("the hook may destroy the store's last handle", Engine, Local, InMemory) {
-  std::optional<Scope> scope;
-  int calls = 0;
-  Options options = kOptions;
-  options.on_decision = [&](const Decision& decision) {
-    scope.reset();
-    ++calls;
-    CHECK(decision.scope == "orders");
-  };
-  Engine engine;
-  {
-    std::optional<Store> store = engine.open(options);
-    scope = store->scope("orders");
-  }
-  const std::array<std::string_view, 3> ids{"a", "b", "c"};
-  std::array<Marked, 3> out;
-  scope->mark(ids, out);
-  CHECK(calls == 3);
-  CHECK(out[2] == Verdict::fresh);
-}
-
-TEST_CASE_TEMPLATE("arguments out of their limits are refused, and nothing of the call is done", Engine, Local,
-                   InMemory) {
-  Engine engine;
-  const Store store = engine.open(kOptions);
-  const Scope scope = store.scope("orders");
-  const std::string long_id(kMaxIdBytes + 1, 'x');
-  const auto refused = [](const std::function<void()>& call) {
-    return error_code_of(call) == ErrorCode::invalid_argument;
-  };
-  CHECK(refused([&] { store.scope(""); }));
-  CHECK(refused([&] { scope.mark(""); }));
-  CHECK(refused([&] { scope.mark(long_id); }));
-  CHECK(refused([&] { scope.contains(long_id); }));
-  CHECK(refused([&] { scope.begin("a", 0ms); }));
-  CHECK(refused([&] { store.lock("", 1min); }));
-  CHECK(refused([&] { scope.mark("a", {.correlation = long_id}); }));
-  const std::array<std::string_view, 2> ids{"a", long_id};
-  std::array<Marked, 2> out;
-  CHECK(refused([&] { scope.mark(ids, out); }));
-  CHECK(refused([&] { scope.mark(ids, std::span(out).first(1)); }));
-  CHECK_FALSE(scope.contains("a"));
-  CHECK(refused([&] { store.wait(Lsn{std::uint64_t{1} << 40}); }));
-  CHECK(scope.mark("a", {.result = std::string(1'000, 'r')}) == Verdict::fresh);
-}
-
-TEST_CASE_TEMPLATE("what is accepted can be waited for", Engine, Local, InMemory) {
-  Engine engine;
-  const Store store = engine.open(kOptions);
-  const Scope scope = store.scope("orders");
-  const Marked marked = scope.mark("a", Ack::disk);
-  CHECK(store.durable() > marked.lsn);
-  const Marked later = scope.mark("b");
-  store.wait(later.lsn);
-  CHECK(store.durable() > later.lsn);
-  CHECK(scope.forget("a", Ack::disk));
-  Claim claim = scope.begin("c", 1min);
-  CHECK(claim.complete({}, Ack::disk));
-  store.sync();
-}
-
-TEST_CASE_TEMPLATE("scopes are listed in the order of their first use", Engine, Local, InMemory) {
-  Engine engine;
-  const Store store = engine.open(kOptions);
-  store.scope("b");
-  store.scope("a");
-  store.scope("b");
-  CHECK(store.scopes() == std::vector<std::string>{"b", "a"});
-}
-
-TEST_CASE_TEMPLATE("no more claims are held than max_claims allows", Engine, Local, InMemory) {
+TEST_CASE_TEMPLATE("no more claims are held than max_claims allows", Engine, ONCELOG_LOCAL_ENGINES) {
   Options options = kOptions;
   options.max_claims = 2;
   Engine engine;
@@ -553,21 +561,6 @@ TEST_CASE_TEMPLATE("no more claims are held than max_claims allows", Engine, Loc
   CHECK(error_code_of([&] { scope.begin("c", 1min); }) == ErrorCode::full);
   a.abandon();
   CHECK(scope.begin("c", 1min));
-}
-
-TEST_CASE_TEMPLATE("threads that mark the same ids agree on who was first", Engine, Local, InMemory) {
-  Engine engine;
-  const Store store = engine.open(kOptions);
-  const Scope scope = store.scope("orders");
-  std::atomic<int> fresh{0};
-  std::vector<std::thread> threads;
-  for (int t = 0; t < 4; ++t) {
-    threads.emplace_back([&] {
-      for (int i = 0; i < 500; ++i) fresh += scope.mark(std::to_string(i)) == Verdict::fresh;
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
-  CHECK(fresh == 500);
 }
 
 TEST_CASE("a store in memory sees leases expire by its clock while others wait for them") {
@@ -590,3 +583,5 @@ TEST_CASE("a store in memory says what it has not") {
   CHECK(error_code_of([&] { store.backup("elsewhere"); }) == ErrorCode::unsupported);
   CHECK(store.verify().sound());
 }
+
+#endif

@@ -46,7 +46,8 @@ std::uint64_t held_by(const std::string& process) {
 /// The parent of a process; 0 for one that is gone.
 pid_t parent_of(pid_t pid) {
   std::ifstream in(fmt::format("/proc/{}/stat", pid));
-  std::string text{std::istreambuf_iterator<char>(in), {}};
+  std::string text;
+  std::getline(in, text, '\0');                  // Throws nothing for one that goes meanwhile, as iterators would.
   const std::size_t name_end = text.rfind(')');  // The name in brackets may hold anything.
   if (name_end == std::string::npos) return 0;
   std::istringstream rest(text.substr(name_end + 1));
@@ -179,6 +180,10 @@ void Server::end(int signal) {
     wait_until_gone(pidfd);
     ::close(pidfd);
   }
+}
+
+void Server::signal(int number) const {
+  for (const pid_t pid : family()) ::kill(pid, number);
 }
 
 std::uint64_t Server::memory_bytes() const {

@@ -37,6 +37,8 @@ class Server {
   void expect_alive();
   /// Ends it with a signal, and waits until it and all that it has started are gone.
   void end(int signal);
+  /// Sends it and all that it has started a signal.
+  void signal(int number) const;
 
   /// Memory of it and its children, what they share counted once, without pages of files.
   std::uint64_t memory_bytes() const;

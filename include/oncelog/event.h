@@ -39,6 +39,10 @@ enum class StoreEventKind : std::uint8_t {
                          ///< much, and what is lost. Where the header was damaged, claims and locks are released, and
                          ///< tokens keep growing. Or hints that are kept on disk for after a reboot were damaged, and
                          ///< were rebuilt from the log: then nothing is lost.
+  server_forgot,         ///< A shared store's server has lost what it had answered before, by a failover or a restart:
+                         ///< Store::known_since() rises to that moment, and fencing tokens keep growing.
+  near_left_out,         ///< The directory of a shared store's near tier cannot be used; the server is asked instead.
+  near_in_use,           ///< The near tier is in use again after that.
 };
 
 /// Something that happened to a store.

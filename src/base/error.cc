@@ -70,6 +70,12 @@ std::string_view to_string(StoreEventKind kind) {
       return "flush_failed";
     case StoreEventKind::memory_damaged:
       return "memory_damaged";
+    case StoreEventKind::server_forgot:
+      return "server_forgot";
+    case StoreEventKind::near_left_out:
+      return "near_left_out";
+    case StoreEventKind::near_in_use:
+      return "near_in_use";
     case StoreEventKind::flush_recovered:
       return "flush_recovered";
   }

@@ -23,6 +23,8 @@
 
 #include "shared/held_lease.h"
 
+struct pg_conn;
+
 namespace oncelog::internal {
 
 /// A scope as a call names it. A value; the name is the caller's.
@@ -60,6 +62,10 @@ class TransactionBody {
   virtual std::optional<std::string_view> get(std::string_view table, std::string_view key) const = 0;
   virtual bool erase(std::string_view table, std::string_view key) = 0;
   virtual void scan(std::string_view table, std::string_view from, const EntryVisitor& visitor) const = 0;
+
+  /// The connection that it runs on, where there is one: libpq's.
+  virtual pg_conn* connection() noexcept { return nullptr; }
+  static TransactionBody& of(const Transaction& transaction) { return transaction.body_; }
 
  protected:
   /// Calls the user's function with a Transaction on this body.

@@ -1,0 +1,122 @@
+#include <oncelog/remote.h>
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <memory>
+
+#include "api/store_access.h"
+#include "base/error.h"
+#include "remote/ask_again.h"
+#include "remote/gathering.h"
+#include "remote/near.h"
+#include "remote/remote_engine.h"
+#ifdef ONCELOG_WITH_REDIS
+#include "remote/address.h"
+#include "remote/redis/redis_backend.h"
+#endif
+#ifdef ONCELOG_WITH_POSTGRESQL
+#include "remote/postgresql/address.h"
+#include "remote/postgresql/backend.h"
+#include "remote/postgresql/initialize.h"
+#endif
+
+namespace oncelog::remote {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr std::array<std::string_view, 2> kPostgresql{"postgresql://", "postgres://"};
+constexpr std::array<std::string_view, 3> kRedis{"redis://", "redis+unix://", "redis+cluster://"};
+
+template <std::size_t count>
+bool begins_with(std::string_view text, const std::array<std::string_view, count>& schemes) {
+  return std::ranges::any_of(schemes, [&](std::string_view scheme) { return text.starts_with(scheme); });
+}
+
+void check_options(const Options& options) {
+  if (options.timeout < milliseconds{1} || options.timeout > std::chrono::hours{1}) {
+    internal::refuse(fmt::format("timeout is {} ms; 1 ms to 1 hour are possible", options.timeout.count()));
+  }
+  if (options.connections < 1 || options.connections > 1000) {
+    internal::refuse(fmt::format("connections is {}; 1 to 1000 are possible", options.connections));
+  }
+  if (options.retention &&
+      (*options.retention < milliseconds{1} || *options.retention > std::chrono::hours{24 * 365 * 100})) {
+    internal::refuse(fmt::format("retention is {} ms; 1 ms to 100 years are possible", options.retention->count()));
+  }
+}
+
+[[noreturn]] [[maybe_unused]] void refuse_engine(std::string_view engine) {
+  throw Error(ErrorCode::unsupported, fmt::format("this oncelog-remote was built without {}", engine));
+}
+
+using internal::EventDispatch;
+using internal::remote::Backend;
+
+std::shared_ptr<Backend> engine_at(std::string_view address, const Options& options) {
+  if (begins_with(address, kPostgresql)) {
+#ifdef ONCELOG_WITH_POSTGRESQL
+    auto parsed = internal::remote::PostgresqlAddress::parse(address);
+    return std::make_shared<internal::remote::PostgresqlBackend>(parsed.uri, std::move(parsed.name),
+                                                                 std::move(parsed.schema), options);
+#else
+    refuse_engine("PostgreSQL");
+#endif
+  }
+  if (begins_with(address, kRedis)) {
+#ifdef ONCELOG_WITH_REDIS
+    return internal::remote::open_redis(internal::remote::parse_redis_address(address), options);
+#else
+    refuse_engine("Redis");
+#endif
+  }
+  internal::refuse("an address begins with postgresql:// or redis://");
+}
+
+/// The engine, with what stands before it.
+std::shared_ptr<Backend> backend_at(std::string_view address, const Options& options,
+                                    const std::shared_ptr<EventDispatch>& events) {
+  std::shared_ptr<Backend> engine = engine_at(address, options);
+  if (options.near.empty()) return engine;
+  internal::remote::NearSettings settings{options.near, options.near_staleness, options.timeout};
+  settings.on_event = [events](const internal::remote::NearEvent& event) {
+    if (!events) return;
+    events->raise(event.in_use ? StoreEventKind::near_in_use : StoreEventKind::near_left_out, event.sentence);
+  };
+  auto gathering = std::make_shared<internal::remote::Gathering>(std::move(engine), options.timeout);
+  return std::make_shared<internal::remote::Near>(std::move(gathering), settings);
+}
+
+}  // namespace
+
+Store open(std::string_view address, const Options& options) {
+  check_options(options);
+  const auto events = options.on_event ? std::make_shared<EventDispatch>(options.on_event) : nullptr;
+  Options inner = options;
+  if (events) inner.on_event = [events](const StoreEvent& event) { events->raise(event.kind, event.sentence); };
+  auto backend =
+      internal::remote::ask_again(options.timeout, "the store", [&] { return backend_at(address, inner, events); });
+  return StoreAccess::on(std::make_shared<internal::remote::RemoteEngine>(std::move(backend), options, events),
+                         options.ack);
+}
+
+bool is_address(std::string_view text) noexcept {
+  return begins_with(text, kPostgresql) || begins_with(text, kRedis);
+}
+
+pg_conn* connection(Transaction& transaction) noexcept {
+  return internal::TransactionBody::of(transaction).connection();
+}
+
+std::string postgresql_schema([[maybe_unused]] std::string_view schema,
+                              [[maybe_unused]] std::chrono::milliseconds retention) {
+#ifdef ONCELOG_WITH_POSTGRESQL
+  return internal::remote::schema_statements(schema, retention);
+#else
+  refuse_engine("PostgreSQL");
+#endif
+}
+
+}  // namespace oncelog::remote

@@ -1,0 +1,59 @@
+#pragma once
+
+#include <csignal>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "peers/process.h"
+#include "support.h"
+
+namespace oncelog::testing {
+
+/// A PostgreSQL server of the test's own, on a Unix socket in a directory of its own. It ends with the object, or when
+/// the test dies.
+class PostgresqlServer {
+ public:
+  static constexpr const char* kUser = "postgres";
+
+  /// Whether there are the programs, and a user to run them as.
+  static bool available();
+
+  explicit PostgresqlServer(std::vector<std::string> settings = {});
+
+  void start();
+  void kill() { server_.end(SIGKILL); }
+  void stop() { server_.end(SIGINT); }
+  /// To the server and all of its processes.
+  void signal(int number) const { server_.signal(number); }
+
+  std::filesystem::path socket_directory() const { return directory_.path(); }
+  /// Of a store in that schema.
+  std::string address(std::string_view schema) const;
+  /// Runs statements as the server's superuser.
+  void run(const std::string& sql) const;
+  /// The first cell of their answer; empty when there is none.
+  std::string ask(const std::string& sql) const;
+
+ private:
+  static std::filesystem::path program(const std::string& name);
+
+  TempDir directory_;
+  std::vector<std::string> settings_;
+  bench::Server server_;
+};
+
+/// Why this program's tests cannot run here; null when they can.
+inline const char* missing_server() {
+  return PostgresqlServer::available() ? nullptr : "PostgreSQL's server is not installed";
+}
+
+/// Makes a store whose clock stands still until it is told to move, in the place of oncelog.clock().
+void make_with_test_clock(const PostgresqlServer& server, const std::string& schema,
+                          std::chrono::milliseconds retention);
+void advance_test_clock(const PostgresqlServer& server, const std::string& schema, std::chrono::microseconds by);
+Time test_clock(const PostgresqlServer& server, const std::string& schema);
+
+}  // namespace oncelog::testing

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <memory>
+
+#include "redis_engines.h"
+#include "remote/gathering.h"
+#include "remote/near.h"
+#include "remote/remote_engine.h"
+
+namespace oncelog::testing {
+
+/// engine_test.cc on Redis: a store of its own for each case, behind a near tier or not.
+template <typename Shared, bool kNear>
+class Conforming {
+ public:
+  Store open(const Options& options) {
+    remote::Options asked;
+    asked.retention = options.retention;
+    asked.ack = options.ack;
+    asked.on_decision = options.on_decision;
+    std::shared_ptr<internal::remote::Backend> backend = redis_.open(asked);
+    if (kNear) {
+      auto gathering = std::make_shared<internal::remote::Gathering>(std::move(backend), asked.timeout);
+      // The server's clock jumps here.
+      const internal::remote::NearSettings settings{directory_ / "near", std::chrono::milliseconds{0}, asked.timeout};
+      backend = std::make_shared<internal::remote::Near>(std::move(gathering), settings);
+    }
+    return StoreAccess::on(std::make_shared<internal::remote::RemoteEngine>(std::move(backend), asked, nullptr),
+                           asked.ack);
+  }
+  void advance(std::chrono::microseconds by) { redis_.advance(by); }
+  Time now() const { return redis_.now(); }
+
+ private:
+  OnRedis<Shared> redis_;
+  TempDir directory_;
+};
+
+}  // namespace oncelog::testing
+
+#define ONCELOG_ENGINES                                                                                \
+  oncelog::testing::Conforming<RedisServer, false>, oncelog::testing::Conforming<RedisCluster, false>, \
+      oncelog::testing::Conforming<RedisServer, true>
+#define ONCELOG_NO_TRANSACTIONS
