@@ -1,11 +1,8 @@
 #include "engine/local_engine.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <utility>
 
-#include "base/error.h"
 #include "engine/durability.h"
 #include "engine/metrics.h"
 #include "engine/verify.h"
@@ -36,9 +33,7 @@ LocalEngine::BackgroundWork::BackgroundWork(OpenedStore& store, LeaseAdmin& leas
 
 ScopeKey LocalEngine::scope(std::string_view name) {
   store_.check_usable();
-  if (name.empty() || name.size() > kMaxScopeBytes) {
-    refuse(fmt::format("a scope's name has {} bytes; 1 to {} are possible", name.size(), kMaxScopeBytes));
-  }
+  check_scope_name(name);
   const Catalog& catalog = store_.catalog();
   const auto key = [this](std::uint32_t number) {
     store_.tally().know_scope(number);

@@ -34,9 +34,7 @@ MemoryEngine::MemoryEngine(const Options& options, std::shared_ptr<const testing
 }
 
 ScopeKey MemoryEngine::scope(std::string_view name) {
-  if (name.empty() || name.size() > kMaxScopeBytes) {
-    refuse(fmt::format("a scope's name has {} bytes; 1 to {} are possible", name.size(), kMaxScopeBytes));
-  }
+  check_scope_name(name);
   const std::lock_guard guard(mutex_);
   if (const auto known = scopes_.find(name); known != scopes_.end()) return {known->second, 0};
   check_not_in_transaction("the first use of a scope's name");

@@ -110,9 +110,7 @@ void RemoteEngine::check_not_in_transaction(const char* what) const {
 
 ScopeKey RemoteEngine::scope(std::string_view name) {
   check_usable();
-  if (name.empty() || name.size() > kMaxScopeBytes) {
-    refuse(fmt::format("a scope's name has {} bytes; 1 to {} are possible", name.size(), kMaxScopeBytes));
-  }
+  check_scope_name(name);
   const std::lock_guard guard(mutex_);
   if (const auto known = scopes_.find(name); known != scopes_.end()) return {known->second, 0};
   names_.emplace_back(name);

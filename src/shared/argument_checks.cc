@@ -75,6 +75,10 @@ void check_option_ranges(const Options& options) {
   }
 }
 
+void check_scope_name(std::string_view name) {
+  check_name("a scope's name", name, kMaxScopeBytes);
+}
+
 void check_id(std::string_view id) {
   check_name("an id", id, kMaxIdBytes);
 }

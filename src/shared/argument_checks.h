@@ -17,6 +17,8 @@ void check_option_ranges(const Options& options);
 
 /// Throws Error::invalid_argument unless the id has 1 to kMaxIdBytes bytes.
 void check_id(std::string_view id);
+/// The same for the name of a scope, of 1 to kMaxScopeBytes.
+void check_scope_name(std::string_view name);
 /// The same for the name of a lock.
 void check_lock_name(std::string_view name);
 
