@@ -4,13 +4,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <cstdint>
 #include <memory>
-#include <span>
 #include <thread>
 
+#include "asking.h"
 #include "background/sealer.h"
 #include "report.h"
 #include "scratch_store.h"
@@ -20,20 +19,13 @@ namespace oncelog::bench {
 namespace {
 
 constexpr int kRepetitions = 3;
-constexpr std::size_t kBatch = 64;
 constexpr std::chrono::minutes kLongestSealing{5};
 
 /// A store of all ids, made for the first repetition.
 struct Filled {
   Filled(const Settings& settings, Live live) : ids(0, settings.ids), store(settings, live, settings.ids) {
     store.fill(ids.size(), ScratchStore::kBuckets, [&](std::size_t begin, std::size_t end) {
-      Batch<kBatch> batch;
-      std::array<Marked, kBatch> marked;
-      for (std::size_t i = begin; i < end; i += kBatch) {
-        const auto all = batch.of(ids, i);
-        const auto some = all.first(std::min(all.size(), end - i));
-        store.scope().mark(some, std::span(marked).first(some.size()));
-      }
+      ask(store.scope(), {.mark = true, .batches = true}, ids, begin, end);
     });
     store.store().sync();
   }

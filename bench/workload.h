@@ -54,20 +54,21 @@ class Batch {
 
 /// The machine's own clocks, which really are read, plus a time that has been let pass at once; and its processors, or
 /// as many as are wanted.
-class HurriedHost final : public internal::Host {
+class HurriedHost : public internal::Host {
  public:
   internal::Uuid boot_id() const override {
     internal::Uuid id = system().boot_id();
     id[0] = static_cast<std::uint8_t>(id[0] + boots_);
     return id;
   }
-  std::int64_t wall_us() const override { return system().wall_us() + ahead_us_.load(std::memory_order_relaxed); }
-  std::int64_t boot_us() const override { return system().boot_us() + ahead_us_.load(std::memory_order_relaxed); }
+  std::int64_t wall_us() const override { return system().wall_us() + ahead_us(); }
+  std::int64_t boot_us() const override { return system().boot_us() + ahead_us(); }
 
   unsigned processors() const override { return processors_.load(std::memory_order_relaxed); }
 
   void set_processors(unsigned processors) { processors_.store(processors, std::memory_order_relaxed); }
   void advance(std::chrono::microseconds by) { ahead_us_.fetch_add(by.count(), std::memory_order_relaxed); }
+  std::int64_t ahead_us() const { return ahead_us_.load(std::memory_order_relaxed); }
   void boot() { ++boots_; }  // While no store is open.
 
  private:

@@ -8,7 +8,6 @@
 #include <fmt/format.h>
 
 #include <array>
-#include <atomic>
 #include <chrono>
 #include <fstream>
 #include <memory>
@@ -20,6 +19,7 @@
 #include "api/store_access.h"
 #include "peer.h"
 #include "process.h"
+#include "workload.h"
 
 namespace oncelog::bench {
 namespace {
@@ -30,27 +30,10 @@ constexpr std::chrono::hours kRetention{24 * 80};
 constexpr unsigned kBuckets = 10;
 constexpr std::size_t kBatch = 256;
 
-/// The machine's clocks plus a time that was let pass at once, and boots that never happened.
-class SteppedHost final : public internal::Host {
+/// The host of a store that chooses by itself where its shared memory lies.
+class SteppedHost final : public HurriedHost {
  public:
-  internal::Uuid boot_id() const override {
-    internal::Uuid id = system().boot_id();
-    id[0] = static_cast<std::uint8_t>(id[0] + boots_);
-    return id;
-  }
-  std::int64_t wall_us() const override { return system().wall_us() + ahead_us(); }
-  std::int64_t boot_us() const override { return system().boot_us() + ahead_us(); }
-  unsigned processors() const override { return system().processors(); }
   std::optional<internal::BootTmpfs> boot_tmpfs(uid_t owner) const override { return system().boot_tmpfs(owner); }
-
-  // Relaxed: a reading of time orders nothing.
-  std::int64_t ahead_us() const { return ahead_us_.load(std::memory_order_relaxed); }
-  void advance(microseconds by) { ahead_us_.fetch_add(by.count(), std::memory_order_relaxed); }
-  void boot() { ++boots_; }
-
- private:
-  std::atomic<std::int64_t> ahead_us_{0};
-  std::uint8_t boots_ = 0;
 };
 
 class OncelogSession final : public Session {
