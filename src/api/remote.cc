@@ -12,6 +12,7 @@
 #include "remote/gathering.h"
 #include "remote/near.h"
 #include "remote/remote_engine.h"
+#include "shared/argument_checks.h"
 #ifdef ONCELOG_WITH_REDIS
 #include "remote/address.h"
 #include "remote/redis/redis_backend.h"
@@ -42,10 +43,7 @@ void check_options(const Options& options) {
   if (options.connections < 1 || options.connections > 1000) {
     internal::refuse(fmt::format("connections is {}; 1 to 1000 are possible", options.connections));
   }
-  if (options.retention &&
-      (*options.retention < milliseconds{1} || *options.retention > std::chrono::hours{24 * 365 * 100})) {
-    internal::refuse(fmt::format("retention is {} ms; 1 ms to 100 years are possible", options.retention->count()));
-  }
+  internal::check_option_ranges({.retention = options.retention});
 }
 
 [[noreturn]] [[maybe_unused]] void refuse_engine(std::string_view engine) {

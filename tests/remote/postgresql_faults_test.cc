@@ -36,7 +36,7 @@ TEST_CASE("while the server dies again and again, no own mark is told as a dupli
     for (int i = 0; i < kThreads; ++i) threads.emplace_back(client, i);
     for (int restart = 0; restart < kRestarts; ++restart) {
       const int before = marked;
-      while (marked < before + 100) std::this_thread::sleep_for(1ms);
+      wait_until([&] { return marked >= before + 100; });
       server.kill();
       server.start();
     }

@@ -28,10 +28,10 @@ class Pooler {
     std::filesystem::permissions(directory_.path(), std::filesystem::perms::all);
     pooler_.start({bench::find_program("pgbouncer", {"/usr/sbin"}), config}, PostgresqlServer::kUser,
                   directory_ / "log");
-    while (!std::filesystem::exists(directory_ / ".s.PGSQL.6432")) {
+    wait_until([&] {
       pooler_.expect_alive();
-      std::this_thread::sleep_for(1ms);  // Until it listens.
-    }
+      return std::filesystem::exists(directory_ / ".s.PGSQL.6432");
+    });
   }
 
   static bool available() { return !bench::find_program("pgbouncer", {"/usr/sbin"}).empty(); }

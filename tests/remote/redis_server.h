@@ -58,6 +58,11 @@ class RedisServer {
   bench::Server server_;
 };
 
+/// Why this program's tests cannot run here; null when they can.
+inline const char* missing_server() {
+  return RedisServer::available() ? nullptr : "redis-server is not installed";
+}
+
 /// A Redis Cluster of three masters on loopback.
 class RedisCluster {
  public:

@@ -86,15 +86,8 @@ bool PostgresqlBackend::renew(std::string_view scope, const Held& held, std::chr
 }
 
 std::size_t PostgresqlBackend::abandon(std::string_view scope, std::span<const Held> held) {
-  std::vector<std::optional<std::string_view>> ids;
-  std::vector<std::optional<std::int64_t>> tokens;
-  for (const Held& one : held) {
-    ids.emplace_back(one.id);
-    tokens.emplace_back(std::bit_cast<std::int64_t>(one.token));
-  }
-  Parameters parameters;
-  parameters.text(scope).bytes(ids).bigs(tokens);
-  return static_cast<std::size_t>(ask(sql("select oncelog.abandon($1, $2, $3)"), parameters).integer(0, 0));
+  const Rows rows = ask(sql("select oncelog.abandon($1, $2, $3)"), held_parameters(scope, held));
+  return static_cast<std::size_t>(rows.integer(0, 0));
 }
 
 bool PostgresqlBackend::forget(std::string_view scope, std::string_view id, Ack ack, const Attempt&) {
@@ -159,20 +152,9 @@ Time PostgresqlBackend::known_since() {
 std::vector<Record> PostgresqlBackend::correlated(std::string_view correlation) {
   Parameters parameters;
   parameters.bytes(correlation);
-  const Rows rows = ask(
-      sql("select distinct on (e.lsn) s.name, e.id, e.at, e.lsn, e.fingerprint, e.source_partition, e.source_offset, "
-          "e.correlation, e.source, e.result from oncelog.entries as e join oncelog.scopes as s on s.number = e.scope "
-          "where e.correlation = $1 and e.token is null and e.at > (select oncelog.clock() - retention from "
-          "oncelog.settings) "
-          "order by e.lsn"),
-      parameters);
+  const Rows rows = ask(sql(fmt::format("{} and e.correlation = $1{}", kSelectRecords, kRecordOrder)), parameters);
   std::vector<Record> records;
-  for (int row = 0; row < rows.count(); ++row) {
-    Record record = read_record(rows, row, 2);
-    record.scope = rows.bytes(row, 0);
-    record.id = rows.bytes(row, 1);
-    records.push_back(std::move(record));
-  }
+  for (int row = 0; row < rows.count(); ++row) records.push_back(read_named_record(rows, row));
   return records;
 }
 
@@ -194,22 +176,12 @@ void PostgresqlBackend::scan(const ScanRange& range, const std::function<bool(co
   }
   connection->run("begin read only");
   connection->ask(
-      sql("declare oncelog_scan no scroll cursor for select distinct on (e.lsn) s.name, e.id, e.at, e.lsn, "
-          "e.fingerprint, "
-          "e.source_partition, e.source_offset, e.correlation, e.source, e.result from oncelog.entries as e "
-          "join oncelog.scopes as s on s.number = e.scope where e.token is null "
-          "and e.at > (select oncelog.clock() - retention from oncelog.settings)") +
-          wanted + " order by e.lsn",
+      sql(fmt::format("declare oncelog_scan no scroll cursor for {}{}{}", kSelectRecords, wanted, kRecordOrder)),
       parameters);
   for (bool more = true; more;) {
     const Rows rows = connection->ask(sql("fetch 1000 from oncelog_scan"));
     more = rows.count() != 0;
-    for (int row = 0; row < rows.count() && more; ++row) {
-      Record record = read_record(rows, row, 2);
-      record.scope = rows.bytes(row, 0);
-      record.id = rows.bytes(row, 1);
-      more = visitor(record);
-    }
+    for (int row = 0; row < rows.count() && more; ++row) more = visitor(read_named_record(rows, row));
   }
   connection->run("commit");
 }

@@ -174,17 +174,22 @@ void read_answers(const Rows& rows, bool claims, std::span<Answer> out) {
   }
 }
 
-Parameters complete_parameters(std::string_view scope, std::span<const Held> held, const Attempt* attempt) {
+Parameters held_parameters(std::string_view scope, std::span<const Held> held) {
   std::vector<std::optional<std::string_view>> ids;
   std::vector<std::optional<std::int64_t>> tokens;
-  std::vector<const Attributes*> given;
   for (const Held& one : held) {
     ids.emplace_back(one.id);
     tokens.emplace_back(std::bit_cast<std::int64_t>(one.token));
-    given.push_back(one.given);
   }
   Parameters parameters;
   parameters.text(scope).bytes(ids).bigs(tokens);
+  return parameters;
+}
+
+Parameters complete_parameters(std::string_view scope, std::span<const Held> held, const Attempt* attempt) {
+  std::vector<const Attributes*> given;
+  for (const Held& one : held) given.push_back(one.given);
+  Parameters parameters = held_parameters(scope, held);
   add_attributes(parameters, given);
   if (attempt != nullptr) {
     parameters.uuid(*attempt);
@@ -211,6 +216,19 @@ Record read_record(const Rows& rows, int row, int column) {
   record.source = {text_of(rows, row, column + 6), static_cast<std::uint32_t>(number_of(rows, row, column + 3)),
                    number_of(rows, row, column + 4)};
   record.result = text_of(rows, row, column + 7);
+  return record;
+}
+
+const std::string_view kSelectRecords =
+    "select distinct on (e.lsn) s.name, e.id, e.at, e.lsn, e.fingerprint, e.source_partition, e.source_offset, "
+    "e.correlation, e.source, e.result from oncelog.entries as e join oncelog.scopes as s on s.number = e.scope "
+    "where e.token is null and e.at > (select oncelog.clock() - retention from oncelog.settings)";
+const std::string_view kRecordOrder = " order by e.lsn";
+
+Record read_named_record(const Rows& rows, int row) {
+  Record record = read_record(rows, row, 2);
+  record.scope = rows.bytes(row, 0);
+  record.id = rows.bytes(row, 1);
   return record;
 }
 

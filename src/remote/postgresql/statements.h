@@ -29,11 +29,19 @@ Parameters decide_parameters(std::string_view scope, std::span<const Ask> asked,
 /// Puts the rows of oncelog.decide() where they belong. Throws Error::corrupt unless each id has one.
 void read_answers(const Rows& rows, bool claims, std::span<Answer> out);
 
+/// The scope, ids and tokens.
+Parameters held_parameters(std::string_view scope, std::span<const Held> held);
 Parameters complete_parameters(std::string_view scope, std::span<const Held> held, const Attempt* attempt);
 void read_stamps(const Rows& rows, std::span<Stamp> out);
 
 /// Columns at, lsn, fingerprint, source_partition, source_offset, correlation, source, result from `column` on.
 Record read_record(const Rows& rows, int row, int column);
+
+/// Live records with scope and id, each once and in order: SELECT, up to where a further condition may follow and
+/// kRecordOrder ends it; and a row of it.
+extern const std::string_view kSelectRecords;
+extern const std::string_view kRecordOrder;
+Record read_named_record(const Rows& rows, int row);
 
 std::vector<std::optional<std::string_view>> texts_of(std::span<const std::string_view> ids);
 
