@@ -14,6 +14,8 @@
 
 #include <oncelog/error.h>
 
+#include "remote_store.h"
+
 namespace oncelog::tool {
 namespace {
 
@@ -42,7 +44,7 @@ Options common_options(const StoreArguments& arguments) {
 
 void act_as_owner(const StoreArguments& arguments) {
   struct stat data = {};
-  if (::geteuid() != 0 || arguments.allow_foreign_owner) return;
+  if (::geteuid() != 0 || arguments.allow_foreign_owner || is_shared(arguments)) return;
   if (::stat((arguments.directory / "data.mdb").c_str(), &data) != 0 || data.st_uid == 0) return;
   // The owner's own groups, where the system knows the owner, may be what opens the way to the store.
   const struct passwd* const owner = ::getpwuid(data.st_uid);
@@ -57,6 +59,7 @@ void act_as_owner(const StoreArguments& arguments) {
 }
 
 Store open_as_this_user(const StoreArguments& arguments) {
+  if (is_shared(arguments)) return open_shared(arguments, OpenFor::marks);
   Options options = common_options(arguments);
   options.ack = arguments.ack;
   return Store::open(arguments.directory, options);
@@ -73,12 +76,14 @@ Store open_existing(const StoreArguments& arguments) {
 }
 
 Store open_existing_as_this_user(const StoreArguments& arguments) {
+  if (is_shared(arguments)) return open_shared(arguments, OpenFor::changes);
   Options options = common_options(arguments);
   options.create = false;
   return Store::open(arguments.directory, options);
 }
 
 Store open_for_reading(const StoreArguments& arguments) {
+  if (is_shared(arguments)) return open_shared(arguments, OpenFor::reading);
   act_as_owner(arguments);
   Options options = common_options(arguments);
   options.create = false;

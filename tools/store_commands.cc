@@ -15,6 +15,7 @@
 #include "dump.h"
 #include "lock.h"
 #include "printable.h"
+#include "remote_store.h"
 #include "repair.h"
 #include "restore.h"
 #include "stat.h"
@@ -193,6 +194,23 @@ void add_restore(CLI::App& app, Run& chosen) {
       "a\n"
       "minute or more often since.");
   run_when_chosen(command, chosen, options, run_restore);
+}
+
+void add_remote(CLI::App& app, Run& chosen) {
+  const auto options = std::make_shared<RemoteInitOptions>();
+  CLI::App& remote = *app.add_subcommand("remote", "stores that several hosts share");
+  remote.require_subcommand(1);
+  CLI::App& command =
+      *remote.add_subcommand("init", "make what a shared store needs on its server; again does no harm");
+  command.add_option("address", options->address, "postgresql://USER@HOST:PORT/DATABASE?schema=NAME")
+      ->required()
+      ->type_name("ADDRESS");
+  add_duration(command, "--retention", options->retention, "how long an id stays a duplicate; 24h");
+  command.add_flag("--print", options->print, "print the statements of SQL instead, for PostgreSQL");
+  command.footer(
+      "Every command takes such an address for --store. Those that need files of a store on disk say that they cannot\n"
+      "do it there.");
+  run_when_chosen(command, chosen, options, run_remote_init);
 }
 
 }  // namespace oncelog::tool
