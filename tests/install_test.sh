@@ -68,3 +68,33 @@ static=("${static[@]/#-loncelog/-l:liboncelog.a}")
 "${compiler[@]}" -std=c++20 consumer.cc "${flags[@]}" "${static[@]}" -o static
 same "the program that is linked statically" right "$(./static static-store)"
 same "the oncelog libraries that it is linked to" 0 "$(ldd ./static | grep -c liboncelog)"
+
+# The library for stores that hosts share, where it was built.
+[[ -f ${pc%/*}/oncelog-remote.pc ]] || exit 0
+sed -i "s|^prefix=|prefix=$root|" "${pc%/*}/oncelog-remote.pc"
+cat >remote.cc <<'END'
+#include <oncelog/remote.h>
+
+#include <cstdio>
+
+int main() {
+  try {
+    oncelog::remote::open("redis+unix:///no/such/socket", {.timeout = std::chrono::milliseconds{1}});
+  } catch (const oncelog::Error& error) {
+    const bool right = error.code() == oncelog::ErrorCode::io || error.code() == oncelog::ErrorCode::unsupported;
+    std::puts(right ? "right" : error.what());
+    return 0;
+  }
+  return 1;
+}
+END
+read -ra shared <<<"$(pkg-config --cflags --libs oncelog-remote)"
+"${compiler[@]}" -std=c++20 remote.cc "${shared[@]}" -o remote-shared
+lib=$lib:$(dirname "$(find "$root" -name 'liboncelog-remote.so' | head -1)")
+same "the remote program that is linked shared" right "$(LD_LIBRARY_PATH=$lib ./remote-shared)"
+read -ra static <<<"$(pkg-config --cflags --static --libs oncelog-remote)"
+static=("${static[@]/#-loncelog-remote/-l:liboncelog-remote.a}")
+static=("${static[@]/%-loncelog/-l:liboncelog.a}")
+"${compiler[@]}" -std=c++20 remote.cc "${static[@]}" -o remote-static
+same "the remote program that is linked statically" right "$(./remote-static)"
+same "the oncelog libraries that it is linked to" 0 "$(ldd ./remote-static | grep -c liboncelog)"

@@ -41,7 +41,7 @@ void add_store(CLI::App& command, StoreArguments& store, std::string_view by_roo
             if (directory.empty()) throw Error(ErrorCode::invalid_argument, "--store is empty; name a directory");
             store.directory = directory;
           },
-          "the store's directory")
+          "the store's directory, or the address of one that hosts share: see remote")
       ->required()
       ->type_name("DIR");
   command

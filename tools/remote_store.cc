@@ -1,13 +1,29 @@
 #include "remote_store.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include <oncelog/error.h>
+#ifdef ONCELOG_WITH_REMOTE
 #include <oncelog/remote.h>
+#endif
 
 #include "output.h"
 
 namespace oncelog::tool {
+
+bool is_shared(const StoreArguments& arguments) {
+  return is_address(arguments.directory.string());
+}
+
+void refuse_address(std::string_view command, const std::filesystem::path& directory) {
+  if (!is_address(directory.string())) return;
+  throw Error(ErrorCode::unsupported,
+              fmt::format("{} is for stores on disk; a shared store has its server's tools for that", command));
+}
+
+#ifdef ONCELOG_WITH_REMOTE
 namespace {
 
 /// Options of stores on disk mean nothing on a server.
@@ -27,18 +43,10 @@ void check_arguments(const StoreArguments& arguments) {
               fmt::format("{} is for stores on disk; a shared store has no such thing", given));
 }
 
-std::string schema_of(const std::string& address) {
-  constexpr std::string_view kParameter = "schema=";
-  const std::size_t at = address.find(kParameter);
-  if (at == std::string::npos) return "oncelog";
-  const std::size_t begin = at + kParameter.size();
-  return address.substr(begin, address.find('&', begin) - begin);
-}
-
 }  // namespace
 
-bool is_shared(const StoreArguments& arguments) {
-  return remote::is_address(arguments.directory.string());
+bool is_address(std::string_view text) {
+  return remote::is_address(text);
 }
 
 Store open_shared(const StoreArguments& arguments, OpenFor purpose) {
@@ -52,16 +60,41 @@ Store open_shared(const StoreArguments& arguments, OpenFor purpose) {
 }
 
 int run_remote_init(const RemoteInitOptions& options) {
-  if (!remote::is_address(options.address)) {
-    throw Error(ErrorCode::invalid_argument, "remote init takes an address, such as postgresql://USER@HOST/DATABASE");
+  if (!is_address(options.address)) {
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("remote init takes an address, such as postgresql://USER@HOST/DATABASE, not '{}'",
+                            options.address));
   }
   if (options.print) {
-    Output output = standard_output();
-    output.write(remote::postgresql_schema(schema_of(options.address), options.retention.value_or(kDefaultRetention)));
+    standard_output().write(remote::postgresql_schema(options.address, options.retention.value_or(kDefaultRetention)));
     return 0;
   }
   remote::open(options.address, {.retention = options.retention});
   return 0;
 }
+
+#else
+namespace {
+
+[[noreturn]] void refuse() {
+  throw Error(ErrorCode::unsupported,
+              "this oncelog was built without oncelog-remote, which shared stores need: libpq or hiredis was missing");
+}
+
+}  // namespace
+
+bool is_address(std::string_view text) {
+  const std::string_view scheme = text.substr(0, std::min(text.find("://"), text.size()));
+  return scheme.size() < text.size() && (scheme.starts_with("postgres") || scheme.starts_with("redis"));
+}
+
+Store open_shared(const StoreArguments&, OpenFor) {
+  refuse();
+}
+
+int run_remote_init(const RemoteInitOptions&) {
+  refuse();
+}
+#endif
 
 }  // namespace oncelog::tool

@@ -1,15 +1,21 @@
 #pragma once
 
 #include <chrono>
+#include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "store_arguments.h"
 
 namespace oncelog::tool {
 
-/// Whether --store names a store that several hosts share, rather than a directory.
+/// Whether that is the address of a store that several hosts share, rather than a directory.
+bool is_address(std::string_view text);
 bool is_shared(const StoreArguments& arguments);
+
+/// For commands that work on the files of a store. Error: unsupported for an address.
+void refuse_address(std::string_view command, const std::filesystem::path& directory);
 
 /// What a command is going to do with the store.
 enum class OpenFor { marks, changes, reading };

@@ -9,6 +9,7 @@
 #include <oncelog/repair.h>
 
 #include "output.h"
+#include "remote_store.h"
 #include "timestamp.h"
 #include "verify.h"
 
@@ -47,6 +48,7 @@ Json to_json(const RepairReport& report, const RepairArguments& arguments) {
 }  // namespace
 
 int run_repair(const RepairArguments& arguments) {
+  refuse_address("repair", arguments.store.directory);
   if (arguments.hints != arguments.into.empty()) {
     throw Error(ErrorCode::invalid_argument, "repair: give either --into NEWDIR or --hints");
   }

@@ -6,11 +6,13 @@
 #include <oncelog/backup.h>
 
 #include "output.h"
+#include "remote_store.h"
 #include "timestamp.h"
 
 namespace oncelog::tool {
 
 int run_restore(const RestoreArguments& arguments) {
+  refuse_address("restore", arguments.into);
   const RestoreReport report =
       restore(arguments.backup, arguments.into, {.allow_foreign_owner = arguments.allow_foreign_owner});
   const nlohmann::ordered_json json{{"below", report.below.value},

@@ -15,6 +15,7 @@
 #include "ndjson.h"
 #include "output.h"
 #include "printable.h"
+#include "remote_store.h"
 #include "timestamp.h"
 
 namespace oncelog::tool {
@@ -161,11 +162,23 @@ std::string shown(std::string_view name) {
   return Json(name).dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
+void add_row(std::string& text, std::string_view name, const std::string& value) {
+  fmt::format_to(std::back_inserter(text), "{:<14}{}\n", name, value);
+}
+
+/// Of a store that hosts share: what its server knows, and what this process has done.
+std::string shared_to_text(const Metrics& metrics) {
+  std::string text;
+  add_row(text, "records", std::to_string(metrics.ids));
+  add_row(text, "retention", format_duration(metrics.retention));
+  add_row(text, "remembers", fmt::format("all that was processed since {}", format_time(metrics.known_since)));
+  add_row(text, "claims", fmt::format("{} held", metrics.claims_held));
+  return text;
+}
+
 std::string to_text(const Metrics& metrics) {
   std::string text;
-  const auto row = [&](std::string_view name, const std::string& value) {
-    fmt::format_to(std::back_inserter(text), "{:<14}{}\n", name, value);
-  };
+  const auto row = [&](std::string_view name, const std::string& value) { add_row(text, name, value); };
   row("ids", fmt::format("{} in {} of {} buckets", metrics.ids, metrics.live_buckets.size(), metrics.buckets));
   row("retention", format_duration(metrics.retention));
   row("log",
@@ -215,7 +228,7 @@ int run_stat(const StatOptions& options) {
   const Metrics metrics = open_for_reading(options.store).metrics();
   switch (options.form) {
     case StatOptions::Form::text:
-      output.write(to_text(metrics));
+      output.write(is_shared(options.store) ? shared_to_text(metrics) : to_text(metrics));
       break;
     case StatOptions::Form::json:
       output.write(to_json(metrics).dump() + '\n');

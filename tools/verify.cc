@@ -13,6 +13,7 @@
 
 #include "output.h"
 #include "printable.h"
+#include "remote_store.h"
 
 namespace oncelog::tool {
 namespace {
@@ -83,6 +84,7 @@ Json problems_json(const std::vector<Problem>& problems, const std::filesystem::
 }
 
 int run_verify(const VerifyArguments& arguments) {
+  refuse_address("verify", arguments.store.directory);
   VerifyOptions options;
   options.deep = arguments.deep;
   options.live_dir = arguments.store.live_dir;

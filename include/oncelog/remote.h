@@ -1,8 +1,8 @@
 #pragma once
 
 /// @file
-/// Stores that all hosts share: the same calls on PostgreSQL, Redis and Valkey. Library oncelog-remote, which is in the
-/// making: it is built with the option `remote`, and not installed.
+/// Stores that all hosts share: the same calls on PostgreSQL, Redis and Valkey. Library oncelog-remote, which is there
+/// where libpq or hiredis were found when it was built; pkg-config knows it by the same name.
 
 #include <chrono>
 #include <cstdint>
@@ -11,6 +11,7 @@
 #include <string>
 #include <string_view>
 
+#include <oncelog/error.h>
 #include <oncelog/event.h>
 #include <oncelog/options.h>
 #include <oncelog/store.h>
@@ -83,9 +84,9 @@ ONCELOG_API bool is_address(std::string_view text) noexcept;
 /// the transaction. Null on other engines.
 ONCELOG_API pg_conn* connection(Transaction& transaction) noexcept;
 
-/// The statements that make the store in that PostgreSQL schema, as open() runs them: for those who run them
-/// themselves.
-ONCELOG_API std::string postgresql_schema(std::string_view schema = "oncelog",
+/// The statements that make the store at that address of PostgreSQL's, as open() runs them: for those who run them
+/// themselves. Nothing is asked of the server. Errors: invalid_argument; unsupported for another engine's address.
+ONCELOG_API std::string postgresql_schema(std::string_view address,
                                           std::chrono::milliseconds retention = kDefaultRetention);
 
 }  // namespace oncelog::remote

@@ -108,10 +108,14 @@ pg_conn* connection(Transaction& transaction) noexcept {
   return internal::TransactionBody::of(transaction).connection();
 }
 
-std::string postgresql_schema([[maybe_unused]] std::string_view schema,
-                              [[maybe_unused]] std::chrono::milliseconds retention) {
+std::string postgresql_schema(std::string_view address, [[maybe_unused]] std::chrono::milliseconds retention) {
+  if (!begins_with(address, kPostgresql)) {
+    throw Error(ErrorCode::unsupported,
+                "only stores on PostgreSQL are made by statements: an address that begins with "
+                "postgresql:// is needed");
+  }
 #ifdef ONCELOG_WITH_POSTGRESQL
-  return internal::remote::schema_statements(schema, retention);
+  return internal::remote::schema_statements(internal::remote::PostgresqlAddress::parse(address).schema, retention);
 #else
   refuse_engine("PostgreSQL");
 #endif

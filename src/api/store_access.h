@@ -6,6 +6,7 @@
 #include <oncelog/backup.h>
 #include <oncelog/store.h>
 
+#include "base/exported.h"
 #include "base/host.h"
 
 namespace oncelog {
@@ -15,7 +16,7 @@ struct StoreAccess {
   /// The host must outlive the store, and all handles of a directory in one process use the first one's.
   static Store open(const std::filesystem::path& directory, const Options& options, const internal::Host& host);
 
-  static Store on(std::shared_ptr<internal::Engine> engine, Ack ack);
+  ONCELOG_INTERNAL static Store on(std::shared_ptr<internal::Engine> engine, Ack ack);
 
   /// restore() at that host's time.
   static RestoreReport restore(const std::filesystem::path& backup, const std::filesystem::path& directory,

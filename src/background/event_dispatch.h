@@ -6,6 +6,8 @@
 
 #include <oncelog/event.h>
 
+#include "base/exported.h"
+
 namespace oncelog::internal {
 
 /// Calls Options::on_event on a thread of its own, so that neither a slow hook nor one that opens and closes stores
@@ -18,13 +20,13 @@ class EventDispatch {
   static constexpr std::size_t kCapacity = 64;
 
   /// Throws Error::io when the system cannot start a thread.
-  explicit EventDispatch(StoreEventHook hook);
+  ONCELOG_INTERNAL explicit EventDispatch(StoreEventHook hook);
   EventDispatch(const EventDispatch&) = delete;
   EventDispatch& operator=(const EventDispatch&) = delete;
   /// Closes it unless close() was called.
-  ~EventDispatch();
+  ONCELOG_INTERNAL ~EventDispatch();
 
-  void raise(StoreEventKind kind, std::string sentence);
+  ONCELOG_INTERNAL void raise(StoreEventKind kind, std::string sentence);
 
   /// What the hook threw in its last call; empty if it returned.
   std::string trouble() const;

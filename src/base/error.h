@@ -8,6 +8,8 @@
 
 #include <oncelog/error.h>
 
+#include "base/exported.h"
+
 namespace oncelog::internal {
 
 /// The one form of an Error about a file or a directory: its sentence begins with the path. `format` is fmt's, without
@@ -23,6 +25,6 @@ template <typename... Args>
 [[nodiscard]] Error system_error(int error_number, const char* what, const std::filesystem::path& path);
 
 /// Throws Error::invalid_argument with this sentence.
-[[noreturn]] void refuse(const std::string& sentence);
+[[noreturn]] ONCELOG_INTERNAL void refuse(const std::string& sentence);
 
 }  // namespace oncelog::internal

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "base/boot_tmpfs.h"
+#include "base/exported.h"
 
 namespace oncelog::internal {
 
@@ -42,11 +43,11 @@ class Host {
   static void hide_boot_tmpfs();
 
   /// The real one. Lives as long as the process, also for the destructors of static objects.
-  static const Host& system();
+  ONCELOG_INTERNAL static const Host& system();
 };
 
 /// Random bytes from the kernel. Throws Error::io.
 void fill_random(void* bytes, std::size_t size);
-Uuid random_uuid();
+ONCELOG_INTERNAL Uuid random_uuid();
 
 }  // namespace oncelog::internal

@@ -8,6 +8,7 @@
 #include <oncelog/options.h>
 #include <oncelog/record.h>
 
+#include "base/exported.h"
 #include "engine/decide.h"
 #include "engine/engine.h"
 
@@ -21,10 +22,10 @@ class Decider {
   Decider(OpenedStore& store, Acceptor& acceptor) : store_(store), acceptor_(acceptor) {}
 
   /// See Scope::mark and Scope::forget. Both report what they decide.
-  Marked mark(const ScopeRef& scope, std::string_view id, const Attributes& attributes, Ack ack);
-  void mark(const ScopeRef& scope, std::span<const std::string_view> ids, std::span<const Attributes> attributes,
-            std::span<Marked> out, Ack ack);
-  bool forget(ScopeKey scope, std::string_view id, Ack ack);
+  ONCELOG_INTERNAL Marked mark(const ScopeRef& scope, std::string_view id, const Attributes& attributes, Ack ack);
+  ONCELOG_INTERNAL void mark(const ScopeRef& scope, std::span<const std::string_view> ids,
+                             std::span<const Attributes> attributes, std::span<Marked> out, Ack ack);
+  ONCELOG_INTERNAL bool forget(ScopeKey scope, std::string_view id, Ack ack);
 
  private:
   Marked wait_or_take_back(const Marked& marked, const Probe& probe);

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/exported.h"
 #include "engine/accept.h"
 #include "engine/claims.h"
 #include "engine/decider.h"
@@ -26,8 +27,8 @@ class LocalEngine final : public Engine {
               std::shared_ptr<EventDispatch> events);
 
   const Options& options() const override { return store_.options(); }
-  ScopeKey scope(std::string_view name) override;
-  std::vector<std::string> scopes() override;
+  ONCELOG_INTERNAL ScopeKey scope(std::string_view name) override;
+  ONCELOG_INTERNAL std::vector<std::string> scopes() override;
 
   bool contains(ScopeKey scope, std::string_view id) override { return records_.contains(scope, id); }
   void contains(ScopeKey scope, std::span<const std::string_view> ids, std::span<bool> out) override {

@@ -2,6 +2,7 @@
 
 #include <oncelog/metrics.h>
 
+#include "base/exported.h"
 #include "engine/opened_store.h"
 
 namespace oncelog::internal {
@@ -10,6 +11,6 @@ namespace oncelog::internal {
 Metrics collect_metrics(OpenedStore& store);
 
 /// What was counted of a scope's ids.
-IdCounts counts_of(const ThreadTally& tally, std::uint32_t scope);
+ONCELOG_INTERNAL IdCounts counts_of(const ThreadTally& tally, std::uint32_t scope);
 
 }  // namespace oncelog::internal

@@ -20,6 +20,7 @@
 #include "background/sealer.h"
 #include "background/upkeep.h"
 #include "base/clock.h"
+#include "base/exported.h"
 #include "base/fork_generation.h"
 #include "base/host.h"
 #include "base/process_identity.h"
@@ -180,7 +181,7 @@ class OpenedStore {
   bool may_choose(const FormerPlace& former) const;
   LiveDirectory::Trust trust_in(const FormerPlace& place) const;
   Recovery recovery() const;
-  [[noreturn]] void refuse_forked() const;
+  [[noreturn]] ONCELOG_INTERNAL void refuse_forked() const;
   [[noreturn]] void refuse_read_only() const;
 
   const std::uint64_t process_;            // The process's fork generation.

@@ -9,6 +9,7 @@
 
 #include <oncelog/record.h>
 
+#include "base/exported.h"
 #include "base/message_hash.h"
 #include "log/log_lookup.h"
 #include "log/ring.h"
@@ -65,12 +66,12 @@ class Reader {
 
   /// The newest record of the probe. Costs one cache miss when the filter knows nothing of it, two
   /// more and the record when it does. `copy`, where it is wanted, gets the record that is found.
-  std::optional<Found> look(const View& view, const Probe& probe, RecordCopy* copy = nullptr);
+  ONCELOG_INTERNAL std::optional<Found> look(const View& view, const Probe& probe, RecordCopy* copy = nullptr);
 
   /// look() for many at once, their cache misses overlapped; out[i] for probes[i]. The caller has prefetched the
   /// filter's lines. `copies` are as many, or none.
-  void look(const View& view, std::span<const Probe> probes, std::span<std::optional<Found>> out,
-            std::span<RecordCopy> copies = {});
+  ONCELOG_INTERNAL void look(const View& view, std::span<const Probe> probes, std::span<std::optional<Found>> out,
+                             std::span<RecordCopy> copies = {});
 
   /// The newest record at or above `floor`, from the index alone. For the holder of the store's mutex: only looks into
   /// the ring. Sets `passed` and finds nothing when the ring has gone past one it would have to look at.

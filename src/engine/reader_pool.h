@@ -5,6 +5,7 @@
 #include <mutex>
 #include <vector>
 
+#include "base/exported.h"
 #include "engine/reader.h"
 
 namespace oncelog::internal {
@@ -17,7 +18,7 @@ class ReaderPool : public std::enable_shared_from_this<ReaderPool> {
 
   /// The calling thread's reader. A few nanoseconds but the first time. Also for destructors of static and thread_local
   /// objects.
-  Reader& mine();
+  ONCELOG_INTERNAL Reader& mine();
 
   /// Frees all readers, before the environment closes; the threads' later farewells find nothing.
   void close();

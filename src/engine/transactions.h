@@ -7,6 +7,7 @@
 
 #include <oncelog/transaction.h>
 
+#include "base/exported.h"
 #include "engine/accept.h"
 #include "engine/claims.h"
 
@@ -20,8 +21,8 @@ class Transactions {
       : engine_(engine), store_(store), acceptor_(acceptor), claims_(claims) {}
 
   /// See Store::transact, get and scan_table.
-  void transact(const std::function<void(Transaction&)>& work);
-  std::optional<std::string> get(std::string_view table, std::string_view key);
+  ONCELOG_INTERNAL void transact(const std::function<void(Transaction&)>& work);
+  ONCELOG_INTERNAL std::optional<std::string> get(std::string_view table, std::string_view key);
   void scan_table(std::string_view table, std::string_view from, const EntryVisitor& visitor);
 
  private:

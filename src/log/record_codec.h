@@ -11,6 +11,7 @@
 
 #include <oncelog/record.h>
 
+#include "base/exported.h"
 #include "base/host.h"
 
 namespace oncelog::internal {
@@ -231,11 +232,11 @@ struct RecordView {
   bool intact(Lsn lsn, std::uint64_t digest) const { return header.checksum == checksum(lsn, digest); }
   std::uint32_t checksum(Lsn lsn, std::uint64_t digest) const { return checksum(header.units_flags, lsn, digest); }
   /// The one that it would have with these flags.
-  std::uint32_t checksum(std::uint32_t units_flags, Lsn lsn, std::uint64_t digest) const;
+  ONCELOG_INTERNAL std::uint32_t checksum(std::uint32_t units_flags, Lsn lsn, std::uint64_t digest) const;
 
   /// The correlation and the source, or the result, are those that the attributes' checksums are of.
-  bool names_intact() const;
-  bool result_intact() const;
+  ONCELOG_INTERNAL bool names_intact() const;
+  ONCELOG_INTERNAL bool result_intact() const;
   bool all_intact(Lsn lsn, std::uint64_t digest) const {
     return intact(lsn, digest) && names_intact() && result_intact();
   }
@@ -250,7 +251,8 @@ enum class RecordPart {
 
 /// The record at the beginning of `bytes`; nothing when there is no well-formed one, or less of it than `part` asks
 /// for.
-std::optional<RecordView> decode_record(std::span<const std::byte> bytes, RecordPart part = RecordPart::whole);
+ONCELOG_INTERNAL std::optional<RecordView> decode_record(std::span<const std::byte> bytes,
+                                                         RecordPart part = RecordPart::whole);
 
 /// A record without attributes, as most are: so small that the hot path keeps it in registers. A RecordView there made
 /// a comparison of ids 20 ns slower.

@@ -8,31 +8,32 @@
 #include <oncelog/options.h>
 #include <oncelog/record.h>
 
+#include "base/exported.h"
 #include "log/ring.h"
 
 namespace oncelog::internal {
 
 /// Throws Error::invalid_argument when an option is outside its documented range, whatever the store.
-void check_option_ranges(const Options& options);
+ONCELOG_INTERNAL void check_option_ranges(const Options& options);
 
 /// Throws Error::invalid_argument unless the id has 1 to kMaxIdBytes bytes.
-void check_id(std::string_view id);
+ONCELOG_INTERNAL void check_id(std::string_view id);
 /// The same for the name of a scope, of 1 to kMaxScopeBytes.
-void check_scope_name(std::string_view name);
+ONCELOG_INTERNAL void check_scope_name(std::string_view name);
 /// The same for the name of a lock.
-void check_lock_name(std::string_view name);
+ONCELOG_INTERNAL void check_lock_name(std::string_view name);
 
 /// Throws Error::invalid_argument unless the attributes are within their limits. With a ring, a result must fit into
 /// its reserve too.
-void check_attributes(const Attributes& attributes);
+ONCELOG_INTERNAL void check_attributes(const Attributes& attributes);
 void check_attributes(const Attributes& attributes, const Ring& ring);
-void check_correlation(std::string_view correlation);
+ONCELOG_INTERNAL void check_correlation(std::string_view correlation);
 
 /// Throws Error::invalid_argument unless a lease is within 1 ms and kMaxLease.
 inline constexpr std::chrono::milliseconds kMaxLease = std::chrono::hours{24 * 365 * 100};
-void check_lease(std::chrono::milliseconds lease);
+ONCELOG_INTERNAL void check_lease(std::chrono::milliseconds lease);
 
 /// A duration as people write it: "1d12h".
-std::string in_words(std::chrono::milliseconds duration);
+ONCELOG_INTERNAL std::string in_words(std::chrono::milliseconds duration);
 
 }  // namespace oncelog::internal

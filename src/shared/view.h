@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/exported.h"
 #include "shared/shared_state.h"
 #include "window/index.h"
 #include "window/layout.h"
@@ -166,7 +167,7 @@ class ViewCache {
 
   /// The view of the layout in force; maps what is new in it. Throws Error::in_use when a file that the layout names is
   /// missing or belongs to another store.
-  std::shared_ptr<const View> newest();
+  ONCELOG_INTERNAL std::shared_ptr<const View> newest();
 
   /// Lets go of the views that no thread holds any more, and unmaps what only they had: milliseconds where large files
   /// have gone. For the background.

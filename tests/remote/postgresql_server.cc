@@ -98,7 +98,7 @@ std::string PostgresqlServer::ask(const std::string& sql) const {
 
 void make_with_test_clock(const PostgresqlServer& server, const std::string& schema,
                           std::chrono::milliseconds retention) {
-  server.run(remote::postgresql_schema(schema, retention));
+  server.run(remote::postgresql_schema(server.address(schema), retention));
   server.run(
       fmt::format("create table {0}.test_clock as select timestamptz '2027-01-15 08:00:00+00' as now;"
                   "create or replace function {0}.clock() returns timestamptz language sql as "
