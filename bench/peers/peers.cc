@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "peer.h"
-#include "process.h"
 
 namespace oncelog::bench {
 namespace {
@@ -72,17 +71,6 @@ const Found& found() {
 }
 
 }  // namespace
-
-void Peer::expire(std::span<const std::string_view> oldest) {
-  const auto session = this->session(Sync::background);
-  for (std::size_t at = 0; at < oldest.size(); at += batch()) {
-    session->remove(oldest.subspan(at, std::min(batch(), oldest.size() - at)));
-  }
-}
-
-std::uint64_t Peer::memory_bytes() const {
-  return memory_of_self();
-}
 
 const std::vector<PeerKind>& peer_kinds() {
   return found().kinds;
