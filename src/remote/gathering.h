@@ -27,8 +27,8 @@ namespace oncelog::internal::remote {
 /// Thread safety: all of it.
 class Gathering final : public Forwarding {
  public:
-  /// Calls of more ids than these are not gathered.
-  static constexpr std::size_t kFewIds = 256;
+  /// Calls of more ids than these are not gathered: they are worth a round trip of their own, beside the one under way.
+  static constexpr std::size_t kFewIds = 32;
   /// How many ids a batch has at most.
   static constexpr std::size_t kMostIds = 1024;
   static_assert(kFewIds <= kMostIds);

@@ -49,9 +49,9 @@ auto MemoryBackend::call(std::string_view name, std::size_t ids, Body body) {
   const std::lock_guard guard(mutex_);
   ids_asked_ += ids;
   const auto order = orders_.find(++calls_);
-  const std::optional<Lost> lost = order == orders_.end() ? std::nullopt : std::optional(order->second);
   const auto lose_if = [&](Lost where) {
-    if (lost == where) throw ConnectionLost("memory://: the connection was lost, as the test has it");
+    if (order != orders_.end() && order->second == where)
+      throw ConnectionLost("memory://: the connection was lost, as the test has it");
   };
   lose_if(Lost::before);
   if constexpr (std::is_void_v<decltype(body())>) {

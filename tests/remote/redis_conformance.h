@@ -9,6 +9,12 @@
 
 namespace oncelog::testing {
 
+/// A server, or a cluster, that syncs each write: what waits for its disk has not to wait for its next second.
+template <typename Base>
+struct Syncing : Base {
+  Syncing() : Base({"--appendfsync", "always"}) {}
+};
+
 /// engine_test.cc on Redis: a store of its own for each case, behind a near tier or not.
 template <typename Shared, bool kNear>
 class Conforming {
@@ -36,9 +42,14 @@ class Conforming {
   TempDir directory_;
 };
 
+template <bool kNear>
+using OnServer = Conforming<Syncing<RedisServer>, kNear>;
+template <bool kNear>
+using OnCluster = Conforming<Syncing<RedisCluster>, kNear>;
+
 }  // namespace oncelog::testing
 
-#define ONCELOG_ENGINES                                                                                \
-  oncelog::testing::Conforming<RedisServer, false>, oncelog::testing::Conforming<RedisCluster, false>, \
-      oncelog::testing::Conforming<RedisServer, true>
+#define ONCELOG_ENGINES                                                                                    \
+  oncelog::testing::OnServer<false>, oncelog::testing::OnCluster<false>, oncelog::testing::OnServer<true>, \
+      oncelog::testing::OnCluster<true>
 #define ONCELOG_NO_TRANSACTIONS

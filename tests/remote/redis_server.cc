@@ -145,12 +145,12 @@ bool RedisServer::knows_waitaof() const {
 }
 
 void RedisCluster::start_one() {
-  servers_.push_back(std::make_unique<RedisServer>(
-      std::vector<std::string>{"--cluster-enabled", "yes", "--cluster-node-timeout", "2000",
-                               "--repl-diskless-sync-delay", "0",
-                               // A server that has gone keeps the others' slots as they are.
-                               "--cluster-require-full-coverage", "no"},
-      RedisServer::On::loopback));
+  std::vector<std::string> settings{"--cluster-enabled", "yes", "--cluster-node-timeout", "2000",
+                                    "--repl-diskless-sync-delay", "0",
+                                    // A server that has gone keeps the others' slots as they are.
+                                    "--cluster-require-full-coverage", "no"};
+  settings.insert(settings.end(), settings_.begin(), settings_.end());
+  servers_.push_back(std::make_unique<RedisServer>(std::move(settings), RedisServer::On::loopback));
 }
 
 void RedisCluster::introduce_last() {
@@ -161,7 +161,7 @@ void RedisCluster::introduce_last() {
   at(0).ask({"CLUSTER", "MEET", "127.0.0.1", std::to_string(servers_.back()->port()), bus});
 }
 
-RedisCluster::RedisCluster() {
+RedisCluster::RedisCluster(std::vector<std::string> settings) : settings_(std::move(settings)) {
   const std::array<std::pair<const char*, const char*>, 3> ranges{
       {{"0", "5460"}, {"5461", "10922"}, {"10923", "16383"}}};
   for (std::size_t i = 0; i < ranges.size(); ++i) {

@@ -66,7 +66,8 @@ inline const char* missing_server() {
 /// A Redis Cluster of three masters on loopback.
 class RedisCluster {
  public:
-  RedisCluster();
+  /// With `settings` for each of them.
+  explicit RedisCluster(std::vector<std::string> settings = {});
 
   RedisServer& at(std::size_t i) { return *servers_.at(i); }
   std::size_t size() const { return servers_.size(); }
@@ -82,6 +83,7 @@ class RedisCluster {
   /// Has all get to know the last one.
   void introduce_last();
 
+  std::vector<std::string> settings_;
   std::vector<std::unique_ptr<RedisServer>> servers_;
 };
 
