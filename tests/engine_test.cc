@@ -248,6 +248,131 @@ TEST_CASE_TEMPLATE("a claim is waited for, and taken when its holder gives it up
   waiter.join();
 }
 
+TEST_CASE_TEMPLATE("work runs once, and every later caller gets its result", Engine, ONCELOG_ENGINES) {
+  Engine engine;
+  const Store store = engine.open(kOptions);
+  const Scope scope = store.scope("orders");
+  int runs = 0;
+  const auto work = [&] { return "result " + std::to_string(++runs); };
+  const OnceOptions given{.attributes = {.correlation = "job", .fingerprint = 7}};
+  const OnceResult first = scope.once("a", given, work);
+  CHECK(first.verdict == Verdict::fresh);
+  CHECK(first.ran);
+  CHECK(first.result == "result 1");
+  CHECK(scope.find("a")->correlation == "job");
+  CHECK(scope.find("a")->lsn == first.lsn);
+  const OnceResult again = scope.once("a", given, work);
+  CHECK(again.verdict == Verdict::duplicate);
+  CHECK_FALSE(again.ran);
+  CHECK(again.result == "result 1");
+  CHECK(again.lsn == first.lsn);
+  const OnceResult other = scope.once("a", {.attributes = {.fingerprint = 8}}, work);
+  CHECK(other.verdict == Verdict::conflict);
+  CHECK(other.result.empty());
+  CHECK(runs == 1);
+  engine.advance(1h);
+  CHECK(scope.once("a", given, work).result == "result 2");
+}
+
+TEST_CASE_TEMPLATE("work that fails frees its id, and what it throws goes on to the caller", Engine, ONCELOG_ENGINES) {
+  Engine engine;
+  const Store store = engine.open(kOptions);
+  const Scope scope = store.scope("orders");
+  CHECK_THROWS_WITH_AS(scope.once("a", {}, []() -> std::string { throw std::runtime_error("no paper"); }), "no paper",
+                       std::runtime_error);
+  CHECK(store.claims().empty());
+  const auto too_large = [] { return std::string(kMaxResultBytes + 1, 'r'); };
+  CHECK(error_code_of([&] { scope.once("a", {}, too_large); }) == ErrorCode::invalid_argument);
+  CHECK(store.claims().empty());
+  CHECK(error_code_of([&] { scope.once("a", {.attributes = {.result = "r"}}, too_large); }) ==
+        ErrorCode::invalid_argument);
+  CHECK(scope.once("a", {}, [] { return std::string("done"); }).result == "done");
+}
+
+TEST_CASE_TEMPLATE("work for an id within its own work is refused, for another id it is not", Engine, ONCELOG_ENGINES) {
+  Engine engine;
+  const Store store = engine.open(kOptions);
+  const Scope scope = store.scope("orders");
+  const auto leaf = [] { return std::string("leaf"); };
+  const OnceResult outer = scope.once("a", {}, [&] {
+    CHECK(error_code_of([&] { scope.once("a", {.patience = 1h}, leaf); }) == ErrorCode::invalid_argument);
+    CHECK(store.scope("mails").once("a", {}, leaf).ran);
+    return scope
+        .once("b", {},
+              [&] {
+                CHECK(error_code_of([&] { scope.once("a", {.patience = 1h}, leaf); }) == ErrorCode::invalid_argument);
+                return leaf();
+              })
+        .result;
+  });
+  CHECK(outer.ran);
+  CHECK(outer.result == "leaf");
+  CHECK(scope.once("a", {}, leaf).verdict == Verdict::duplicate);
+}
+
+TEST_CASE_TEMPLATE("who comes during the work waits for its result, or runs in place of one that fails", Engine,
+                   ONCELOG_ENGINES) {
+  Engine engine;
+  const Store store = engine.open(kOptions);
+  const Scope scope = store.scope("orders");
+  for (const bool fails : {false, true}) {
+    const std::string id = fails ? "failing" : "a";
+    std::thread waiter;
+    OnceResult waited;
+    std::atomic<bool> began{false};
+    const auto run = [&]() -> std::string {
+      CHECK(scope.begin(id, 1min) == Verdict::in_progress);
+      waiter = std::thread([&] {
+        CHECK(scope.once(id, {.patience = 0ms}, [] { return std::string(); }).verdict == Verdict::in_progress);
+        began = true;
+        waited = scope.once(id, {.patience = 1h}, [] { return std::string("second"); });
+      });
+      wait_until([&] { return began.load(); });
+      if (fails) throw std::runtime_error("no paper");
+      return "first";
+    };
+    if (fails) {
+      CHECK_THROWS_AS(scope.once(id, {}, run), std::runtime_error);
+    } else {
+      CHECK(scope.once(id, {}, run).ran);
+    }
+    waiter.join();
+    CHECK(waited.ran == fails);
+    CHECK(waited.result == (fails ? "second" : "first"));
+  }
+}
+
+TEST_CASE_TEMPLATE("work that outlasts its lease learns what stands for the id instead", Engine, ONCELOG_ENGINES) {
+  Engine engine;
+  const Store store = engine.open(kOptions);
+  const Scope scope = store.scope("orders");
+  const OnceResult late = scope.once("a", {.lease = 1min}, [&] {
+    engine.advance(1min);
+    Claim next = scope.begin("a", 1min);
+    CHECK(next.complete({.result = "next"}));
+    return std::string("late");
+  });
+  CHECK(late.verdict == Verdict::duplicate);
+  CHECK(late.ran);
+  CHECK(late.result == "next");
+  std::optional<Claim> next;
+  const OnceResult open = scope.once("b", {.lease = 1min}, [&] {
+    engine.advance(1min);
+    next = scope.begin("b", 1min);
+    return std::string("late");
+  });
+  CHECK(open.verdict == Verdict::in_progress);
+  CHECK(open.ran);
+  CHECK(open.result.empty());
+  CHECK(scope
+            .once("c", {.lease = 1min},
+                  [&] {
+                    engine.advance(1min);  // Nobody has taken the id.
+                    return std::string("late");
+                  })
+            .verdict == Verdict::fresh);
+}
+
 TEST_CASE_TEMPLATE("a lock is held by one, and its token grows", Engine, ONCELOG_ENGINES) {
   Engine engine;
   const Store store = engine.open(kOptions);

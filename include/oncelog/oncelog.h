@@ -120,6 +120,7 @@
 /// | `scope.contains(id)`, `scope.find(id)` | whether the id is known, and its record; takes no lock |
 /// | `scope.mark(id)` | `fresh` for exactly one caller, `duplicate` for all others until the retention ends |
 /// | `scope.begin(id, lease)` | claims the id; `claim.complete()` marks it, `claim.abandon()` frees it |
+/// | `scope.once(id, options, work)` | runs `work` once; every caller gets the result of that run |
 /// | the same with spans | many ids at once, at a fifth to a half of the cost of each |
 /// | `scope.mark(id, Ack::disk)` | returns when the mark is on disk; Options::ack makes that the default |
 /// | `store.durable()` | the line below which every record is on disk |
@@ -421,6 +422,7 @@
 #include <oncelog/error.h>
 #include <oncelog/event.h>
 #include <oncelog/metrics.h>
+#include <oncelog/once.h>
 #include <oncelog/options.h>
 #include <oncelog/record.h>
 #include <oncelog/repair.h>

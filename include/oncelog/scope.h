@@ -3,6 +3,7 @@
 /// @file
 /// A scope: where ids are checked, marked and claimed.
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -10,6 +11,7 @@
 #include <string_view>
 
 #include <oncelog/claim.h>
+#include <oncelog/once.h>
 #include <oncelog/options.h>
 #include <oncelog/record.h>
 #include <oncelog/version.h>
@@ -95,6 +97,19 @@ class ONCELOG_API Scope {
 
   /// begin() for many ids at once, without attributes or patience. After an error nothing is claimed.
   ClaimBatch begin(std::span<const std::string_view> ids, std::chrono::milliseconds lease) const;
+
+  /// Runs `work` once for the id within the retention, over all threads and processes: claims the id, calls `work`, and
+  /// marks the id with what it returned. Every later caller gets that result without a run; a caller that comes
+  /// meanwhile waits for it, up to OnceOptions::patience. What `work` throws frees the id and goes on to the caller.
+  ///
+  /// The effect of `work` is done at least once, not exactly once: a process that dies after it and before the mark, or
+  /// a lease that expires, lets another caller run it. OnceResult says what happened here.
+  ///
+  /// Costs about as much as begin() and complete(), and a copy of the result. Errors: those of begin() and
+  /// Claim::complete. A result beyond the limits of Attributes::result is invalid_argument and frees the id: the work
+  /// was done, and the next caller does it again. invalid_argument also for a call within `work` for the same id on
+  /// the same thread. A fork within `work` leaves the claim with the parent.
+  OnceResult once(std::string_view id, const OnceOptions& options, const std::function<std::string()>& work) const;
 
   /// Waits until the id is unclaimed, for up to `patience`; takes no claim. Returns whether it is unclaimed, which may
   /// have changed when the caller looks.
