@@ -248,6 +248,33 @@ TEST_CASE_TEMPLATE("a claim is waited for, and taken when its holder gives it up
   waiter.join();
 }
 
+TEST_CASE_TEMPLATE("a claim that is kept alive outlasts its lease, and ends with the time that it was given", Engine,
+                   ONCELOG_ENGINES) {
+  Engine engine;
+  const Store store = engine.open({.retention = 1h});
+  const Scope scope = store.scope("orders");
+  const auto deadline = [&] { return store.claims().at(0).owner.deadline; };
+  Claim claim = scope.begin("a", 300ms);
+  REQUIRE(claim);
+  const Time first = deadline();
+  claim.keep_alive(10min);
+  engine.advance(200ms);
+  while (deadline() <= first) spin();  // Renewed: it ends a whole lease after a later time.
+  CHECK(scope.begin("a", 1s) == Verdict::in_progress);
+  CHECK(claim.complete().in_time);
+
+  Claim short_one = scope.begin("b", 300ms);
+  short_one.keep_alive(30ms);
+  while (deadline() >= first + 200ms + 300ms) spin();  // Its lease was shortened to what is left.
+  engine.advance(1s);
+  Claim other = scope.begin("b", 10s);
+  CHECK(other);
+  CHECK_FALSE(short_one.complete().in_time);
+  CHECK(error_code_of([&] { other.keep_alive(0ms); }) == ErrorCode::invalid_argument);
+  other.abandon();
+  CHECK(error_code_of([&] { other.keep_alive(1s); }) == ErrorCode::invalid_argument);
+}
+
 TEST_CASE_TEMPLATE("work runs once, and every later caller gets its result", Engine, ONCELOG_ENGINES) {
   Engine engine;
   const Store store = engine.open(kOptions);

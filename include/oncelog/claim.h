@@ -91,6 +91,12 @@ class ONCELOG_API Claim {
   /// operator has released it. Errors: invalid_argument.
   bool renew(std::chrono::milliseconds lease);
 
+  /// Has the store's background renew the lease, by its own length each time and at a third of it, while this handle
+  /// holds the claim; but for no longer than `most` from now, 1 ms to 100 years. After that the lease has expired, and
+  /// another owner may take the id. A process that is stopped renews nothing. Called again, it counts from then.
+  /// Errors: invalid_argument, also when the claim is not held; io when the system cannot start a thread.
+  void keep_alive(std::chrono::milliseconds most);
+
  private:
   friend class Scope;
   friend class Transaction;

@@ -12,9 +12,16 @@ namespace oncelog {
 
 /// How Scope::once runs its function. Its limits are those of Scope::begin.
 struct OnceOptions {
-  /// How long the id is claimed for the function. One that runs longer may lose the id to another caller, and so run
-  /// beside it: choose a lease that it cannot outlast.
+  /// How long the id is claimed for the function at a time: that is how long it stays claimed when this process is
+  /// stopped, or, of a store that hosts share, when it dies.
   std::chrono::milliseconds lease{30'000};
+
+  /// Renew the lease while the function runs, for up to `max_runtime`; see Claim::keep_alive. Without, a function that
+  /// runs longer than the lease may lose the id to another caller, and so run beside it.
+  bool keep_alive = true;
+
+  /// After this time the id is free for another caller, and what the function returns is refused: 1 ms to 100 years.
+  std::chrono::milliseconds max_runtime = std::chrono::hours{1};
 
   /// How long to wait while another caller runs the id. When that one fails, one of those who wait runs in its place.
   std::chrono::milliseconds patience{30'000};

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "engine/engine.h"
+#include "shared/argument_checks.h"
 
 namespace oncelog {
 namespace {
@@ -61,6 +62,13 @@ void Claim::abandon() noexcept {
   if (!lease_) return;
   if (lease_->lease.token != 0) quietly([this] { engine_->abandon(std::span(&lease_->lease, 1)); });
   lease_.reset();
+}
+
+void Claim::keep_alive(std::chrono::milliseconds most) {
+  if (!lease_) internal::refuse("a claim that is not held cannot be kept alive");
+  internal::check_lease(most);
+  lease_->kept.reset();
+  lease_->kept = std::make_shared<internal::Renewals::Kept>(engine_->renewals(), lease_->lease, lease_->length, most);
 }
 
 bool Claim::renew(std::chrono::milliseconds lease) {

@@ -50,6 +50,7 @@ OnceResult of_record(Record& record, Verdict verdict) {
 OnceResult Scope::once(std::string_view id, const OnceOptions& options,
                        const std::function<std::string()>& work) const {
   if (!options.attributes.result.empty()) internal::refuse("the result of once() is what its function returns");
+  internal::check_lease(options.max_runtime);
   const internal::Engine* const engine = engine_.get();
   const std::uint32_t scope = key().number;
   if (Running::has(engine, scope, id)) internal::refuse("once() is called within its own function for the same id");
@@ -60,6 +61,7 @@ OnceResult Scope::once(std::string_view id, const OnceOptions& options,
     Claim claim = begin(id, options.lease, options.attributes, std::max(left, milliseconds{0}));
     if (claim) {
       const Running running(engine, scope, id);
+      if (options.keep_alive) claim.keep_alive(options.max_runtime);
       std::string result = work();  // What it throws frees the id.
       const Completed completed = claim.complete({.result = result});
       if (completed) return {Verdict::fresh, true, std::move(result), completed.lsn};

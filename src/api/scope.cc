@@ -74,6 +74,7 @@ Claim Scope::begin(std::string_view id, std::chrono::milliseconds lease, const A
   claim.lease_ = std::make_unique<internal::HeldClaim>();
   internal::HeldClaim& held = *claim.lease_;
   held.id = id;
+  held.length = lease;
   held.correlation = attributes.correlation;
   held.fingerprint = attributes.fingerprint;
   held.source = {std::string(attributes.source.name), attributes.source.partition, attributes.source.offset};

@@ -21,6 +21,7 @@
 #include <oncelog/transaction.h>
 #include <oncelog/verify.h>
 
+#include "engine/renewals.h"
 #include "shared/held_lease.h"
 
 struct pg_conn;
@@ -133,6 +134,8 @@ class Engine {
   virtual bool lock(std::string_view name, std::chrono::milliseconds lease, std::chrono::milliseconds patience,
                     HeldLease& held, std::optional<ClaimOwner>& owner) = 0;
   virtual void unlock(const HeldLease& held) = 0;
+  /// Of claims whose work takes longer.
+  Renewals& renewals() { return renewals_; }
   virtual bool release(ScopeKey scope, std::string_view id) = 0;
   virtual std::vector<ClaimInfo> claims() = 0;
 
@@ -155,6 +158,10 @@ class Engine {
   virtual Metrics metrics() = 0;
   virtual VerifyReport verify(const VerifyOptions& options, const VerifyProgressHook& progress) = 0;
   virtual BackupReport backup(const std::filesystem::path& directory) = 0;
+
+ private:
+  // Outlives the rest of the engine, and does nothing then: whoever holds a claim holds the engine.
+  Renewals renewals_{*this};
 };
 
 }  // namespace oncelog::internal

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -28,6 +29,8 @@ struct HeldClaim {
   std::string correlation;
   std::uint64_t fingerprint = 0;
   Source source;
+  std::chrono::milliseconds length{0};  // Of the lease, as it was taken.
+  std::shared_ptr<void> kept;           // Renews it, while there is one; refers to `id`.
 
   /// `given`, with what it leaves unset taken from what was given when the claim was taken.
   Attributes merged(const Attributes& given) const {
