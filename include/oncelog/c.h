@@ -57,7 +57,7 @@
 ///
 /// **Callbacks** get the `user` pointer of the call. They must return: no longjmp() out of them. An exception of C++
 /// that derives from std::exception may leave one, and becomes ONCELOG_EXCEPTION; any other ends the process. They may
-/// use the store, and free handles, even the one that the call was made on.
+/// use the store, and free its handles, but not the scope, claim or batch that the call was made on.
 ///
 /// **Costs** are those of the C++ functions, and a few nanoseconds. A batch is one call.
 ///
@@ -279,7 +279,8 @@ typedef struct oncelog_options {
   oncelog_event_hook on_event;        ///< Called for what happens to the store; may be null.
   void* user;                         ///< What the hooks get.
   /// Called once with `user` when no hook will be called any more: after the store has closed, on whichever thread
-  /// closes it, or before oncelog_open() returns where that fails. May be null.
+  /// closes it, or before oncelog_open() returns where that fails or there are no hooks. May be null. Not called where
+  /// this struct is refused for its size.
   void (*free_user)(void* user);
 
   uint64_t max_bytes;         ///< Caps data.mdb, 1 MiB at least; 0: as stored. See ONCELOG_NO_CAP.
