@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdlib>
 #include <memory>
 #include <new>
 #include <optional>
@@ -13,11 +12,8 @@ namespace {
 constexpr std::array kTexts{&oncelog_record::scope, &oncelog_record::id, &oncelog_record::correlation,
                             &oncelog_record::result, &oncelog_record::source_name};
 
-/// Never null, also for no bytes.
 char* allocate(std::size_t bytes) {
-  void* const memory = std::malloc(std::max(bytes, std::size_t{1}));
-  if (memory == nullptr) throw std::bad_alloc();
-  return static_cast<char*>(memory);
+  return static_cast<char*>(::operator new(bytes));
 }
 
 /// Has the text lie at `at`, with a NUL behind it, and `at` behind that.
@@ -108,5 +104,5 @@ const oncelog_text* block_of(const std::vector<std::string>& texts) {
 }  // namespace oncelog::internal::c
 
 void oncelog_free(const void* memory) {
-  std::free(const_cast<void*>(memory));
+  ::operator delete(const_cast<void*>(memory));
 }
