@@ -35,24 +35,24 @@ loaded "loaded when an address is opened" env LD_LIBRARY_PATH="${remote%/*}" "$s
 loaded "loaded before" env LD_PRELOAD="$remote" "$shared"
 loaded "linked to all of liboncelog-remote.a" "$whole"
 
-# used ADDRESS TRANSACTION
+# used ADDRESS CODE TRANSACTION: what the program answers for a new store, and then once more
 used() {
-  local command=(env LD_LIBRARY_PATH="${remote%/*}" "$shared" "$1")
-  exits "$1" 0 "${command[@]}"
-  same "$1" "aa: fresh bb: fresh aa: duplicate completed: in time $2" "$(paste -sd' ' out)"
-  exits "$1, again" 0 "$whole" "$1"
-  says "$1, again" "^bb: duplicate" out
+  exits "$1" "$2" env LD_LIBRARY_PATH="${remote%/*}" "$shared" "$1"
+  same "$1" "aa: fresh bb: fresh aa: duplicate c-1: fresh completed: yes" "$(head -5 out | paste -sd' ')"
+  says "$1" "$3" out
+  exits "$1, again" "$2" "$whole" "$1"
+  same "$1, again" "aa: duplicate bb: duplicate aa: duplicate c-1: duplicate completed: no" "$(head -5 out | paste -sd' ')"
 }
 tried=()
 if can_redis; then
   tried+=(redis)
   start_redis
-  used "$redis?prefix=c" "in a transaction: fresh, without a connection"
+  used "$redis?prefix=c" 1 "^transact: unsupported: "
 fi
 if can_postgresql; then
   tried+=(PostgreSQL)
   start_postgresql
-  used "$postgresql_address&schema=c" "in a transaction: fresh, with a connection"
+  used "$postgresql_address&schema=c" 0 "^in a transaction: (fresh|duplicate), with a connection"
 fi
 [[ $failures -eq 0 ]] || exit 1
 [[ ${#tried[@]} -gt 0 ]] || skip "no server: neither redis-server nor PostgreSQL is installed"

@@ -265,7 +265,7 @@ static void what_cannot_be_opened_says_why(void) {
   options = (oncelog_options){.size = sizeof options, .near_staleness_ms = -2};
   FAILS(ONCELOG_INVALID_ARGUMENT, "near_staleness", oncelog_open("redis://127.0.0.1:1", &options, &store, &error));
 
-  options = (oncelog_options){.size = sizeof options, .read_only = 1};
+  options = (oncelog_options){.size = sizeof options, .read_only = 1, .live_dir = path_of("restored")};
   OK(oncelog_open(path_of("restored"), &options, &store, &error));
   oncelog_scope* const scope = scope_of(store, "orders");
   oncelog_marked marked = {.size = sizeof marked};

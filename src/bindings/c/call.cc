@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <cstddef>
 #include <new>
 
 #include <oncelog/error.h>
@@ -31,10 +32,12 @@ static_assert(code_of(ErrorCode::corrupt) == ONCELOG_CORRUPT);
 static_assert(code_of(ErrorCode::forked) == ONCELOG_FORKED);
 static_assert(code_of(ErrorCode::io) == ONCELOG_IO);
 
-// For want of memory for another one. Never freed.
+// For want of memory for another one. Never destroyed, as static objects of the caller's may fail late; its sentence is
+// within the string.
 oncelog_error* out_of_memory() {
-  static oncelog_error error{ONCELOG_OUT_OF_MEMORY, "out of memory", {}};  // Its sentence is within the string.
-  return &error;
+  alignas(oncelog_error) static std::byte place[sizeof(oncelog_error)];
+  static auto* const error = new (place) oncelog_error{ONCELOG_OUT_OF_MEMORY, "out of memory", {}};
+  return error;
 }
 
 oncelog_code store_error(oncelog_error** error, oncelog_code code, const char* sentence, const char* path) noexcept {
