@@ -47,6 +47,12 @@ nm -D --defined-only --with-symbol-versions "$library" | sed -E 's/^[0-9a-f]* . 
 grep '^oncelog_' symbols >functions.txt
 compared functions.txt
 
+# Whoever adds one tries it in C.
+while IFS=@ read -r function _; do
+  grep -q "\b$function(" "$root"/tests/c/*.c || echo "$function"
+done <functions.txt >untried
+same "C functions that no test in tests/c calls" "" "$(cat untried)"
+
 # Demangled, since some of the names that compilers have for one differ.
 grep -v '^oncelog_' symbols | grep -v '@ONCELOG_PRIVATE$' | c++filt | LC_ALL=C sort -u >cpp.txt
 # Another standard library has other names for its types.

@@ -59,7 +59,7 @@
 /// that derives from std::exception may leave one, and becomes ONCELOG_EXCEPTION; any other ends the process. They may
 /// use the store, and free its handles, but not the scope, claim or batch that the call was made on.
 ///
-/// **Costs** are those of the C++ functions, and a few nanoseconds. A batch is one call.
+/// **Costs** are those of the C++ functions. Ids and answers of a batch, which is one call, are copied once more.
 ///
 /// **Compatibility.** Functions, constants and the fields of structs are only ever added. Symbols carry the version
 /// that they came with (`ONCELOG_0.1`).
