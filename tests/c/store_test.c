@@ -143,6 +143,42 @@ static void a_store_is_copied(const oncelog_store* store) {
   CHECK(restored == below);
 }
 
+/* Another byte in the file, in place of the text's first one. */
+static void damage(const char* path, const char* text) {
+  static char bytes[1 << 20];
+  FILE* const file = fopen(path, "r+");
+  CHECK(file != NULL);
+  const size_t size = fread(bytes, 1, sizeof bytes, file);
+  size_t at = 0;
+  while (at < size && memcmp(bytes + at, text, strlen(text)) != 0) ++at;
+  CHECK(at < size && fseek(file, (long)at, SEEK_SET) == 0 && fputc('!', file) == '!' && fclose(file) == 0);
+}
+
+static int show_problem(const oncelog_problem* problem, void* user) {
+  CHECK(problem->size == sizeof *problem && strcmp(problem->kind, "record") == 0);
+  CHECK(problem->where[0] != 0 && problem->sentence[0] != 0 && problem->meaning[0] != 0 && problem->remedy[0] != 0);
+  return ++*(int*)user;
+}
+
+static void problems_are_shown(void) {
+  oncelog_store* store = open_store("damaged");
+  oncelog_scope* scope = scope_of(store, "orders");
+  const char* const ids[] = {"damaged-1", "whole", "damaged-2"};
+  for (size_t i = 0; i < 3; ++i) CHECK(mark(scope, ids[i], NULL) == ONCELOG_FRESH);
+  oncelog_scope_free(scope);
+  oncelog_store_free(store);
+  damage(path_of("damaged/data.mdb"), "damaged-1");
+  damage(path_of("damaged/data.mdb"), "damaged-2");
+  store = open_store("damaged");
+  int shown = 0;
+  uint64_t problems = 0;
+  OK(oncelog_verify(store, 0, show_problem, &shown, &problems, &error));
+  CHECK(problems == 2 && shown == 1); /* The visitor ends the visits. */
+  int left = 9;
+  FAILS(ONCELOG_CORRUPT, "", oncelog_scan(store, NULL, count_records, &left, &error));
+  oncelog_store_free(store);
+}
+
 struct Heard {
   int decisions;
   int freed;
@@ -388,6 +424,7 @@ int main(void) {
   a_store_is_looked_into(store, scope);
   claims_are_listed(store);
   a_store_is_copied(store);
+  problems_are_shown();
   hooks_hear_what_happens();
   options_are_those_of_cpp();
   what_cannot_be_opened_says_why();
