@@ -169,6 +169,20 @@ orders/3/18: duplicate, sent again
 processed from orders/3/17
 END
 
+first c_consumer <<'END'
+processing order-1
+acknowledging it
+order-1 is duplicate: shipped
+batch: fresh, fresh, duplicate
+alice has 30
+END
+again c_consumer <<'END'
+order-1 is duplicate: shipped
+order-1 is duplicate: shipped
+batch: duplicate, duplicate, duplicate
+alice has 30
+END
+
 # dumps NAME PATTERN: the command shows a record of the example's store with these members
 dumps() {
   [[ -n $oncelog ]] || return 0

@@ -69,6 +69,34 @@ static=("${static[@]/#-loncelog/-l:liboncelog.a}")
 same "the program that is linked statically" right "$(./static static-store)"
 same "the oncelog libraries that it is linked to" 0 "$(ldd ./static | grep -c liboncelog)"
 
+# From C: the shared library alone, with its versions; the static one is linked by the C++ compiler.
+cat >consumer.c <<'END'
+#include <oncelog/c.h>
+#include <stdio.h>
+
+int main(int argc, char** arguments) {
+  const oncelog_options options = {.size = sizeof options};
+  oncelog_store* store = NULL;
+  oncelog_scope* orders = NULL;
+  oncelog_marked marked = {.size = sizeof marked};
+  if (argc != 2 || oncelog_open(arguments[1], &options, &store, NULL) != ONCELOG_OK) return 1;
+  if (oncelog_store_scope(store, "orders", 6, NULL, &orders, NULL) != ONCELOG_OK) return 1;
+  if (oncelog_mark(orders, "m-1", 3, NULL, ONCELOG_ACK_DISK, &marked, NULL) != ONCELOG_OK) return 1;
+  puts(oncelog_verdict_name(marked.verdict));
+  oncelog_scope_free(orders);
+  oncelog_store_free(store);
+  return 0;
+}
+END
+c_flags=(-std=c11 -pedantic -Wall -Wextra -Werror)
+"${CC:-cc}" "${c_flags[@]}" consumer.c "${flags[@]}" "${shared[@]}" -o c-shared
+same "the program in C that is linked shared" fresh "$(LD_LIBRARY_PATH=$lib ./c-shared c-store)"
+nm -D --with-symbol-versions c-shared >symbols
+says "what it asks of the library" " oncelog_mark@ONCELOG_0\.1$" symbols
+"${CC:-cc}" "${c_flags[@]}" -c consumer.c "${flags[@]}"
+"${compiler[@]}" consumer.o "${static[@]}" -o c-static
+same "the program in C that is linked statically" duplicate "$(./c-static c-store)"
+
 # The library for stores that hosts share, where it was built.
 [[ -f ${pc%/*}/oncelog-remote.pc ]] || exit 0
 sed -i "s|^prefix=|prefix=$root|" "${pc%/*}/oncelog-remote.pc"

@@ -1,4 +1,7 @@
+#include <oncelog/c.h>
+
 #include <atomic>
+#include <cstdio>
 #include <cstdlib>
 #include <functional>
 #include <new>
@@ -236,6 +239,63 @@ TEST_CASE("a transaction commits whole or leaves nothing, whichever allocation f
         CHECK(scope.contains(id_of(run, "claimed")) == returned);
         CHECK(scope.contains(id_of(run, "marked")) == returned);
       });
+}
+
+TEST_CASE("of the C interface each call returns a code and its error, whichever allocation fails") {
+  const TempDir dir;
+  const std::string path = dir / "store";
+  oncelog_store* store = nullptr;
+  oncelog_scope* scope = nullptr;
+  REQUIRE(oncelog_open(path.c_str(), nullptr, &store, nullptr) == ONCELOG_OK);
+  REQUIRE(oncelog_store_scope(store, "orders", 6, nullptr, &scope, nullptr) == ONCELOG_OK);
+  oncelog_attributes attributes = {};
+  attributes.size = sizeof attributes;
+  attributes.correlation = {kLong.data(), kLong.size()};
+  attributes.result = attributes.correlation;
+  oncelog_error* error = nullptr;
+  oncelog_code code = ONCELOG_OK;
+  // What throws here is what the helper counts as failed.
+  const auto done = [&](oncelog_code returned) {
+    code = returned;
+    if (code != ONCELOG_OK) throw std::runtime_error("failed");
+  };
+  fail_each_allocation(
+      [&](int run) {
+        char id[100];  // Not a string: its allocation would fail first.
+        const auto bytes = static_cast<std::size_t>(std::snprintf(id, sizeof id, "%099d", run));
+        oncelog_claim* claim = nullptr;
+        done(oncelog_begin(scope, id, bytes, 60'000, &attributes, 0, &claim, &error));
+        const oncelog_code completed =
+            oncelog_claim_complete(claim, &attributes, ONCELOG_ACK_DEFAULT, nullptr, nullptr, &error);
+        oncelog_claim_free(claim);
+        done(completed);
+        const oncelog_record* record = nullptr;
+        done(oncelog_find(scope, id, bytes, &record, &error));
+        oncelog_free(record);
+        const void* const pointers[] = {id, "b"};
+        const std::size_t lengths[] = {bytes, 1};
+        oncelog_ids ids = {};
+        ids.size = sizeof ids;
+        ids.count = 2;
+        ids.pointers = pointers;
+        ids.lengths = lengths;
+        const oncelog_record* const* records = nullptr;
+        done(oncelog_find_batch(scope, &ids, &records, &error));
+        oncelog_free(records);
+        const oncelog_text* names = nullptr;
+        std::size_t count = 0;
+        done(oncelog_store_scopes(store, &names, &count, &error));
+        oncelog_free(names);
+      },
+      [&](int, bool returned) {
+        CHECK(returned == (code == ONCELOG_OK));
+        CHECK(returned == (error == nullptr));
+        if (!returned) CHECK(oncelog_error_code(error) == ONCELOG_OUT_OF_MEMORY);
+        if (!returned) CHECK(oncelog_error_sentence(error) == std::string("out of memory"));
+        oncelog_error_free(std::exchange(error, nullptr));
+      });
+  oncelog_scope_free(scope);
+  oncelog_store_free(store);
 }
 
 TEST_CASE("a store closes, and what was marked is there when it is opened again, whichever allocation fails") {

@@ -5,7 +5,7 @@
 
     includes   src includes by folder ("log/ring.h") and down the layers only; a public header includes nothing but
                public headers and the standard library
-    lengths    no function has more than 70 lines, from its first line to its closing brace: C++, shell, Python
+    lengths    no function has more than 70 lines, from its first line to its closing brace: C++, C, shell, Python
     paths      no file names a folder of one machine
     links      each link of a *.md file leads to a file of the project, and its anchor to a heading there
 
@@ -25,7 +25,7 @@ import urllib.parse
 LAYERS = ["base", "lmdb", "log", "window", "shared", "background", "maintenance", "engine", "remote", "api", "bindings"]
 MOST_LINES = 70
 
-CPP = (".cc", ".h")
+CPP = (".cc", ".c", ".h")
 
 
 class Tree:

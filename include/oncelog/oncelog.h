@@ -388,6 +388,7 @@
 ///
 /// @section operation Operation
 ///
+/// - Other languages: oncelog/c.h is the same for C, in the same library.
 /// - The command `oncelog` looks into a store, marks and filters ids, and repairs: tools/README.md.
 /// - Metrics::prometheus() and `oncelog stat --prometheus` feed a monitor. Watch Metrics::last_error, clock_fault,
 ///   early_drops, and the distance from known_since to the retention's edge.

@@ -2,10 +2,9 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <array>
 #include <memory>
 
+#include "api/remote_opener.h"
 #include "api/store_access.h"
 #include "base/error.h"
 #include "remote/ask_again.h"
@@ -28,13 +27,9 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr std::array<std::string_view, 2> kPostgresql{"postgresql://", "postgres://"};
-constexpr std::array<std::string_view, 3> kRedis{"redis://", "redis+unix://", "redis+cluster://"};
-
-template <std::size_t count>
-bool begins_with(std::string_view text, const std::array<std::string_view, count>& schemes) {
-  return std::ranges::any_of(schemes, [&](std::string_view scheme) { return text.starts_with(scheme); });
-}
+using internal::begins_with;
+using internal::kPostgresqlSchemes;
+using internal::kRedisSchemes;
 
 void check_options(const Options& options) {
   if (options.timeout < milliseconds{1} || options.timeout > std::chrono::hours{1}) {
@@ -54,7 +49,7 @@ using internal::EventDispatch;
 using internal::remote::Backend;
 
 std::shared_ptr<Backend> engine_at(std::string_view address, const Options& options) {
-  if (begins_with(address, kPostgresql)) {
+  if (begins_with(address, kPostgresqlSchemes)) {
 #ifdef ONCELOG_WITH_POSTGRESQL
     auto parsed = internal::remote::PostgresqlAddress::parse(address);
     return std::make_shared<internal::remote::PostgresqlBackend>(parsed.uri, std::move(parsed.name),
@@ -63,7 +58,7 @@ std::shared_ptr<Backend> engine_at(std::string_view address, const Options& opti
     refuse_engine("PostgreSQL");
 #endif
   }
-  if (begins_with(address, kRedis)) {
+  if (begins_with(address, kRedisSchemes)) {
 #ifdef ONCELOG_WITH_REDIS
     return internal::remote::open_redis(internal::remote::parse_redis_address(address), options);
 #else
@@ -87,6 +82,11 @@ std::shared_ptr<Backend> backend_at(std::string_view address, const Options& opt
   return std::make_shared<internal::remote::Near>(std::move(gathering), settings);
 }
 
+// So that the core, and with it the C interface, opens addresses once this library is loaded.
+[[gnu::constructor]] void provide_opener() {
+  internal::provide_remote_opener(&open);
+}
+
 }  // namespace
 
 Store open(std::string_view address, const Options& options) {
@@ -101,7 +101,7 @@ Store open(std::string_view address, const Options& options) {
 }
 
 bool is_address(std::string_view text) noexcept {
-  return begins_with(text, kPostgresql) || begins_with(text, kRedis);
+  return internal::is_remote_address(text);
 }
 
 pg_conn* connection(Transaction& transaction) noexcept {
@@ -109,7 +109,7 @@ pg_conn* connection(Transaction& transaction) noexcept {
 }
 
 std::string postgresql_schema(std::string_view address, [[maybe_unused]] std::chrono::milliseconds retention) {
-  if (!begins_with(address, kPostgresql)) {
+  if (!begins_with(address, kPostgresqlSchemes)) {
     throw Error(ErrorCode::unsupported,
                 "only stores on PostgreSQL are made by statements: an address that begins with "
                 "postgresql:// is needed");

@@ -1,0 +1,59 @@
+#pragma once
+
+#include <optional>
+#include <utility>
+
+#include <oncelog/c.h>
+#include <oncelog/oncelog.h>
+
+#include "bindings/c/call.h"
+#include "bindings/c/records.h"
+#include "bindings/c/structs.h"
+
+// What the opaque types of the C interface are.
+
+struct oncelog_store {
+  oncelog::Store store;
+  oncelog::Ack ack;  // What ONCELOG_ACK_DEFAULT is.
+};
+
+struct oncelog_scope {
+  oncelog::Scope scope;
+  oncelog::Ack ack;  // The store's.
+};
+
+struct oncelog_claim {
+  oncelog_claim(oncelog::Claim taken, oncelog::Ack by_default) : claim(std::move(taken)), ack(by_default) {
+    if (claim.record()) record = oncelog::internal::c::view(*claim.record());
+  }
+  oncelog_claim(const oncelog_claim&) = delete;
+  oncelog_claim& operator=(const oncelog_claim&) = delete;
+
+  oncelog::Claim claim;
+  oncelog::Ack ack;            // The scope's.
+  oncelog_record record = {};  // Its texts are the claim's.
+};
+
+struct oncelog_claim_batch {
+  oncelog::ClaimBatch batch;
+};
+
+struct oncelog_lock {
+  oncelog::Lock lock;
+};
+
+namespace oncelog::internal::c {
+
+/// Errors: invalid_argument for a number that is no acknowledgement.
+Ack ack_of(oncelog_ack given, Ack by_default);
+
+/// `given` may be null. The texts are the caller's.
+Attributes attributes_of(const oncelog_attributes* given);
+
+/// Marked as C has it.
+oncelog_marked marked_of(const Marked& marked);
+
+/// Fills in the owner and returns 1, where there is one.
+int give_owner(const std::optional<ClaimOwner>& found, oncelog_owner* owner) noexcept;
+
+}  // namespace oncelog::internal::c

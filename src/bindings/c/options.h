@@ -1,0 +1,11 @@
+#pragma once
+
+#include <oncelog/c.h>
+
+namespace oncelog::internal::c {
+
+/// A new handle on the store in a directory or at an address. `options` may be null. Errors: those of Store::open and
+/// remote::open; invalid_argument for an option that such a store does not have.
+oncelog_store* open(const char* directory_or_address, const oncelog_options* options);
+
+}  // namespace oncelog::internal::c

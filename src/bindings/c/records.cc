@@ -1,0 +1,108 @@
+#include "bindings/c/records.h"
+
+#include <algorithm>
+#include <array>
+#include <memory>
+#include <new>
+#include <optional>
+
+namespace oncelog::internal::c {
+namespace {
+
+constexpr std::array kTexts{&oncelog_record::scope, &oncelog_record::id, &oncelog_record::correlation,
+                            &oncelog_record::result, &oncelog_record::source_name};
+
+char* allocate(std::size_t bytes) {
+  return static_cast<char*>(::operator new(bytes));
+}
+
+/// Has the text lie at `at`, with a NUL behind it, and `at` behind that.
+void move_text(oncelog_text& text, char*& at) {
+  char* const begin = at;
+  at = std::copy_n(text.data, text.size, at);
+  *at++ = '\0';
+  text.data = begin;
+}
+
+std::size_t text_bytes(const oncelog_record& record) {
+  std::size_t bytes = 0;
+  for (const auto text : kTexts) bytes += (record.*text).size + 1;
+  return bytes;
+}
+
+void move_texts(oncelog_record& record, char*& at) {
+  for (const auto text : kTexts) move_text(record.*text, at);
+}
+
+}  // namespace
+
+oncelog_record view(const Record& record) {
+  oncelog_record shown = {};
+  shown.size = sizeof shown;
+  shown.scope = view(record.scope);
+  shown.id = view(record.id);
+  shown.correlation = view(record.correlation);
+  shown.result = view(record.result);
+  shown.source_name = view(record.source.name);
+  shown.source_offset = record.source.offset;
+  shown.fingerprint = record.fingerprint;
+  shown.processed_at_us = us_of(record.processed_at);
+  shown.lsn = record.lsn.value;
+  shown.source_partition = record.source.partition;
+  shown.forgotten = record.forgotten ? 1 : 0;
+  return shown;
+}
+
+const char* block_of(std::string_view text) {
+  char* const block = allocate(text.size() + 1);
+  *std::copy(text.begin(), text.end(), block) = '\0';
+  return block;
+}
+
+const oncelog_record* block_of(const Record& record) {
+  const oncelog_record shown = view(record);
+  char* const block = allocate(sizeof shown + text_bytes(shown));
+  auto* const copy = std::construct_at(reinterpret_cast<oncelog_record*>(block), shown);
+  char* at = block + sizeof shown;
+  move_texts(*copy, at);
+  return copy;
+}
+
+const oncelog_record* const* block_of(std::span<const std::optional<Record>> found) {
+  std::size_t records = 0;
+  std::size_t bytes = 0;
+  for (const auto& one : found) {
+    if (!one) continue;
+    ++records;
+    bytes += text_bytes(view(*one));
+  }
+  // The array, the records, their texts.
+  const std::size_t of_array = found.size() * sizeof(const oncelog_record*);
+  char* const block = allocate(of_array + records * sizeof(oncelog_record) + bytes);
+  auto* const array = reinterpret_cast<const oncelog_record**>(block);
+  auto* record = reinterpret_cast<oncelog_record*>(block + of_array);
+  char* at = block + of_array + records * sizeof(oncelog_record);
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    oncelog_record* const place = found[i] ? record++ : nullptr;
+    std::construct_at(array + i, place);
+    if (place != nullptr) move_texts(*std::construct_at(place, view(*found[i])), at);
+  }
+  return array;
+}
+
+const oncelog_text* block_of(const std::vector<std::string>& texts) {
+  std::size_t bytes = texts.size() * sizeof(oncelog_text);
+  char* at = nullptr;
+  for (const auto& text : texts) bytes += text.size() + 1;
+  char* const block = allocate(bytes);
+  auto* const array = reinterpret_cast<oncelog_text*>(block);
+  at = block + texts.size() * sizeof(oncelog_text);
+  for (std::size_t i = 0; i < texts.size(); ++i) move_text(*std::construct_at(array + i, view(texts[i])), at);
+  return array;
+}
+
+}  // namespace oncelog::internal::c
+
+void oncelog_free(const void* memory) {
+  ::operator delete(const_cast<void*>(memory));
+}
