@@ -25,6 +25,8 @@ void add_claims(CLI::App& app, Run& chosen);
 void add_release(CLI::App& app, Run& chosen);
 /// `to_run`: the command after "--" and its arguments, which CLI11 must not see.
 void add_lock(CLI::App& app, Run& chosen, std::vector<std::string> to_run);
+/// The same for `once`.
+void add_once(CLI::App& app, Run& chosen, std::vector<std::string> to_run);
 void add_topics(CLI::App& app, Run& chosen);
 void add_verify(CLI::App& app, Run& chosen);
 void add_repair(CLI::App& app, Run& chosen);

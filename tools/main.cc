@@ -34,8 +34,8 @@ int fail(std::string sentence) {
   return kErrorExit;
 }
 
-/// Takes the command that `lock` is to run off the arguments: it is that command's own to the byte, and CLI11 would
-/// make a list of an argument in brackets.
+/// Takes the command that `lock` or `once` is to run off the arguments: it is that command's own to the byte, and CLI11
+/// would make a list of an argument in brackets.
 std::vector<std::string> take_command(int& argc, const char* const* argv) {
   const auto* const end = std::find(argv, argv + argc, std::string_view("--"));
   std::vector<std::string> command;
@@ -46,7 +46,8 @@ std::vector<std::string> take_command(int& argc, const char* const* argv) {
 
 int run(int argc, const char* const* argv) {
   std::vector<std::string> to_run;
-  if (argc > 1 && argv[1] == std::string_view("lock")) to_run = take_command(argc, argv);
+  const std::string_view first = argc > 1 ? argv[1] : "";
+  if (first == "lock" || first == "once") to_run = take_command(argc, argv);
   CLI::App app("Remembers which messages were processed.", "oncelog");
   app.set_version_flag("--version", std::string("oncelog ") + ONCELOG_VERSION);
   app.require_subcommand(1);
@@ -59,7 +60,8 @@ int run(int argc, const char* const* argv) {
   add_forget(app, chosen);
   add_claims(app, chosen);
   add_release(app, chosen);
-  add_lock(app, chosen, std::move(to_run));
+  add_lock(app, chosen, to_run);
+  add_once(app, chosen, std::move(to_run));
   add_topics(app, chosen);
   add_verify(app, chosen);
   add_repair(app, chosen);

@@ -14,6 +14,7 @@
 #include "commands.h"
 #include "dump.h"
 #include "lock.h"
+#include "once.h"
 #include "printable.h"
 #include "remote_store.h"
 #include "repair.h"
@@ -99,6 +100,47 @@ void add_lock(CLI::App& app, Run& chosen, std::vector<std::string> to_run) {
       throw Error(ErrorCode::invalid_argument, fmt::format("lock: no command; {}", kUsage));
     }
     chosen = [options] { return run_lock(*options); };
+  });
+}
+
+void add_once(CLI::App& app, Run& chosen, std::vector<std::string> to_run) {
+  const auto options = std::make_shared<OnceArguments>();
+  options->command = std::move(to_run);
+  CLI::App& command = *app.add_subcommand(
+      "once", "run a command, after --, once for an id; a later call prints its output and exits with its code");
+  add_store(command, options->store, "it is refused as well");
+  add_making(command, options->store);
+  command.add_option("--scope", options->store.scope, "whose id this is, e.g. the service's name")
+      ->capture_default_str();
+  command.add_option("--id", options->id, "of the work, such as nightly-2026-11-25")->required();
+  add_duration(command, "--wait", options->wait, "how long to wait while another call runs it; as long as it runs");
+  command.add_flag_callback(
+      "--no-wait", [options] { options->wait = std::chrono::milliseconds{0}; }, "do not: exit 75 then");
+  add_duration(command, "--lease", options->lease,
+               "how long the id stays claimed when this process is stopped; renewed until the command ends; 30s");
+  add_duration(command, "--max-runtime", options->max_runtime,
+               "how long it is renewed; then another call may run; 24h");
+  command.add_flag(
+      "--keep-failure", options->keep_failure,
+      "keep the output and the code of a command that fails as well; otherwise the next call runs it again");
+  command.footer(
+      "The exit code is the command's, or the one that was kept: 128 + N when signal N ended it, 126 or 127 when it\n"
+      "could not be run. It is 75 when another call has the id for longer than --wait, or got it because the command\n"
+      "ran for longer than --max-runtime, and 2 on error. Standard output passes as it comes; the first MiB of it is\n"
+      "kept, until the retention is over. It ends when all that the command has started has closed it. Standard error\n"
+      "is not kept. Signals are passed on to the command, which gets SIGTERM when oncelog is killed; then the id is\n"
+      "free again. The id's result is the exit code, a newline and the output, for programs that read it.");
+  command.allow_extras();
+  command.callback([&command, &chosen, options] {
+    constexpr const char* kUsage = "write oncelog once --store DIR --id ID -- COMMAND...";
+    if (const std::vector<std::string> extras = command.remaining(); !extras.empty()) {
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("once: '{}' is no option, and stands before --; {}", printable(extras.front()), kUsage));
+    }
+    if (options->command.empty()) {
+      throw Error(ErrorCode::invalid_argument, fmt::format("once: no command; {}", kUsage));
+    }
+    chosen = [options] { return run_once(*options); };
   });
 }
 

@@ -67,7 +67,9 @@ bool RemoteEngine::Body::complete(std::unique_ptr<HeldClaim>& claim, const Attri
                       claim->id,
                       std::string(all.correlation),
                       all.fingerprint,
-                      {std::string(all.source.name), all.source.partition, all.source.offset}},
+                      {std::string(all.source.name), all.source.partition, all.source.offset},
+                      claim->length,
+                      nullptr},
             std::string(all.result), true};
   const HeldLease lease = claim->lease;
   const bool held = engine_.renew({lease.token, lease.scope, {}, claim->id}, kLease);
