@@ -260,6 +260,22 @@ TEST_CASE("another process continues what one has begun to build") {
   CHECK(store.missing(0, 1'040) == 0);
 }
 
+TEST_CASE("once marks have stopped several threads read, and a table and a generation have everything all the same") {
+  Healed store;
+  store.append_large(0, 6'000);
+  store.tick_all();
+  store.append_large(6'000, 7'000);
+  store.host.advance(1s);
+  store.heal();
+  REQUIRE(store.bucket(0).tables == 1);
+  REQUIRE(store.layout().generation_count == 1);
+  CHECK(store.missing(0, 7'000) == 0);
+  const auto view = store.views->newest();
+  CHECK(view->buckets[0].records() == 7'000);
+  CHECK(view->buckets[0].entries() == 7'000);
+  for (int i = 0; i < 7'000; ++i) REQUIRE(view->candidates(store.probe(std::to_string(i)).hash) == 1);
+}
+
 TEST_CASE("a reader of an older layout goes on in the tables that were dropped") {
   Healed store;
   store.append_all(0, 1'500);

@@ -5,21 +5,20 @@
 
 #include "base/error.h"
 #include "base/failpoint.h"
-#include "log/intact_record.h"
 #include "shared/layout_update.h"
 #include "window/buckets.h"
 
 namespace oncelog::internal {
 
 Healer::Healer(const lmdb::Env& env, const Log& log, std::uint64_t hash_seed, const SharedState& state,
-               ViewCache& views)
+               ViewCache& views, unsigned threads)
     : env_(env),
       log_(log),
       hash_seed_(hash_seed),
-      correlation_seed_(MessageHash::scope_seed(hash_seed, MessageHash::kCorrelationScope)),
       state_(state),
       live_(state.header()),
-      views_(views) {}
+      views_(views),
+      threads_(std::clamp(threads, 1U, kMostReaders)) {}
 
 bool Healer::refuses(std::uint64_t bucket) const {
   const std::lock_guard guard(refused_mutex_);
@@ -109,11 +108,54 @@ bool Healer::step(std::int64_t now_us) {
     throw error_at(ErrorCode::io, env_.path(), "a file of hints that was being filled is missing");
   }
   const Work work = next_work(*view);
-  if (!work.any()) return false;
-  const bool left = (work.table && work.table->range.left()) || (work.filter && work.filter->range.left());
-  if (!left) return publish(work) && due(*views_.newest(), now_us);
-  if (!adopt_lanes(*view, work)) copy(*view, work);
+  if (!work.any()) {
+    ahead_.reset();
+    return false;
+  }
+  if (!work.left()) return publish(work) && due(*views_.newest(), now_us);
+  const bool has_read = ahead_ && work.continues(ahead_->work);
+  if (has_read && !adopt_lanes(*view, work)) add_some(*view);
   return due(*views_.newest(), now_us);
+}
+
+/// Whether what was read for `former` is what is to be added now. Nobody else has come any further with it.
+bool Healer::Work::continues(const Work& former) const {
+  if (table.has_value() != former.table.has_value() || filter.has_value() != former.filter.has_value()) return false;
+  if (table && (table->table != former.table->table || table->building != former.table->building)) return false;
+  if (filter && (filter->filter != former.filter->filter || filter->building != former.filter->building)) return false;
+  return (!table || table->range.from == former.table->range.from) &&
+         (!filter || filter->range.from == former.filter->range.from);
+}
+
+bool Healer::read_ahead(std::int64_t now_us) {
+  const bool still = is_still(now_us);
+  const auto view = views_.newest();
+  Work work = next_work(*view);
+  if (!work.left() || (ahead_ && work.continues(ahead_->work))) return false;
+  ahead_.reset();
+  if (!txn_) txn_.emplace(env_, log_.dbi());
+  const lmdb::ReadTxn::Active active(*txn_);
+  const HintSource source{*txn_,
+                          hash_seed_,
+                          work.range(),
+                          still ? kBytesOfStill : kBytes,
+                          still ? kStillTime : kTime,
+                          work.table.has_value(),
+                          work.filter.has_value()};
+  const std::uint64_t bytes = std::min(source.most_bytes, source.range.bytes());
+  const std::uint64_t threads = still ? std::clamp<std::uint64_t>(bytes / kLeastBytesAThread, 1, threads_) : 1;
+  ahead_.emplace(Ahead{std::move(work), read_sorted(source, static_cast<unsigned>(threads)), still});
+  return true;
+}
+
+/// Whether hardly anything has been accepted for a while: then nobody else needs the processors.
+bool Healer::is_still(std::int64_t now_us) {
+  const Lsn head{live_.marks.head.load(std::memory_order_relaxed)};  // Relaxed: only compared.
+  if (head.value - still_head_.value > kStillBytes) {
+    still_head_ = head;
+    still_since_us_ = now_us;
+  }
+  return now_us - still_since_us_ >= kStillUs;
 }
 
 /// Not what waits for the flusher. What is complete comes first. Two copies meet where the one that is behind has come
@@ -181,55 +223,103 @@ bool Healer::adopt_lanes(const View& view, const Work& work) {
   return true;
 }
 
-void Healer::copy(const View& view, const Work& work) {
-  const CopyRange range = work.table ? work.table->range : work.filter->range;
-  if (!txn_) txn_.emplace(env_, log_.dbi());
-  const lmdb::ReadTxn::Active active(*txn_);
-  copied_ = 0;
-  batch_.clear();  // An error may have left some.
-  const auto enough = [&](Lsn at) REQUIRES(kWriterGate) {
-    return copied_ >= kRecordsAStep || at.value - range.from.value >= kBytesAStep;
-  };
-  for (Lsn at = range.from; at < range.to && !enough(at);) {
-    const auto block = Log::block_at(*txn_, at);
-    const bool any = block && block->lsn < range.to;
-    if (any && !copy_block(view, work, *block, range)) return;
-    at = any ? std::min(block->end(), range.to) : range.to;
-    note_copied(work, at);
-    failpoint();
+void Healer::add_some(const View& view) {
+  if (const Lsn damaged = ahead_->hints.damaged; damaged.value != 0) {
+    ahead_.reset();
+    refuse(view.layout, damaged);
+    throw error_at(ErrorCode::corrupt, env_.path(), "the record at LSN {} of data.mdb is damaged", damaged.value);
   }
+  const Clock::time_point until = Clock::now() + kStepTime;
+  if (!add_records(view, until) || !add_links(view, until)) return;
+  note_copied();
+  ahead_.reset();
+  failpoint();
 }
 
-/// Everything below `end` is copied.
-void Healer::note_copied(const Work& work, Lsn end) {
+/// Returns whether all have been added: not when the time is over, the layout has changed, or the table is full. The
+/// cache misses of a batch overlap with each other, and with the batch before.
+bool Healer::add_records(const View& view, Clock::time_point until) {
+  const Work& work = ahead_->work;
+  for (auto& runs = ahead_->hints.runs; ahead_->run < runs.size(); ++ahead_->run, ahead_->record = 0) {
+    const bool into_table = runs[ahead_->run].into == HintRun::Into::table;
+    const bool in_use = into_table ? !work.table->building : !work.filter->building;
+    const Batch records(runs[ahead_->run].records);
+    const auto prefetch = [&](std::size_t from) {
+      for (const CopiedRecord& record : records.subspan(from, std::min(kBatch, records.size() - from))) {
+        into_table ? work.table->table->prefetch(record.hash) : work.filter->filter->prefetch(record.hash);
+      }
+    };
+    prefetch(std::min(ahead_->record, records.size()));
+    while (ahead_->record < records.size()) {
+      if (Clock::now() >= until) return false;
+      const Batch batch = records.subspan(ahead_->record, std::min(kBatch, records.size() - ahead_->record));
+      prefetch(ahead_->record + batch.size());
+      const bool added = add_batch(view, in_use, [&] {
+        for (const CopiedRecord& record : batch) {
+          if (into_table && !work.table->add(record)) return false;
+          if (!into_table) work.filter->add(record.hash, record.lsn, view.layout);
+        }
+        return true;
+      });
+      if (!added) return false;
+      ahead_->record += batch.size();
+    }
+  }
+  return true;
+}
+
+bool Healer::add_links(const View& view, Clock::time_point until) {
+  const Work& work = ahead_->work;
+  const std::span links(ahead_->hints.links);
+  const bool in_use = (work.table && !work.table->building) || (work.filter && !work.filter->building);
+  while (ahead_->link < links.size()) {
+    if (Clock::now() >= until) return false;
+    const auto batch = links.subspan(ahead_->link, std::min(kBatch, links.size() - ahead_->link));
+    const bool added = add_batch(view, in_use, [&] {
+      for (const CopiedLink& link : batch) {
+        if (work.filter) work.filter->add(link.correlation, link.lsn, view.layout);
+        if (work.table && !work.table->add(link)) return false;
+      }
+      return true;
+    });
+    if (!added) return false;
+    ahead_->link += batch.size();
+  }
+  return true;
+}
+
+/// Calls add(), which returns whether there was room for all. What is in use is added to under the mutex, and only as
+/// long as the layout is the view's. Returns whether all has been added.
+template <typename Add>
+bool Healer::add_batch(const View& view, bool in_use, Add add) {
+  bool same = true;
+  bool done = false;
+  bool awaited = false;
+  if (!in_use) {
+    done = add();
+  } else {
+    const StoreLock lock(state_);  // Producers write to the same words.
+    same = live_.layout.epoch() == view.epoch;
+    done = same && add();
+    awaited = lock.awaited();
+  }
+  if (awaited) {
+    StoreLock::give_way();
+  } else if (in_use && !ahead_->still) {
+    StoreLock::let_others_in();
+  }
+  if (same && !done) note_too_small(ahead_->work);
+  return done;
+}
+
+/// Everything below the end of what was read is copied.
+void Healer::note_copied() {
+  const Lsn end = ahead_->hints.end;
+  const Work& work = ahead_->work;
   if (work.table) work.table->table->note_copied(end);
   if (work.filter && work.filter->range.from < end) {
     work.filter->filter->note_copied(std::min(end, work.filter->range.to));
   }
-}
-
-/// Returns whether all records of the block that are in the range have been copied.
-bool Healer::copy_block(const View& view, const Work& work, const Log::Block& block, const CopyRange& range) {
-  bool whole = true;
-  const auto take = [&](const RecordView& record, const MessageHash& hash, Lsn lsn) {
-    assume_held(kWriterGate);
-    if (lsn >= range.to) return false;
-    // Void ones too: where one is the newest of a chain, its entry is the one that leads to the others.
-    if (lsn < range.from) return true;
-    add_to_batch(work, record, hash, lsn);
-    if (batch_.size() == kBatch) whole = copy_batch(view, work);
-    return whole;
-  };
-  // A block may begin with records of the bucket before, and these be damaged.
-  const std::uint64_t before = std::max(block.lsn, range.begin).value - block.lsn.value;
-  const Lsn first{block.lsn.value + before};
-  for_each_record(block.bytes.subspan(before), first, hash_seed_, take, [&](Lsn lsn, lmdb::Bytes) {
-    assume_held(kWriterGate);
-    batch_.clear();
-    refuse(view.layout, lsn);
-    throw error_at(ErrorCode::corrupt, env_.path(), "the record at LSN {} of data.mdb is damaged", lsn.value);
-  });
-  return whole && copy_batch(view, work);
 }
 
 /// Notes the bucket of a damaged record, and gives up what was built with it.
@@ -251,40 +341,6 @@ void Healer::refuse(const Layout& layout, Lsn lsn) {
   });
 }
 
-void Healer::add_to_batch(const Work& work, const RecordView& record, const MessageHash& hash, Lsn lsn) {
-  CopiedRecord copied{hash, lsn, std::nullopt, Lsn{}};
-  if (const std::string_view correlation = record.correlation(); !correlation.empty()) {
-    copied.correlation.emplace(correlation_seed_, correlation);
-    copied.previous = Lsn{record.attributes->previous};
-  }
-  if (work.table) work.table->prefetch(copied);
-  if (work.filter) work.filter->prefetch(copied);
-  batch_.push_back(copied);
-  batch_end_ = Lsn{lsn.value + record.header.bytes()};
-}
-
-/// Returns whether all of the batch is copied: not when the layout has changed, or the table is full.
-bool Healer::copy_batch(const View& view, const Work& work) {
-  if (batch_.empty()) return true;
-  copied_ += batch_.size();
-  bool same = true;
-  bool done = false;
-  if (work.building()) {
-    done = add_batch(view, work);
-  } else {
-    {
-      const StoreLock lock(state_);  // Producers write to the same words.
-      same = live_.layout.epoch() == view.epoch;
-      done = same && add_batch(view, work);
-    }
-    StoreLock::give_way();
-  }
-  batch_.clear();
-  if (done) note_copied(work, batch_end_);
-  if (same && !done) note_too_small(work);
-  return done;
-}
-
 /// Has the next round plan again, from counts that are larger by then, or else twice as large.
 void Healer::note_too_small(const Work& work) {
   {
@@ -297,14 +353,6 @@ void Healer::note_too_small(const Work& work) {
     end_building(layout);
     return true;
   });
-}
-
-bool Healer::add_batch(const View& view, const Work& work) {
-  for (const CopiedRecord& record : batch_) {
-    if (work.filter && work.filter->range.holds(record.lsn)) work.filter->add(record, view.layout);
-    if (work.table && !work.table->add(record)) return false;
-  }
-  return true;
 }
 
 }  // namespace oncelog::internal

@@ -30,8 +30,16 @@ bool Upkeep::tick() {
   const bool aside = aside_left_.load(std::memory_order_relaxed) && views_.remove_set_aside();
   aside_left_.store(aside, std::memory_order_relaxed);
   const bool more = round_is_due() && round(Demand::none);
-  if (more) StoreLock::give_way();  // The gate's waiters, too, would find it locked again.
+  // The gate's waiters, too, would find it locked again.
+  if (more && !read_ahead()) StoreLock::give_way();
   return more || aside;
+}
+
+/// Reads what is healed next, without a lock. Returns whether there was something.
+bool Upkeep::read_ahead() {
+  bool read = false;
+  if (may(no_step_until_)) patiently(no_step_until_, [&] { read = healer_.read_ahead(clock_.boot_us()); });
+  return read;
 }
 
 void Upkeep::serve(Demand demand) {

@@ -240,7 +240,10 @@ bool ViewCache::allocate(const std::string& name, std::uint64_t file_bytes, Hint
   if (hints == nullptr || hints->allocated() == 0) return false;
   const std::uint64_t from = std::clamp<std::uint64_t>(hints->allocated(), kFileHeaderBytes, file_bytes);
   const std::uint64_t bytes = std::min(kPieceBytes, file_bytes - from);
-  if (bytes != 0) MappedFile::allocate(live_dir_ / name, from, bytes);
+  if (bytes != 0) {
+    MappedFile::allocate(live_dir_ / name, from, bytes);
+    hints->touch(from, bytes);
+  }
   hints->note_allocated(from + bytes == file_bytes ? 0 : from + bytes);
   return true;
 }

@@ -82,6 +82,8 @@ class FilterGeneration {
   /// The same as IndexTable::allocated.
   std::uint64_t allocated() const { return allocated_->load(std::memory_order_relaxed); }
   void note_allocated(std::uint64_t bytes) { allocated_->store(bytes, std::memory_order_relaxed); }
+  /// See MappedFile::touch.
+  void touch(std::uint64_t from, std::uint64_t bytes) { file_.touch(from, bytes); }
 
   void prefetch(const MessageHash& hash) const { __builtin_prefetch(line_of(hash)); }
 
