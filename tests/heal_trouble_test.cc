@@ -74,6 +74,14 @@ void add_table(Healed& store, std::uint64_t slots) {
   store.header().layout.publish(layout);
 }
 
+/// Puts an empty table of another size in the place of the current bucket's.
+void put_table(Healed& store, std::uint64_t slots) {
+  Layout layout = store.layout();
+  store.views->make_index(layout.current().number, layout.current().next_part(), slots);
+  put_in_place(layout.current(), slots);
+  store.header().layout.publish(layout);
+}
+
 /// Begins to build a table as a process does that then dies.
 void begin_built_table(Healed& store, std::uint64_t bucket, std::uint64_t slots) {
   Layout layout = store.layout();
@@ -569,4 +577,40 @@ TEST_CASE("a table that is too small because a count is damaged is not built aga
   store.heal();
   CHECK(store.bucket(0).tables == 1);
   CHECK(store.missing(0, 1'429) == 0);
+}
+
+TEST_CASE("a table that producers wait for is made soon, however large the one before it is, and the chain heals") {
+  constexpr std::uint64_t kLarge = std::uint64_t{8} << 20;
+  Healed store;
+  store.append("gone with its table");
+  put_table(store, kLarge);
+  store.append_all(0, 100);
+  store.upkeep->serve(Upkeep::Demand::table);
+  REQUIRE(store.layout().spare_table_slots != 0);
+  CHECK(store.layout().spare_table_slots <= kLarge / 4);
+  Layout layout = store.layout();
+  grow_index(layout, store.head());
+  store.header().layout.publish(layout);
+  store.append_all(100, 200);
+  store.heal();
+  CHECK(store.bucket(0).tables == 1);
+  CHECK(store.missing(0, 200) == 0);
+}
+
+TEST_CASE("a large table is followed by one twice as large at most, a small one by one of what its pace promises") {
+  Healed store;
+  store.append("a");
+  Pace pace;
+  pace.note(1, 0, 0);
+  pace.note(1, 100'000'000, 1'000'000);
+  const auto growth = [&] {
+    const std::uint64_t planned = IndexTable::planned_of(store.bucket(0).slots[0]);
+    const std::uint64_t next =
+        IndexTable::planned_of(Growth::next_slots(*store.views->newest(), pace, store.host.wall_us()));
+    return static_cast<double>(next) / static_cast<double>(planned);
+  };
+  CHECK(growth() > 3.9);
+  put_table(store, std::uint64_t{8} << 20);
+  CHECK(growth() > 1.9);
+  CHECK(growth() < 2.1);
 }

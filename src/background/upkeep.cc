@@ -284,8 +284,9 @@ void Upkeep::take_built_table(const View& view) {
   });
 }
 
-void Upkeep::make_spare_table(const View& view, std::uint64_t slots) {
+void Upkeep::make_spare_table(const View& view, std::uint64_t wanted) {
   const BucketInfo& current = view.layout.current();
+  const std::uint64_t slots = Growth::slots_at_once(view, wanted);
   views_.make_index(current.number, current.next_part(), slots);
   update_layout(state_, [&](Layout& layout) {
     // Producers may have opened the next bucket meanwhile; then the table is a stray.

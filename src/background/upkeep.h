@@ -81,7 +81,7 @@ class Upkeep {
   void tidy() REQUIRES(kWriterGate);
   void make_table(bool demanded) REQUIRES(kWriterGate);
   void take_built_table(const View& view) REQUIRES(kWriterGate);
-  void make_spare_table(const View& view, std::uint64_t slots) REQUIRES(kWriterGate);
+  void make_spare_table(const View& view, std::uint64_t wanted) REQUIRES(kWriterGate);
   void build_table(const BucketInfo& bucket, std::uint64_t slots) REQUIRES(kWriterGate);
   void build_generation(std::uint64_t lines) REQUIRES(kWriterGate);
   void use_spare_table() REQUIRES(kWriterGate);

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/exported.h"
+#include "base/side_thread.h"
 #include "shared/shared_state.h"
 #include "window/index.h"
 #include "window/layout.h"
@@ -169,8 +170,8 @@ class ViewCache {
   /// missing or belongs to another store.
   ONCELOG_INTERNAL std::shared_ptr<const View> newest();
 
-  /// Lets go of the views that no thread holds any more, and unmaps what only they had: milliseconds where large files
-  /// have gone. For the background.
+  /// Lets go of the views that no thread holds any more, and unmaps what only they had. For a gigabyte, whose pages are
+  /// freed then, that takes a quarter of a second: another thread does it where it is much. For the background.
   void release_retired();
 
   std::filesystem::path index_path(std::uint64_t bucket, std::uint64_t part) const {
@@ -208,6 +209,7 @@ class ViewCache {
  private:
   using Views = std::vector<std::shared_ptr<const View>>;
   static constexpr std::size_t kMostRetired = 4;
+  static constexpr std::uint64_t kMostReleased = std::uint64_t{32} << 20;  // By the background itself.
 
   std::optional<std::filesystem::path> first_set_aside() const;
 
@@ -230,6 +232,7 @@ class ViewCache {
   std::mutex mutex_;
   std::shared_ptr<const View> view_;
   Views retired_;  // Earlier ones that somebody may still hold, oldest first.
+  SideThread releasing_;
 };
 
 }  // namespace oncelog::internal
