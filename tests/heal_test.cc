@@ -276,6 +276,36 @@ TEST_CASE("once marks have stopped several threads read, and a table and a gener
   for (int i = 0; i < 7'000; ++i) REQUIRE(view->candidates(store.probe(std::to_string(i)).hash) == 1);
 }
 
+TEST_CASE("once marks have stopped a table waits for the generation that is allocated, and both are filled together") {
+  Healed store;
+  store.append_large(0, 2'000);
+  store.host.advance(1s);
+  Layout layout = store.layout();
+  constexpr std::uint64_t kLines = 200'000;  // Several pieces.
+  if (layout.building_lines != 0) end_building_generation(layout);
+  store.views->begin_filter(layout.next_generation, kLines);
+  begin_generation(layout, kLines);
+  store.header().layout.publish(layout);
+  const auto copied = [&] {
+    const auto view = store.views->newest();
+    const auto table = view->built_table ? view->built_table : view->buckets[0].tables.back();
+    return table->copied();
+  };
+  for (int look = 0; look < 2; ++look) {  // It sees that nothing comes.
+    store.upkeep->tick();
+    store.host.advance(1s);
+  }
+  const Lsn before = copied();
+  while (store.views->newest()->built_generation && store.views->newest()->built_generation->allocated() != 0) {
+    REQUIRE(store.upkeep->tick());
+    REQUIRE(copied() == before);
+  }
+  store.heal();
+  CHECK(store.bucket(0).tables == 1);
+  CHECK(store.layout().generation_count == 1);
+  CHECK(store.missing(0, 2'000) == 0);
+}
+
 TEST_CASE("a reader of an older layout goes on in the tables that were dropped") {
   Healed store;
   store.append_all(0, 1'500);

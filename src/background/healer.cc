@@ -1,6 +1,7 @@
 #include "background/healer.h"
 
 #include <algorithm>
+#include <span>
 #include <utility>
 
 #include "base/error.h"
@@ -129,6 +130,7 @@ bool Healer::Work::continues(const Work& former) const {
 
 bool Healer::read_ahead(std::int64_t now_us) {
   const bool still = is_still(now_us);
+  still_.store(still, std::memory_order_relaxed);
   const auto view = views_.newest();
   Work work = next_work(*view);
   if (!work.left() || (ahead_ && work.continues(ahead_->work))) return false;
@@ -144,7 +146,7 @@ bool Healer::read_ahead(std::int64_t now_us) {
                           work.filter.has_value()};
   const std::uint64_t bytes = std::min(source.most_bytes, source.range.bytes());
   const std::uint64_t threads = still ? std::clamp<std::uint64_t>(bytes / kLeastBytesAThread, 1, threads_) : 1;
-  ahead_.emplace(Ahead{std::move(work), read_sorted(source, static_cast<unsigned>(threads)), still});
+  ahead_.emplace(Ahead{std::move(work), read_sorted(source, static_cast<unsigned>(threads))});
   return true;
 }
 
@@ -168,6 +170,8 @@ Healer::Work Healer::next_work(const View& view) const {
   if (table && !table->range.left()) return {std::move(table), std::nullopt};
   auto filter = next_filter(view, flushed);
   if (filter && !filter->range.left()) return {std::nullopt, std::move(filter)};
+  // Where no marks wait for the table, both are filled at once.
+  if (still_.load(std::memory_order_relaxed) && generation_unallocated(view)) table.reset();
   if (table && filter && filter->range.from < table->range.from) {
     const bool near = table->range.from.value - filter->range.from.value <= table->range.bytes();
     if (near) {
@@ -236,33 +240,28 @@ void Healer::add_some(const View& view) {
   failpoint();
 }
 
-/// Returns whether all have been added: not when the time is over, the layout has changed, or the table is full. The
-/// cache misses of a batch overlap with each other, and with the batch before.
+/// Returns whether all have been added: not when the time is over, the layout has changed, or the table is full.
 bool Healer::add_records(const View& view, Clock::time_point until) {
   const Work& work = ahead_->work;
   for (auto& runs = ahead_->hints.runs; ahead_->run < runs.size(); ++ahead_->run, ahead_->record = 0) {
     const bool into_table = runs[ahead_->run].into == HintRun::Into::table;
     const bool in_use = into_table ? !work.table->building : !work.filter->building;
-    const Batch records(runs[ahead_->run].records);
-    const auto prefetch = [&](std::size_t from) {
-      for (const CopiedRecord& record : records.subspan(from, std::min(kBatch, records.size() - from))) {
-        into_table ? work.table->table->prefetch(record.hash) : work.filter->filter->prefetch(record.hash);
-      }
-    };
-    prefetch(std::min(ahead_->record, records.size()));
+    const std::span records(std::as_const(runs[ahead_->run].records));
     while (ahead_->record < records.size()) {
       if (Clock::now() >= until) return false;
-      const Batch batch = records.subspan(ahead_->record, std::min(kBatch, records.size() - ahead_->record));
-      prefetch(ahead_->record + batch.size());
+      const std::size_t begin = ahead_->record;
+      const std::size_t end = std::min(begin + kBatch, records.size());
       const bool added = add_batch(view, in_use, [&] {
-        for (const CopiedRecord& record : batch) {
-          if (into_table && !work.table->add(record)) return false;
-          if (!into_table) work.filter->add(record.hash, record.lsn, view.layout);
+        for (std::size_t i = begin; i < end; ++i) {
+          const MessageHash& coming = records[std::min(i + kAhead, records.size() - 1)].hash;
+          into_table ? work.table->table->prefetch(coming) : work.filter->filter->prefetch(coming);
+          if (into_table && !work.table->add(records[i])) return false;
+          if (!into_table) work.filter->add(records[i].hash, records[i].lsn, view.layout);
         }
         return true;
       });
       if (!added) return false;
-      ahead_->record += batch.size();
+      ahead_->record = end;
     }
   }
   return true;
@@ -303,11 +302,7 @@ bool Healer::add_batch(const View& view, bool in_use, Add add) {
     done = same && add();
     awaited = lock.awaited();
   }
-  if (awaited) {
-    StoreLock::give_way();
-  } else if (in_use && !ahead_->still) {
-    StoreLock::let_others_in();
-  }
+  if (awaited) StoreLock::give_way();
   if (same && !done) note_too_small(ahead_->work);
   return done;
 }

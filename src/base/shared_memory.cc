@@ -29,6 +29,17 @@ namespace {
 // so every waiter has to look.
 constexpr long kMaxSleepNs = 10'000'000;
 
+/// Lets the processor's other thread run, and the owner's cache line be.
+void pause(int times) {
+  for (int i = 0; i < times; ++i) {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    asm volatile("isb" ::: "memory");
+#endif
+  }
+}
+
 std::byte* map_shared(int fd, std::size_t size, const std::filesystem::path& path) {
   void* at = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   if (at == MAP_FAILED) throw system_error(errno, "mmap", path);
@@ -137,16 +148,6 @@ MappedFile::~MappedFile() {
   for (std::size_t at = 0; at < size_; at += kPieceBytes) ::munmap(data_ + at, std::min(kPieceBytes, size_ - at));
 }
 
-void spin(int times) {
-  for (int i = 0; i < times; ++i) {
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    asm volatile("isb" ::: "memory");
-#endif
-  }
-}
-
 void RobustMutex::initialise() {
   pthread_mutexattr_t attributes;
   int error_number = pthread_mutexattr_init(&attributes);
@@ -165,7 +166,7 @@ int RobustMutex::try_for_a_while() {
   constexpr int kTries = 16;
   int error_number = pthread_mutex_trylock(&mutex_);
   for (int tries = 1; error_number == EBUSY && tries < kTries; ++tries) {
-    spin(tries);
+    pause(tries);
     error_number = pthread_mutex_trylock(&mutex_);
   }
   return error_number;

@@ -134,9 +134,6 @@ class CAPABILITY("mutex") RobustMutex {
 };
 static_assert(sizeof(RobustMutex) <= 64);
 
-/// Lets the processor's other thread run, and cache lines be, for some ten nanoseconds times so many.
-void spin(int times);
-
 /// Sleeps until *word is no longer `seen`, a wake-up, the time limit, or for no reason at all: callers look again.
 void futex_wait(const std::atomic<std::uint32_t>& word, std::uint32_t seen, std::chrono::microseconds limit);
 void futex_wake_all(const std::atomic<std::uint32_t>& word) noexcept;

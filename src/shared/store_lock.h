@@ -23,8 +23,6 @@ class SCOPED_CAPABILITY StoreLock {
 
   /// Between many short holds in a row: a mutex that is locked again at once leaves its waiters no chance to get it.
   static void give_way() EXCLUDES(kStoreMutex) { std::this_thread::sleep_for(std::chrono::microseconds{50}); }
-  /// Between holds so short that nobody sleeps for it: about as long as one of them.
-  static void let_others_in() EXCLUDES(kStoreMutex) { spin(64); }
   /// Whether somebody sleeps until it is released.
   bool awaited() const { return header_.mutex.awaited(); }
 
