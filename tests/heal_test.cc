@@ -231,7 +231,7 @@ TEST_CASE("what a dead process has copied and not noted is copied once") {
   store.flush();
   REQUIRE(store.bucket(0).tables == 2);
   IndexTable& newest = store.views->newest()->buckets[0].newest_table();
-  while (newest.copied_entries() == 0) REQUIRE(store.upkeep->tick());
+  while (newest.copied() == Lsn{}) REQUIRE(store.upkeep->tick());
   const std::uint64_t entries = newest.count();
   newest.note_copied(Lsn{});
   store.tick_all();

@@ -40,7 +40,7 @@ struct HintSource {
 
 /// Reads and hashes the first records of the range, by several threads, which need none of the store's locks: at least
 /// one block of them if there is one, and no more than `most_bytes` and what is read in `most_time`, each rounded up by
-/// a MiB a thread. Takes 50 bytes of memory a record.
+/// a MiB a thread. Takes 50 bytes of memory a record, 75 while it sorts.
 SortedHints read_sorted(const HintSource& source, unsigned threads);
 
 }  // namespace oncelog::internal
