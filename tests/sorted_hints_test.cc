@@ -1,5 +1,6 @@
 #include "background/sorted_hints.h"
 
+#include <algorithm>
 #include <map>
 
 #include "background/read_log.h"
@@ -91,13 +92,31 @@ TEST_CASE("runs go through a table from its beginning to its end, and through a 
   }
 }
 
-TEST_CASE("the links of a chain come in the log's order, each after the one before it") {
+TEST_CASE("the links of a chain are joined for the table, and the filter gets each of them") {
   Records log;
   const SortedHints hints = log.read(log.all(), 4);
   REQUIRE(hints.links.size() == Records::kCount / 10);
-  for (std::size_t i = 0; i < hints.links.size(); ++i) {
-    REQUIRE(hints.links[i].previous == (i == 0 ? Lsn{} : hints.links[i - 1].lsn));
-  }
+  const Lsn last = std::ranges::max(hints.links, {}, [](const CopiedLink& link) { return link.lsn; }).lsn;
+  REQUIRE(hints.chains.size() == 1);
+  CHECK(hints.chains[0].previous == Lsn{});
+  CHECK(hints.chains[0].lsn == last);
+}
+
+TEST_CASE("only links that follow each other are joined") {
+  const auto chain = [](const char* name) { return MessageHash(7, name); };
+  const std::vector<CopiedLink> chains = joined({{chain("a"), Lsn{80}, Lsn{64}},
+                                                 {chain("b"), Lsn{72}, Lsn{8}},
+                                                 {chain("a"), Lsn{64}, Lsn{16}},
+                                                 {chain("a"), Lsn{96}, Lsn{88}}});
+  REQUIRE(chains.size() == 3);
+  const auto count = [&](const char* name, Lsn lsn, Lsn previous) {
+    return std::ranges::count_if(chains, [&](const CopiedLink& one) {
+      return one.correlation == chain(name) && one.lsn == lsn && one.previous == previous;
+    });
+  };
+  CHECK(count("a", Lsn{80}, Lsn{16}) == 1);
+  CHECK(count("a", Lsn{96}, Lsn{88}) == 1);
+  CHECK(count("b", Lsn{72}, Lsn{8}) == 1);
 }
 
 TEST_CASE("what is read a few bytes at a time is all of it, and no record twice") {
@@ -132,13 +151,13 @@ TEST_CASE("a range that begins and ends within blocks has the records that begin
 TEST_CASE("of damaged records the first one is named, and what is before the range's beginning is not looked at") {
   Records log;
   const auto before = log.in_log(log.all());
-  const auto damage = [&](Lsn lsn) {  // The first record of the block that has it.
+  const auto damage = [&](Lsn lsn, std::size_t at = 0) {  // The record at this place of the block that has it.
     lmdb::WriteTxn txn(log.tables.env);
     lmdb::ReadTxn read(log.tables.env, log.tables.log->dbi());
     const lmdb::ReadTxn::Active active(read);
     const auto block = Log::block_at(read, lsn);
     std::vector<std::byte> bytes(block->bytes.begin(), block->bytes.end());
-    bytes[40] ^= std::byte{1};
+    bytes[at + 40] ^= std::byte{1};
     txn.put(log.tables.log->dbi(), lmdb::to_val(block->lsn.value), bytes);
     txn.commit();
     return block->lsn;
@@ -152,4 +171,15 @@ TEST_CASE("of damaged records the first one is named, and what is before the ran
   CHECK(log.read(range, 2).damaged == second);
   range.to = second;
   CHECK(log.read(range, 2).damaged == Lsn{});
+  // The last block goes on beyond a range that ends within it.
+  const auto block_of = [&](Lsn lsn) {
+    lmdb::ReadTxn txn(log.tables.env, log.tables.log->dbi());
+    const lmdb::ReadTxn::Active active(txn);
+    return Log::block_at(txn, lsn)->lsn;
+  };
+  range.begin = range.from = block_of(Lsn{5'000'000});
+  range.to = Lsn{before.upper_bound(range.from.value)->first};
+  damage(range.from, range.to.value - range.from.value);
+  CHECK(log.read(range, 1).damaged == Lsn{});
+  CHECK(log.read(range, 1).end == range.to);
 }

@@ -21,6 +21,12 @@ Healer::Healer(const lmdb::Env& env, const Log& log, std::uint64_t hash_seed, co
       views_(views),
       threads_(std::clamp(threads, 1U, kMostReaders)) {}
 
+bool Healer::due(const View& view, std::int64_t now_us) const {
+  if (view.built_is_lost || deserted_at(view, now_us)) return true;
+  const Work work = next_work(view, flushed());
+  return work.any() && (!work.left() || now_us >= others_until_us_.load(std::memory_order_relaxed));
+}
+
 bool Healer::refuses(std::uint64_t bucket) const {
   const std::lock_guard guard(refused_mutex_);
   return refused_.contains(bucket);
@@ -73,10 +79,10 @@ void Healer::watch_deserted(const View& view, std::int64_t now_us) {
   give_up(table, generation);
 }
 
-bool Healer::allocate_table(const View& view) {
+bool Healer::allocate_table(const View& view, ViewCache::Pages pages) {
   if (refuses_table(view)) return false;
   try {
-    return views_.allocate_built_table(view);
+    return views_.allocate_built_table(view, pages);
   } catch (const Error&) {
     give_up(true, false);
     throw;
@@ -108,13 +114,10 @@ bool Healer::step(std::int64_t now_us) {
     give_up(true, true);
     throw error_at(ErrorCode::io, env_.path(), "a file of hints that was being filled is missing");
   }
-  const Work work = next_work(*view);
-  if (!work.any()) {
-    ahead_.reset();
-    return false;
-  }
+  const Work work = next_work(*view, flushed());
+  if (!work.any()) return false;
   if (!work.left()) return publish(work) && due(*views_.newest(), now_us);
-  const bool has_read = ahead_ && work.continues(ahead_->work);
+  const bool has_read = ahead_ && !ahead_->added && work.continues(ahead_->work);
   if (has_read && !adopt_lanes(*view, work)) add_some(*view);
   return due(*views_.newest(), now_us);
 }
@@ -131,10 +134,13 @@ bool Healer::Work::continues(const Work& former) const {
 bool Healer::read_ahead(std::int64_t now_us) {
   const bool still = is_still(now_us);
   still_.store(still, std::memory_order_relaxed);
+  // Before the view: what is in the log belongs to a bucket that the view has, and ends where the next one begins.
+  const Lsn end = flushed();
   const auto view = views_.newest();
-  Work work = next_work(*view);
-  if (!work.left() || (ahead_ && work.continues(ahead_->work))) return false;
+  Work work = next_work(*view, end);
+  if (work.left() && ahead_ && !ahead_->added && work.continues(ahead_->work)) return false;
   ahead_.reset();
+  if (!work.left() || others_read(work, now_us)) return false;
   if (!txn_) txn_.emplace(env_, log_.dbi());
   const lmdb::ReadTxn::Active active(*txn_);
   const HintSource source{*txn_,
@@ -150,6 +156,36 @@ bool Healer::read_ahead(std::int64_t now_us) {
   return true;
 }
 
+Healer::Place Healer::Place::of(const Work& work) {
+  Place place;
+  if (work.table) {
+    place.bucket = work.table->bucket;
+    place.slots = work.table->table->slots();
+    place.table_copied = work.table->table->copied();
+  }
+  if (work.filter) {
+    place.lines = work.filter->filter->lines();
+    place.filter_copied = work.filter->filter->copied();
+  }
+  return place;
+}
+
+/// Whether the other one is of the same table or the same generation, and further.
+bool Healer::Place::is_behind(const Place& other) const {
+  const bool same_table = slots != 0 && bucket == other.bucket && slots == other.slots;
+  const bool same_filter = lines != 0 && lines == other.lines;
+  return (same_table && table_copied < other.table_copied) || (same_filter && filter_copied < other.filter_copied);
+}
+
+/// Whether another process is at it: then all would read the same, and only the first to add it would have read it for
+/// something. When the other one has come no further for kOthersUs, this one goes on.
+bool Healer::others_read(const Work& work, std::int64_t now_us) {
+  const Place before = std::exchange(place_, Place::of(work));
+  const bool own = std::exchange(came_further_, false);
+  if (!own && before.is_behind(place_)) others_until_us_.store(now_us + kOthersUs, std::memory_order_relaxed);
+  return now_us < others_until_us_.load(std::memory_order_relaxed);
+}
+
 /// Whether hardly anything has been accepted for a while: then nobody else needs the processors.
 bool Healer::is_still(std::int64_t now_us) {
   const Lsn head{live_.marks.head.load(std::memory_order_relaxed)};  // Relaxed: only compared.
@@ -160,12 +196,16 @@ bool Healer::is_still(std::int64_t now_us) {
   return now_us - still_since_us_ >= kStillUs;
 }
 
+/// The end of the log. Acquire: pairs with the release by whoever has committed; a snapshot taken afterwards has what
+/// is below.
+Lsn Healer::flushed() const {
+  return Lsn{live_.marks.flushed.load(std::memory_order_acquire)};
+}
+
 /// Not what waits for the flusher. What is complete comes first. Two copies meet where the one that is behind has come
 /// to the other, so that no record is read twice; only where the filter has more to read before that than the table
 /// has in all, the table goes first.
-Healer::Work Healer::next_work(const View& view) const {
-  // Acquire: pairs with the release by whoever has committed; a snapshot taken afterwards has what is below.
-  const Lsn flushed{live_.marks.flushed.load(std::memory_order_acquire)};
+Healer::Work Healer::next_work(const View& view, Lsn flushed) const {
   auto table = next_table(view, flushed);
   if (table && !table->range.left()) return {std::move(table), std::nullopt};
   auto filter = next_filter(view, flushed);
@@ -229,60 +269,74 @@ bool Healer::adopt_lanes(const View& view, const Work& work) {
 
 void Healer::add_some(const View& view) {
   if (const Lsn damaged = ahead_->hints.damaged; damaged.value != 0) {
-    ahead_.reset();
+    ahead_->added = true;  // There is no more of it to add.
     refuse(view.layout, damaged);
     throw error_at(ErrorCode::corrupt, env_.path(), "the record at LSN {} of data.mdb is damaged", damaged.value);
   }
   const Clock::time_point until = Clock::now() + kStepTime;
-  if (!add_records(view, until) || !add_links(view, until)) return;
+  if (!add_records(view, until) || !add_links(view, until) || !add_chains(view, until)) return;
   note_copied();
-  ahead_.reset();
+  ahead_->added = true;
+  came_further_ = true;
   failpoint();
 }
 
-/// Returns whether all have been added: not when the time is over, the layout has changed, or the table is full.
 bool Healer::add_records(const View& view, Clock::time_point until) {
   const Work& work = ahead_->work;
   for (auto& runs = ahead_->hints.runs; ahead_->run < runs.size(); ++ahead_->run, ahead_->record = 0) {
+    const std::span records(std::as_const(runs[ahead_->run].records));
+    const auto coming = [&](std::size_t i) { return records[std::min(i + kAhead, records.size() - 1)].hash; };
     const bool into_table = runs[ahead_->run].into == HintRun::Into::table;
     const bool in_use = into_table ? !work.table->building : !work.filter->building;
-    const std::span records(std::as_const(runs[ahead_->run].records));
-    while (ahead_->record < records.size()) {
-      if (Clock::now() >= until) return false;
-      const std::size_t begin = ahead_->record;
-      const std::size_t end = std::min(begin + kBatch, records.size());
-      const bool added = add_batch(view, in_use, [&] {
-        for (std::size_t i = begin; i < end; ++i) {
-          const MessageHash& coming = records[std::min(i + kAhead, records.size() - 1)].hash;
-          into_table ? work.table->table->prefetch(coming) : work.filter->filter->prefetch(coming);
-          if (into_table && !work.table->add(records[i])) return false;
-          if (!into_table) work.filter->add(records[i].hash, records[i].lsn, view.layout);
-        }
-        return true;
-      });
-      if (!added) return false;
-      ahead_->record = end;
-    }
+    const bool added = add_all(view, until, in_use, records.size(), ahead_->record, [&](std::size_t i) {
+      if (into_table) {
+        work.table->table->prefetch(coming(i));
+        return work.table->add(records[i]);
+      }
+      work.filter->filter->prefetch(coming(i));
+      work.filter->add(records[i].hash, records[i].lsn, view.layout);
+      return true;
+    });
+    if (!added) return false;
   }
   return true;
 }
 
 bool Healer::add_links(const View& view, Clock::time_point until) {
   const Work& work = ahead_->work;
-  const std::span links(ahead_->hints.links);
-  const bool in_use = (work.table && !work.table->building) || (work.filter && !work.filter->building);
-  while (ahead_->link < links.size()) {
+  const std::span<const CopiedLink> links(ahead_->hints.links);
+  return add_all(view, until, work.filter && !work.filter->building, links.size(), ahead_->link, [&](std::size_t i) {
+    work.filter->filter->prefetch(links[std::min(i + kAhead, links.size() - 1)].correlation);
+    work.filter->add(links[i].correlation, links[i].lsn, view.layout);
+    return true;
+  });
+}
+
+bool Healer::add_chains(const View& view, Clock::time_point until) {
+  const Work& work = ahead_->work;
+  const std::span<const CopiedLink> chains(ahead_->hints.chains);
+  return add_all(view, until, work.table && !work.table->building, chains.size(), ahead_->chain, [&](std::size_t i) {
+    work.table->table->prefetch(chains[std::min(i + kAhead, chains.size() - 1)].correlation);
+    return work.table->add(chains[i]);
+  });
+}
+
+/// Calls add(i) for i from `at` on, which returns whether there was room, and moves `at` on. Returns whether all
+/// `count` have been added: not when the time is over, the layout has changed, or the table is full.
+template <typename Add>
+bool Healer::add_all(const View& view, Clock::time_point until, bool in_use, std::size_t count, std::size_t& at,
+                     Add add) {
+  while (at < count) {
     if (Clock::now() >= until) return false;
-    const auto batch = links.subspan(ahead_->link, std::min(kBatch, links.size() - ahead_->link));
+    const std::size_t end = std::min(at + kBatch, count);
     const bool added = add_batch(view, in_use, [&] {
-      for (const CopiedLink& link : batch) {
-        if (work.filter) work.filter->add(link.correlation, link.lsn, view.layout);
-        if (work.table && !work.table->add(link)) return false;
+      for (std::size_t i = at; i < end; ++i) {
+        if (!add(i)) return false;
       }
       return true;
     });
     if (!added) return false;
-    ahead_->link += batch.size();
+    at = end;
   }
   return true;
 }

@@ -44,12 +44,12 @@ class Healer {
          unsigned threads);
 
   /// Whether step() has something to do at `now_us`, a boot time. Some loads.
-  bool due(const View& view, std::int64_t now_us) const {
-    return view.built_is_lost || next_work(view).any() || deserted_at(view, now_us);
-  }
+  bool due(const View& view, std::int64_t now_us) const;
   /// Reads what the next steps add, unless they still have something. Returns whether it did. Some milliseconds; when
   /// marks have stopped kStillTime at most, which delays the background's next commit.
   bool read_ahead(std::int64_t now_us) EXCLUDES(kWriterGate, kStoreMutex);
+  /// Frees what was read and is not needed any more, which may unmap a file.
+  void let_go() EXCLUDES(kWriterGate, kStoreMutex) { ahead_.reset(); }
   /// Adds for a millisecond what was read, or publishes what is complete. Returns whether there is more to do now,
   /// which may have to be read first. Throws Error::corrupt once at a damaged record: then its bucket keeps its tables,
   /// and the store its generations, as long as this process has it open.
@@ -59,7 +59,8 @@ class Healer {
   bool table_unallocated(const View& view) const;
   bool generation_unallocated(const View& view) const;
   /// Allocates a piece of it; returns whether there was one. Where there is no room it is given up.
-  bool allocate_table(const View& view) REQUIRES(kWriterGate) EXCLUDES(kStoreMutex);
+  bool allocate_table(const View& view, ViewCache::Pages pages = ViewCache::Pages::mapped) REQUIRES(kWriterGate)
+      EXCLUDES(kStoreMutex);
   bool allocate_generation(const View& view) REQUIRES(kWriterGate) EXCLUDES(kStoreMutex);
 
   /// Whether this bucket has such a record.
@@ -78,7 +79,7 @@ class Healer {
   static constexpr std::uint64_t kBytes = std::uint64_t{2} << 20;
   static constexpr Clock::duration kTime = std::chrono::milliseconds{5};
   // Once hardly anything has been accepted for a while.
-  static constexpr std::uint64_t kStillBytes = std::uint64_t{64} << 10;
+  static constexpr std::uint64_t kStillBytes = std::uint64_t{4} << 10;
   static constexpr std::int64_t kStillUs = 20'000;
   static constexpr std::uint64_t kBytesOfStill = std::uint64_t{32} << 20;
   static constexpr Clock::duration kStillTime = std::chrono::milliseconds{25};
@@ -96,6 +97,20 @@ class Healer {
     bool continues(const Work& former) const;
   };
 
+  /// How far some work has come.
+  struct Place {
+    std::uint64_t bucket = 0;
+    std::uint64_t slots = 0;
+    std::uint64_t lines = 0;
+    Lsn table_copied;
+    Lsn filter_copied;
+
+    static Place of(const Work& work);
+    bool is_behind(const Place& other) const;
+  };
+  /// For so long reading is left to another process that has come further with it.
+  static constexpr std::int64_t kOthersUs = 1'000'000;
+
   /// What was read for some work, and how much of it has been added.
   struct Ahead {
     Work work;
@@ -103,6 +118,8 @@ class Healer {
     std::size_t run = 0;
     std::size_t record = 0;  // In that run.
     std::size_t link = 0;
+    std::size_t chain = 0;
+    bool added = false;  // All of it.
   };
 
   /// How far what is built has come.
@@ -123,15 +140,21 @@ class Healer {
   bool deserted_at(const View& view, std::int64_t now_us) const;
   void watch_deserted(const View& view, std::int64_t now_us) REQUIRES(kWriterGate);
   void give_up(bool table, bool generation) REQUIRES(kWriterGate);
-  Work next_work(const View& view) const;
+  Lsn flushed() const;
+  Work next_work(const View& view, Lsn flushed) const;
   std::optional<TableCopy> next_table(const View& view, Lsn flushed) const;
   std::optional<FilterCopy> next_filter(const View& view, Lsn flushed) const;
   bool publish(const Work& work) REQUIRES(kWriterGate);
   bool adopt_lanes(const View& view, const Work& work) REQUIRES(kWriterGate);
   bool is_still(std::int64_t now_us);
+  bool others_read(const Work& work, std::int64_t now_us);
   void add_some(const View& view) REQUIRES(kWriterGate);
   bool add_records(const View& view, Clock::time_point until) REQUIRES(kWriterGate);
   bool add_links(const View& view, Clock::time_point until) REQUIRES(kWriterGate);
+  bool add_chains(const View& view, Clock::time_point until) REQUIRES(kWriterGate);
+  template <typename Add>
+  bool add_all(const View& view, Clock::time_point until, bool in_use, std::size_t count, std::size_t& at, Add add)
+      REQUIRES(kWriterGate);
   template <typename Add>
   bool add_batch(const View& view, bool in_use, Add add) REQUIRES(kWriterGate);
   void note_copied() REQUIRES(kWriterGate);
@@ -152,13 +175,16 @@ class Healer {
   std::optional<Ahead> ahead_;
   Lsn still_head_;
   std::int64_t still_since_us_ = 0;
+  Place place_;                // As it was seen last,
+  bool came_further_ = false;  // and whether this process has come further since.
 
   mutable std::mutex refused_mutex_;
   std::set<std::uint64_t> refused_;  // Buckets with a damaged record.
   TooSmall too_small_;
   Progress seen_ GUARDED_BY(kWriterGate);
-  std::atomic<bool> still_{false};             // As the background has seen it last. Relaxed: it only plans.
-  std::atomic<std::int64_t> look_from_us_{0};  // A boot time. Relaxed: only when something is looked at again.
+  std::atomic<bool> still_{false};                // As the background has seen it last. Relaxed: it only plans.
+  std::atomic<std::int64_t> others_until_us_{0};  // A boot time. Relaxed: as above.
+  std::atomic<std::int64_t> look_from_us_{0};     // A boot time. Relaxed: only when something is looked at again.
 };
 
 }  // namespace oncelog::internal

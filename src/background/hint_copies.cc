@@ -128,7 +128,7 @@ std::optional<FilterCopy> FilterCopy::into_newest(const View& view, Lsn flushed)
 
 void FilterCopy::add(const MessageHash& hash, Lsn lsn, const Layout& layout) const {
   if (!range.holds(lsn)) return;
-  if (const BucketInfo* const bucket = bucket_of(layout, lsn)) filter->add(hash, bucket->lane);
+  if (const BucketInfo* const bucket = bucket_of(layout, lsn)) filter->copy(hash, bucket->lane);
   failpoint();
 }
 

@@ -17,7 +17,8 @@ struct CopiedRecord {
   Lsn lsn;
 };
 
-/// A record's place in its chain.
+/// A record's place in its chain; or that of several that follow each other, from the first one's `previous` to the
+/// last one's `lsn`.
 struct CopiedLink {
   MessageHash correlation;
   Lsn lsn;
@@ -50,7 +51,8 @@ struct TableCopy {
   /// Into the newest table of the bucket at this position, when there are others and it has room.
   static std::optional<TableCopy> into_newest(const View& view, unsigned position, Lsn flushed);
 
-  /// False when there is no room. What is there already is not added again. Links are added in the log's order.
+  /// False when there is no room. What is there already is not added again: of links that holds where those that follow
+  /// each other in what is copied at a time are joined.
   bool add(const CopiedRecord& record) const;
   bool add(const CopiedLink& link) const;
 
@@ -75,7 +77,8 @@ struct FilterCopy {
   static std::optional<FilterCopy> into_built(const View& view, Lsn flushed);
   static std::optional<FilterCopy> into_newest(const View& view, Lsn flushed);
 
-  /// Adds `hash` for the record at `lsn`, if that is in the range and its bucket in the layout.
+  /// Adds `hash` for the record at `lsn`, if that is in the range and its bucket in the layout. What is there already
+  /// is not counted again.
   void add(const MessageHash& hash, Lsn lsn, const Layout& layout) const;
   bool publish(Layout& layout, Lsn head) const REQUIRES(kStoreMutex);
 };

@@ -73,7 +73,8 @@ SortedHints Reading::run(unsigned threads) {
   // Chunks are handed out in order, and each is read to its end. A block that is the last may go on beyond the range.
   const Lsn read = std::min(read_, source_.range.to);
   hints_.end = stopped_ ? read : std::max(limit_, read);
-  std::ranges::sort(hints_.links, {}, [](const CopiedLink& link) { return link.lsn.value; });
+  if (source_.for_table) hints_.chains = joined(hints_.links);
+  if (!source_.for_filter) hints_.links = {};
   return std::move(hints_);
 }
 
@@ -101,7 +102,10 @@ bool Reading::take(const Log::Block& block, Share& share) {
   return for_each_record(
       block.bytes.subspan(before), Lsn{block.lsn.value + before}, source_.hash_seed,
       [&](const RecordView& record, const MessageHash& hash, Lsn lsn) { take(record, hash, lsn, share); },
-      [&](Lsn lsn, lmdb::Bytes) { note_damage(lsn); });
+      // What the last block has beyond the range is another copy's.
+      [&](Lsn lsn, lmdb::Bytes) {
+        if (lsn < source_.range.to) note_damage(lsn);
+      });
 }
 
 /// Void records, too: where one is the newest of a chain, its entry is the one that leads to the others.
@@ -148,6 +152,23 @@ void Reading::keep(Share share) {
 }
 
 }  // namespace
+
+std::vector<CopiedLink> joined(std::vector<CopiedLink> links) {
+  std::ranges::sort(links, [](const CopiedLink& a, const CopiedLink& b) {
+    return std::pair(a.correlation.digest(), a.lsn) < std::pair(b.correlation.digest(), b.lsn);
+  });
+  std::vector<CopiedLink> chains;
+  for (const CopiedLink& link : links) {
+    const bool follows =
+        !chains.empty() && chains.back().correlation == link.correlation && chains.back().lsn == link.previous;
+    if (follows) {
+      chains.back().lsn = link.lsn;
+    } else {
+      chains.push_back(link);
+    }
+  }
+  return chains;
+}
 
 SortedHints read_sorted(const HintSource& source, unsigned threads) {
   return Reading(source).run(threads);

@@ -24,7 +24,8 @@ struct SortedHints {
   Lsn end;      // Of the stretch.
   Lsn damaged;  // The first damaged record of it; 0 when there is none. What comes after is not here.
   std::vector<HintRun> runs;
-  std::vector<CopiedLink> links;  // In the log's order.
+  std::vector<CopiedLink> links;   // For the filter: of each record.
+  std::vector<CopiedLink> chains;  // For the table: those that follow each other are joined.
 };
 
 /// Where the records are read, and how many at a time.
@@ -37,6 +38,10 @@ struct HintSource {
   bool for_table;
   bool for_filter;
 };
+
+/// Joins links that follow each other. Added a second time they find the newest one's entry, where each by itself would
+/// begin the chain again.
+std::vector<CopiedLink> joined(std::vector<CopiedLink> links);
 
 /// Reads and hashes the first records of the range, by several threads, which need none of the store's locks: at least
 /// one block of them if there is one, and no more than `most_bytes` and what is read in `most_time`, each rounded up by

@@ -29,9 +29,20 @@ bool Upkeep::tick() {
   settle_clock();
   const bool aside = aside_left_.load(std::memory_order_relaxed) && views_.remove_set_aside();
   aside_left_.store(aside, std::memory_order_relaxed);
-  const bool more = round_is_due() && round(Demand::none);
-  // The gate's waiters, too, would find it locked again.
-  if (more && !read_ahead()) StoreLock::give_way();
+  bool more = false;
+  try {
+    more = round_is_due() && round(Demand::none);
+  } catch (const LockTimeout&) {
+    throw;
+  } catch (const Error&) {
+    read_ahead();  // What has failed may fail in each round, and healing need not wait for it.
+    throw;
+  }
+  if (!more) {
+    healer_.let_go();
+  } else if (!read_ahead()) {
+    StoreLock::give_way();  // The gate's waiters, too, would find it locked again.
+  }
   return more || aside;
 }
 
@@ -274,7 +285,8 @@ void Upkeep::make_table(bool demanded) {
 /// Makes the table that is built the spare one, as far as it is filled.
 void Upkeep::take_built_table(const View& view) {
   patiently(no_table_until_, [&]() REQUIRES(kWriterGate) {
-    while (healer_.allocate_table(view)) {
+    // All of it at once: a producer may wait for it.
+    while (healer_.allocate_table(view, ViewCache::Pages::left)) {
     }
   });
   update_layout(state_, [](Layout& latest) {
@@ -319,7 +331,7 @@ void Upkeep::patiently(Holdback& holdback, Work work) {
     work();
   } catch (const LockTimeout&) {
     throw;
-  } catch (const Error&) {
+  } catch (const std::exception&) {  // Out of memory, too.
     holdback.store(clock_.boot_us() + kRetryUs, std::memory_order_relaxed);
     throw;
   }

@@ -135,7 +135,7 @@ void ViewCache::release_retired() {
   {
     const std::lock_guard guard(mutex_);
     *gone = released();
-    if (gone->empty() || bytes_beyond(*gone, *view_) <= kMostReleased) return;
+    if (gone->empty() || !view_ || bytes_beyond(*gone, *view_) <= kMostReleased) return;
   }
   releasing_.run("unmapping files", [gone] { gone->clear(); });
 }
@@ -267,31 +267,31 @@ void ViewCache::begin_filter(std::uint64_t number, std::uint64_t lines) {
 }
 
 template <typename Hints>
-bool ViewCache::allocate(const std::string& name, std::uint64_t file_bytes, Hints* hints) const {
+bool ViewCache::allocate(const std::string& name, std::uint64_t file_bytes, Hints* hints, Pages pages) const {
   if (hints == nullptr || hints->allocated() == 0) return false;
   const std::uint64_t from = std::clamp<std::uint64_t>(hints->allocated(), kFileHeaderBytes, file_bytes);
   const std::uint64_t bytes = std::min(kPieceBytes, file_bytes - from);
   if (bytes != 0) {
     MappedFile::allocate(live_dir_ / name, from, bytes);
-    hints->touch(from, bytes);
+    if (pages == Pages::mapped) hints->touch(from, bytes);
   }
   hints->note_allocated(from + bytes == file_bytes ? 0 : from + bytes);
   return true;
 }
 
-bool ViewCache::allocate_built_table(const View& view) const {
+bool ViewCache::allocate_built_table(const View& view, Pages pages) const {
   const Layout& layout = view.layout;
   for (const View::Bucket& bucket : view.buckets) {
     if (bucket.info.number != layout.building_bucket) continue;
     return allocate(index_name(bucket.info.number, bucket.info.next_part()),
-                    IndexTable::file_bytes(layout.building_slots), view.built_table.get());
+                    IndexTable::file_bytes(layout.building_slots), view.built_table.get(), pages);
   }
   return false;
 }
 
 bool ViewCache::allocate_built_generation(const View& view) const {
   return allocate(filter_name(view.layout.next_generation), FilterGeneration::file_bytes(view.layout.building_lines),
-                  view.built_generation.get());
+                  view.built_generation.get(), Pages::mapped);
 }
 
 void ViewCache::check_spares(const Layout& layout) const {

@@ -188,9 +188,12 @@ class ViewCache {
   /// else is built would leave no room for as much as a ring, which the log needs meanwhile.
   void begin_index(std::uint64_t bucket, std::uint64_t part, std::uint64_t slots);
   void begin_filter(std::uint64_t number, std::uint64_t lines);
+  /// Whether the pages of a piece are mapped in this process as well, which takes as long as to allocate them, or with
+  /// the first store into each.
+  enum class Pages : std::uint8_t { mapped, left };
   /// Allocates one more piece of what the view has begun, in less than a millisecond; returns false when there is
   /// nothing left to allocate. Throws Error::full.
-  bool allocate_built_table(const View& view) const;
+  bool allocate_built_table(const View& view, Pages pages = Pages::mapped) const;
   bool allocate_built_generation(const View& view) const;
 
   /// Throws Error::in_use when a spare file is missing or belongs to another store.
@@ -224,7 +227,7 @@ class ViewCache {
   void require_room_for(std::uint64_t file_bytes);
   MappedFile map(const std::string& name, const FileStamp& stamp) const;
   template <typename Hints>
-  bool allocate(const std::string& name, std::uint64_t file_bytes, Hints* hints) const;
+  bool allocate(const std::string& name, std::uint64_t file_bytes, Hints* hints, Pages pages) const;
 
   const SharedState& live_;
   const std::filesystem::path live_dir_;
