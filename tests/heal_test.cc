@@ -231,13 +231,81 @@ TEST_CASE("what a dead process has copied and not noted is copied once") {
   store.flush();
   REQUIRE(store.bucket(0).tables == 2);
   IndexTable& newest = store.views->newest()->buckets[0].newest_table();
-  while (newest.copied_entries() == 0) REQUIRE(store.upkeep->tick());
+  while (newest.copied() == Lsn{}) REQUIRE(store.upkeep->tick());
   const std::uint64_t entries = newest.count();
   newest.note_copied(Lsn{});
   store.tick_all();
   CHECK(store.bucket(0).tables == 1);
   CHECK(newest.count() == entries);
   CHECK(store.views->newest()->buckets[0].records() == 1'500);
+}
+
+TEST_CASE("what a dead process has added to a filter and not noted is counted once") {
+  Healed store;
+  store.append_all(0, 1'000);
+  store.next_bucket();
+  store.append_all(1'000, 2'400);
+  store.flush();
+  while (!store.views->newest()->built_generation || store.views->newest()->built_generation->copied() == Lsn{}) {
+    REQUIRE(store.upkeep->tick());
+  }
+  store.views->newest()->built_generation->note_copied(Lsn{});
+  store.heal();
+  REQUIRE(store.layout().generation_count == 1);
+  const auto generation = store.views->newest()->generations[0];
+  CHECK(generation->count(0) <= 1'000);
+  CHECK(generation->count(0) > 980);  // Some seem to be there before they are.
+  CHECK(generation->count(1) <= 1'400);
+  CHECK(generation->count(1) > 1'370);
+}
+
+TEST_CASE("chains that a dead process has added and not noted have one entry each") {
+  Healed store;
+  const Attributes chained{.correlation = "chain"};
+  Lsn previous;
+  for (int i = 0; i < 1'500; ++i) {
+    if (!store.layout().empty() && store.views->newest()->buckets.back().newest_table().full()) {
+      store.append_all(10'000 + i, 10'001 + i);
+      continue;
+    }
+    previous = store.append(std::to_string(i), 0, &chained, previous);
+  }
+  store.flush();
+  REQUIRE(store.bucket(0).tables == 2);
+  IndexTable& newest = store.views->newest()->buckets[0].newest_table();
+  while (newest.copied() == Lsn{}) REQUIRE(store.upkeep->tick());
+  const std::uint64_t entries = newest.count();
+  newest.note_copied(Lsn{});
+  store.tick_all();
+  CHECK(store.bucket(0).tables == 1);
+  CHECK(newest.count() == entries);
+}
+
+TEST_CASE("while one process comes further with it another one does not read, and goes on when it does not") {
+  Healed store;
+  store.append_large(0, 7'000);
+  Upkeep other(store.tables.env, *store.tables.log, store.identity.hash_seed, *store.live, *store.views, store.rules,
+               *store.clock, 50ms);
+  const auto copied = [&] {
+    const auto view = store.views->newest();
+    const auto table = view->built_table ? view->built_table : view->buckets[0].tables.back();
+    return table->copied();
+  };
+  while (copied() == Lsn{}) REQUIRE(store.upkeep->tick());
+  REQUIRE(other.due());
+  other.tick();  // It sees how far that is.
+  const Lsn before = copied();
+  while (copied() == before) REQUIRE(store.upkeep->tick());
+  other.tick();
+  CHECK_FALSE(other.due());
+  CHECK(store.upkeep->due());
+  store.host.advance(1s);
+  CHECK(other.due());
+  int rounds = 0;
+  while (other.tick()) REQUIRE(++rounds < Healed::kMostRounds);
+  CHECK(store.bucket(0).tables == 1);
+  CHECK(store.layout().generation_count == 1);
+  CHECK(store.missing(0, 7'000) == 0);
 }
 
 TEST_CASE("another process continues what one has begun to build") {
@@ -258,6 +326,53 @@ TEST_CASE("another process continues what one has begun to build") {
   }
   CHECK(store.bucket(0).tables == 1);
   CHECK(store.missing(0, 1'040) == 0);
+}
+
+TEST_CASE("once marks have stopped several threads read, and a table and a generation have everything all the same") {
+  Healed store;
+  store.append_large(0, 7'000);
+  for (int look = 0; look < 2; ++look) {  // It sees that nothing comes.
+    store.upkeep->tick();
+    store.host.advance(1s);
+  }
+  store.heal();
+  REQUIRE(store.bucket(0).tables == 1);
+  REQUIRE(store.layout().generation_count == 1);
+  CHECK(store.missing(0, 7'000) == 0);
+  const auto view = store.views->newest();
+  CHECK(view->buckets[0].records() == 7'000);
+  CHECK(view->buckets[0].entries() == 7'000);
+  for (int i = 0; i < 7'000; ++i) REQUIRE(view->candidates(store.probe(std::to_string(i)).hash) == 1);
+}
+
+TEST_CASE("once marks have stopped a table waits for the generation that is allocated, and both are filled together") {
+  Healed store;
+  store.append_large(0, 2'000);
+  store.host.advance(1s);
+  Layout layout = store.layout();
+  constexpr std::uint64_t kLines = 200'000;  // Several pieces.
+  if (layout.building_lines != 0) end_building_generation(layout);
+  store.views->begin_filter(layout.next_generation, kLines);
+  begin_generation(layout, kLines);
+  store.header().layout.publish(layout);
+  const auto copied = [&] {
+    const auto view = store.views->newest();
+    const auto table = view->built_table ? view->built_table : view->buckets[0].tables.back();
+    return table->copied();
+  };
+  for (int look = 0; look < 2; ++look) {  // It sees that nothing comes.
+    store.upkeep->tick();
+    store.host.advance(1s);
+  }
+  const Lsn before = copied();
+  while (store.views->newest()->built_generation && store.views->newest()->built_generation->allocated() != 0) {
+    REQUIRE(store.upkeep->tick());
+    REQUIRE(copied() == before);
+  }
+  store.heal();
+  CHECK(store.bucket(0).tables == 1);
+  CHECK(store.layout().generation_count == 1);
+  CHECK(store.missing(0, 2'000) == 0);
 }
 
 TEST_CASE("a reader of an older layout goes on in the tables that were dropped") {

@@ -74,6 +74,14 @@ void add_table(Healed& store, std::uint64_t slots) {
   store.header().layout.publish(layout);
 }
 
+/// Puts an empty table of another size in the place of the current bucket's.
+void put_table(Healed& store, std::uint64_t slots) {
+  Layout layout = store.layout();
+  store.views->make_index(layout.current().number, layout.current().next_part(), slots);
+  put_in_place(layout.current(), slots);
+  store.header().layout.publish(layout);
+}
+
 /// Begins to build a table as a process does that then dies.
 void begin_built_table(Healed& store, std::uint64_t bucket, std::uint64_t slots) {
   Layout layout = store.layout();
@@ -167,7 +175,7 @@ TEST_CASE("a chain whose newest table is nearly full heals, although a spare tab
   CHECK(store.missing(0, 2'250) == 0);
 }
 
-TEST_CASE("one step of healing reads so many bytes at most, however large the records are") {
+TEST_CASE("so many bytes are read at a time while marks come, however large the records are") {
   Healed store;
   add_table((store.append_all(0, 10), store), IndexTable::slots_for(10'000));
   const std::string result(50'000, 'r');
@@ -179,7 +187,7 @@ TEST_CASE("one step of healing reads so many bytes at most, however large the re
   add_table(store, IndexTable::slots_for(10'000));
   store.append_all(100, 101);
   store.flush();
-  constexpr std::uint64_t kMost = std::uint64_t{1} << 20;
+  constexpr std::uint64_t kMost = std::uint64_t{3} << 20;
   const auto& newest = store.views->newest()->buckets[0].tables.back();
   for (bool more = true; more;) {
     const std::uint64_t before = std::max(newest->copied().value, store.bucket(0).first_lsn.value);
@@ -394,12 +402,11 @@ TEST_CASE("how far a generation is said to be copied is not believed beyond the 
   for (int i = 0; i < 110; ++i) REQUIRE(view->candidates(store.probe(std::to_string(i)).hash) == 1);
 }
 
-TEST_CASE("what is copied is noted after each batch, so that little is copied again after an interruption") {
+TEST_CASE("what is copied is noted after each stretch, so that little is copied again after an interruption") {
   Healed store;
-  store.append_all(0, 1'500);
-  store.flush();
+  store.append_large(0, 1'500);
   begin_built_table(store, 1, IndexTable::slots_for(1'100));
-  const auto built = store.views->newest()->built_table;  // Without room for the last batch.
+  const auto built = store.views->newest()->built_table;  // Without room for the last stretch.
   while (store.layout().building_slots == IndexTable::slots_for(1'100)) store.upkeep->tick();
   CHECK(built->copied() > store.bucket(0).first_lsn);
   CHECK(built->copied() < store.flushed());
@@ -570,4 +577,40 @@ TEST_CASE("a table that is too small because a count is damaged is not built aga
   store.heal();
   CHECK(store.bucket(0).tables == 1);
   CHECK(store.missing(0, 1'429) == 0);
+}
+
+TEST_CASE("a table that producers wait for is made soon, however large the one before it is, and the chain heals") {
+  constexpr std::uint64_t kLarge = std::uint64_t{8} << 20;
+  Healed store;
+  store.append("gone with its table");
+  put_table(store, kLarge);
+  store.append_all(0, 100);
+  store.upkeep->serve(Upkeep::Demand::table);
+  REQUIRE(store.layout().spare_table_slots != 0);
+  CHECK(store.layout().spare_table_slots <= kLarge / 4);
+  Layout layout = store.layout();
+  grow_index(layout, store.head());
+  store.header().layout.publish(layout);
+  store.append_all(100, 200);
+  store.heal();
+  CHECK(store.bucket(0).tables == 1);
+  CHECK(store.missing(0, 200) == 0);
+}
+
+TEST_CASE("a large table is followed by one twice as large at most, a small one by one of what its pace promises") {
+  Healed store;
+  store.append("a");
+  Pace pace;
+  pace.note(1, 0, 0);
+  pace.note(1, 100'000'000, 1'000'000);
+  const auto growth = [&] {
+    const std::uint64_t planned = IndexTable::planned_of(store.bucket(0).slots[0]);
+    const std::uint64_t next =
+        IndexTable::planned_of(Growth::next_slots(*store.views->newest(), pace, store.host.wall_us()));
+    return static_cast<double>(next) / static_cast<double>(planned);
+  };
+  CHECK(growth() > 3.9);
+  put_table(store, std::uint64_t{8} << 20);
+  CHECK(growth() > 1.9);
+  CHECK(growth() < 2.1);
 }

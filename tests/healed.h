@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <optional>
 #include <string>
 
@@ -23,11 +24,11 @@ struct Healed : Parts {
   }
   void start_upkeep() {
     upkeep.emplace(tables.env, *tables.log, identity.hash_seed, *live, *views, rules, *clock,
-                   std::chrono::milliseconds{50});
+                   std::chrono::milliseconds{50}, host.processors());
   }
 
   /// Accepts ids of these numbers, as producers do: they take the spare table when theirs is full.
-  void append_all(int begin, int end) {
+  void append_all(int begin, int end, const Attributes* attributes = nullptr) {
     for (int i = begin; i < end; ++i) {
       if (!layout().empty() && views->newest()->buckets.back().newest_table().full()) {
         if (layout().spare_table_slots == 0) upkeep->serve(internal::Upkeep::Demand::table);
@@ -35,7 +36,16 @@ struct Healed : Parts {
         internal::grow_index(next, head());
         header().layout.publish(next);
       }
-      append(std::to_string(i));
+      append(std::to_string(i), 0, attributes);
+    }
+  }
+  /// The same for records of some 3 KB each, which it also writes into the log.
+  void append_large(int begin, int end) {
+    const std::string result(3'000, 'r');
+    const Attributes attributes{.result = result};
+    for (; begin < end; begin += 200) {
+      append_all(begin, std::min(begin + 200, end), &attributes);
+      flush();
     }
   }
   void tick_all() {

@@ -1,11 +1,26 @@
 #include "shared/view.h"
 
+#include <fstream>
+
 #include "parts.h"
 
 using namespace oncelog;
 using namespace oncelog::internal;
 using namespace oncelog::testing;
 using namespace std::chrono_literals;
+
+namespace {
+
+/// Whether this process has a file of that name mapped.
+bool mapped(const std::string& name) {
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; std::getline(maps, line);) {
+    if (line.find("/" + name) != std::string::npos) return true;
+  }
+  return false;
+}
+
+}  // namespace
 
 TEST_CASE("a view is made once for each layout, and keeps what is mapped already") {
   Parts parts;
@@ -106,6 +121,30 @@ TEST_CASE("a view that nobody holds any more is let go of by the background, not
   CHECK_FALSE(view.expired());
   parts.views->release_retired();
   CHECK(view.expired());
+}
+
+TEST_CASE("a large file that only views nobody holds have mapped is unmapped by a thread of its own") {
+  Parts parts;
+  parts.append("a");
+  Layout layout = parts.layout();
+  const std::string name = filter_name(layout.next_generation);
+  parts.views->make_filter(layout.next_generation, 600'000);
+  layout.spare_generation_lines = 600'000;
+  grow_filter(layout, parts.head());
+  parts.header().layout.publish(layout);
+  std::weak_ptr<const View> large = parts.views->newest();
+  CHECK(mapped(name));
+  layout.generations[0] = GenerationInfo{layout.next_generation++, 8, parts.head(), 1, 0};
+  layout.generation_count = 1;
+  parts.views->make_filter(layout.generations[0].number, 8);
+  parts.header().layout.publish(layout);
+  parts.views->newest();
+  REQUIRE_FALSE(large.expired());
+  wait_until([&] {
+    parts.views->release_retired();
+    return large.expired();
+  });
+  wait_until([&] { return !mapped(name); });
 }
 
 TEST_CASE("where there is no background, only so many earlier views are kept") {

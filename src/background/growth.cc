@@ -14,13 +14,20 @@ constexpr double kLagSeconds = 0.2;
 /// The next round of upkeep may have to wait so long for a flush.
 constexpr double kRoundSeconds = 0.1;
 constexpr double kLeastGrowth = 1.25;
+/// A small plan may be far from what comes. A large one has been reached step by step, and what is made for it takes
+/// gigabytes: then one step more is better than memory for a pace that does not last.
 constexpr double kMostGrowth = 4;
+constexpr double kMostGrowthOfLarge = 2;
+constexpr std::uint64_t kLarge = std::uint64_t{4} << 20;
+/// An empty table of so many slots is allocated in some milliseconds.
+constexpr std::uint64_t kSlotsAtOnce = std::uint64_t{1} << 20;
 constexpr auto kMostEntries = static_cast<double>(kMaxSlots);
 
 /// What is promised, but kLeastGrowth to kMostGrowth times what is planned now.
 std::uint64_t grown(std::uint64_t planned, double promised) {
   const auto now = static_cast<double>(planned);
-  return static_cast<std::uint64_t>(std::clamp(promised, now * kLeastGrowth, now * kMostGrowth));
+  const double most = planned < kLarge ? kMostGrowth : kMostGrowthOfLarge;
+  return static_cast<std::uint64_t>(std::clamp(promised, now * kLeastGrowth, now * most));
 }
 
 std::uint64_t slots_for(std::uint64_t entries) {
@@ -128,6 +135,13 @@ std::uint64_t Growth::next_slots(const View& view, const Pace& pace, std::int64_
   if (bucket.info.tables == 1) return slots;
   // Healing does not keep up, and the tables of a chain must be enough for whatever comes.
   return std::max(slots, next_table_slots(bucket.info.tables, bucket.newest_table().slots()));
+}
+
+std::uint64_t Growth::slots_at_once(const View& view, std::uint64_t wanted) {
+  const View::Bucket& bucket = view.buckets.back();
+  const std::uint64_t last = bucket.newest_table().slots();
+  const std::uint64_t enough = bucket.info.tables == 1 ? last / 4 : next_table_slots(bucket.info.tables, last);
+  return std::min(wanted, std::max(enough, kSlotsAtOnce));
 }
 
 std::optional<Growth::Replacement> Growth::replacement(const View& view, const Pace& pace, std::int64_t now_us,

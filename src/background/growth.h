@@ -60,12 +60,15 @@ struct Growth {
   std::uint64_t planned_ids;  // Of a bucket: no table is made smaller than for these.
 
   /// The slots of the next table of the current bucket, planned for the ids that the bucket will have at the end of its
-  /// slice at its present pace; but for four times what the table now has at most, as the pace may not last, and for
-  /// a quarter more at least. Where healing does not keep up, so that there is a chain, as much larger as
-  /// next_table_slots says at least. There must be a bucket.
+  /// slice at its present pace; but for four times what the table now has at most, twice where that is millions, as the
+  /// pace may not last, and for a quarter more at least. Where healing does not keep up, so that there is a chain, as
+  /// much larger as next_table_slots says at least. There must be a bucket.
   static std::uint64_t next_slots(const View& view, const Pace& pace, std::int64_t now_us,
                                   const TooSmall& too_small = {});
-  /// The same as soon as it is time to build it, so that it is filled before the present one is full.
+  /// How many of the slots that are wanted an empty table gets that is made at once, since the present one is about to
+  /// be full: producers may wait meanwhile. The bucket gets what it wants when its chain heals.
+  static std::uint64_t slots_at_once(const View& view, std::uint64_t wanted);
+  /// What is wanted as soon as it is time to build it, so that it is filled before the present one is full.
   static std::optional<std::uint64_t> next_table(const View& view, const Pace& pace, std::int64_t now_us,
                                                  const TooSmall& too_small = {});
   /// Whether the present one will be full before anything of it can be copied, so that an empty one has to do:

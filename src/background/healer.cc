@@ -1,25 +1,31 @@
 #include "background/healer.h"
 
 #include <algorithm>
+#include <span>
 #include <utility>
 
 #include "base/error.h"
 #include "base/failpoint.h"
-#include "log/intact_record.h"
 #include "shared/layout_update.h"
 #include "window/buckets.h"
 
 namespace oncelog::internal {
 
 Healer::Healer(const lmdb::Env& env, const Log& log, std::uint64_t hash_seed, const SharedState& state,
-               ViewCache& views)
+               ViewCache& views, unsigned threads)
     : env_(env),
       log_(log),
       hash_seed_(hash_seed),
-      correlation_seed_(MessageHash::scope_seed(hash_seed, MessageHash::kCorrelationScope)),
       state_(state),
       live_(state.header()),
-      views_(views) {}
+      views_(views),
+      threads_(std::clamp(threads, 1U, kMostReaders)) {}
+
+bool Healer::due(const View& view, std::int64_t now_us) const {
+  if (view.built_is_lost || deserted_at(view, now_us)) return true;
+  const Work work = next_work(view, flushed());
+  return work.any() && (!work.left() || now_us >= others_until_us_.load(std::memory_order_relaxed));
+}
 
 bool Healer::refuses(std::uint64_t bucket) const {
   const std::lock_guard guard(refused_mutex_);
@@ -73,10 +79,10 @@ void Healer::watch_deserted(const View& view, std::int64_t now_us) {
   give_up(table, generation);
 }
 
-bool Healer::allocate_table(const View& view) {
+bool Healer::allocate_table(const View& view, ViewCache::Pages pages) {
   if (refuses_table(view)) return false;
   try {
-    return views_.allocate_built_table(view);
+    return views_.allocate_built_table(view, pages);
   } catch (const Error&) {
     give_up(true, false);
     throw;
@@ -108,24 +114,104 @@ bool Healer::step(std::int64_t now_us) {
     give_up(true, true);
     throw error_at(ErrorCode::io, env_.path(), "a file of hints that was being filled is missing");
   }
-  const Work work = next_work(*view);
+  const Work work = next_work(*view, flushed());
   if (!work.any()) return false;
-  const bool left = (work.table && work.table->range.left()) || (work.filter && work.filter->range.left());
-  if (!left) return publish(work) && due(*views_.newest(), now_us);
-  if (!adopt_lanes(*view, work)) copy(*view, work);
+  if (!work.left()) return publish(work) && due(*views_.newest(), now_us);
+  const bool has_read = ahead_ && !ahead_->added && work.continues(ahead_->work);
+  if (has_read && !adopt_lanes(*view, work)) add_some(*view);
   return due(*views_.newest(), now_us);
+}
+
+/// Whether what was read for `former` is what is to be added now. Nobody else has come any further with it.
+bool Healer::Work::continues(const Work& former) const {
+  if (table.has_value() != former.table.has_value() || filter.has_value() != former.filter.has_value()) return false;
+  if (table && (table->table != former.table->table || table->building != former.table->building)) return false;
+  if (filter && (filter->filter != former.filter->filter || filter->building != former.filter->building)) return false;
+  return (!table || table->range.from == former.table->range.from) &&
+         (!filter || filter->range.from == former.filter->range.from);
+}
+
+bool Healer::read_ahead(std::int64_t now_us) {
+  const bool still = is_still(now_us);
+  still_.store(still, std::memory_order_relaxed);
+  // Before the view: what is in the log belongs to a bucket that the view has, and ends where the next one begins.
+  const Lsn end = flushed();
+  const auto view = views_.newest();
+  Work work = next_work(*view, end);
+  if (work.left() && ahead_ && !ahead_->added && work.continues(ahead_->work)) return false;
+  ahead_.reset();
+  if (!work.left() || others_read(work, now_us)) return false;
+  if (!txn_) txn_.emplace(env_, log_.dbi());
+  const lmdb::ReadTxn::Active active(*txn_);
+  const HintSource source{*txn_,
+                          hash_seed_,
+                          work.range(),
+                          still ? kBytesOfStill : kBytes,
+                          still ? kStillTime : kTime,
+                          work.table.has_value(),
+                          work.filter.has_value()};
+  const std::uint64_t bytes = std::min(source.most_bytes, source.range.bytes());
+  const std::uint64_t threads = still ? std::clamp<std::uint64_t>(bytes / kLeastBytesAThread, 1, threads_) : 1;
+  ahead_.emplace(Ahead{std::move(work), read_sorted(source, static_cast<unsigned>(threads))});
+  return true;
+}
+
+Healer::Place Healer::Place::of(const Work& work) {
+  Place place;
+  if (work.table) {
+    place.bucket = work.table->bucket;
+    place.slots = work.table->table->slots();
+    place.table_copied = work.table->table->copied();
+  }
+  if (work.filter) {
+    place.lines = work.filter->filter->lines();
+    place.filter_copied = work.filter->filter->copied();
+  }
+  return place;
+}
+
+/// Whether the other one is of the same table or the same generation, and further.
+bool Healer::Place::is_behind(const Place& other) const {
+  const bool same_table = slots != 0 && bucket == other.bucket && slots == other.slots;
+  const bool same_filter = lines != 0 && lines == other.lines;
+  return (same_table && table_copied < other.table_copied) || (same_filter && filter_copied < other.filter_copied);
+}
+
+/// Whether another process is at it: then all would read the same, and only the first to add it would have read it for
+/// something. When the other one has come no further for kOthersUs, this one goes on.
+bool Healer::others_read(const Work& work, std::int64_t now_us) {
+  const Place before = std::exchange(place_, Place::of(work));
+  const bool own = std::exchange(came_further_, false);
+  if (!own && before.is_behind(place_)) others_until_us_.store(now_us + kOthersUs, std::memory_order_relaxed);
+  return now_us < others_until_us_.load(std::memory_order_relaxed);
+}
+
+/// Whether hardly anything has been accepted for a while: then nobody else needs the processors.
+bool Healer::is_still(std::int64_t now_us) {
+  const Lsn head{live_.marks.head.load(std::memory_order_relaxed)};  // Relaxed: only compared.
+  if (head.value - still_head_.value > kStillBytes) {
+    still_head_ = head;
+    still_since_us_ = now_us;
+  }
+  return now_us - still_since_us_ >= kStillUs;
+}
+
+/// The end of the log. Acquire: pairs with the release by whoever has committed; a snapshot taken afterwards has what
+/// is below.
+Lsn Healer::flushed() const {
+  return Lsn{live_.marks.flushed.load(std::memory_order_acquire)};
 }
 
 /// Not what waits for the flusher. What is complete comes first. Two copies meet where the one that is behind has come
 /// to the other, so that no record is read twice; only where the filter has more to read before that than the table
 /// has in all, the table goes first.
-Healer::Work Healer::next_work(const View& view) const {
-  // Acquire: pairs with the release by whoever has committed; a snapshot taken afterwards has what is below.
-  const Lsn flushed{live_.marks.flushed.load(std::memory_order_acquire)};
+Healer::Work Healer::next_work(const View& view, Lsn flushed) const {
   auto table = next_table(view, flushed);
   if (table && !table->range.left()) return {std::move(table), std::nullopt};
   auto filter = next_filter(view, flushed);
   if (filter && !filter->range.left()) return {std::nullopt, std::move(filter)};
+  // Where no marks wait for the table, both are filled at once.
+  if (still_.load(std::memory_order_relaxed) && generation_unallocated(view)) table.reset();
   if (table && filter && filter->range.from < table->range.from) {
     const bool near = table->range.from.value - filter->range.from.value <= table->range.bytes();
     if (near) {
@@ -181,55 +267,108 @@ bool Healer::adopt_lanes(const View& view, const Work& work) {
   return true;
 }
 
-void Healer::copy(const View& view, const Work& work) {
-  const CopyRange range = work.table ? work.table->range : work.filter->range;
-  if (!txn_) txn_.emplace(env_, log_.dbi());
-  const lmdb::ReadTxn::Active active(*txn_);
-  copied_ = 0;
-  batch_.clear();  // An error may have left some.
-  const auto enough = [&](Lsn at) REQUIRES(kWriterGate) {
-    return copied_ >= kRecordsAStep || at.value - range.from.value >= kBytesAStep;
-  };
-  for (Lsn at = range.from; at < range.to && !enough(at);) {
-    const auto block = Log::block_at(*txn_, at);
-    const bool any = block && block->lsn < range.to;
-    if (any && !copy_block(view, work, *block, range)) return;
-    at = any ? std::min(block->end(), range.to) : range.to;
-    note_copied(work, at);
-    failpoint();
+void Healer::add_some(const View& view) {
+  if (const Lsn damaged = ahead_->hints.damaged; damaged.value != 0) {
+    ahead_->added = true;  // There is no more of it to add.
+    refuse(view.layout, damaged);
+    throw error_at(ErrorCode::corrupt, env_.path(), "the record at LSN {} of data.mdb is damaged", damaged.value);
   }
+  const Clock::time_point until = Clock::now() + kStepTime;
+  if (!add_records(view, until) || !add_links(view, until) || !add_chains(view, until)) return;
+  note_copied();
+  ahead_->added = true;
+  came_further_ = true;
+  failpoint();
 }
 
-/// Everything below `end` is copied.
-void Healer::note_copied(const Work& work, Lsn end) {
+bool Healer::add_records(const View& view, Clock::time_point until) {
+  const Work& work = ahead_->work;
+  for (auto& runs = ahead_->hints.runs; ahead_->run < runs.size(); ++ahead_->run, ahead_->record = 0) {
+    const std::span records(std::as_const(runs[ahead_->run].records));
+    const auto coming = [&](std::size_t i) { return records[std::min(i + kAhead, records.size() - 1)].hash; };
+    const bool into_table = runs[ahead_->run].into == HintRun::Into::table;
+    const bool in_use = into_table ? !work.table->building : !work.filter->building;
+    const bool added = add_all(view, until, in_use, records.size(), ahead_->record, [&](std::size_t i) {
+      if (into_table) {
+        work.table->table->prefetch(coming(i));
+        return work.table->add(records[i]);
+      }
+      work.filter->filter->prefetch(coming(i));
+      work.filter->add(records[i].hash, records[i].lsn, view.layout);
+      return true;
+    });
+    if (!added) return false;
+  }
+  return true;
+}
+
+bool Healer::add_links(const View& view, Clock::time_point until) {
+  const Work& work = ahead_->work;
+  const std::span<const CopiedLink> links(ahead_->hints.links);
+  return add_all(view, until, work.filter && !work.filter->building, links.size(), ahead_->link, [&](std::size_t i) {
+    work.filter->filter->prefetch(links[std::min(i + kAhead, links.size() - 1)].correlation);
+    work.filter->add(links[i].correlation, links[i].lsn, view.layout);
+    return true;
+  });
+}
+
+bool Healer::add_chains(const View& view, Clock::time_point until) {
+  const Work& work = ahead_->work;
+  const std::span<const CopiedLink> chains(ahead_->hints.chains);
+  return add_all(view, until, work.table && !work.table->building, chains.size(), ahead_->chain, [&](std::size_t i) {
+    work.table->table->prefetch(chains[std::min(i + kAhead, chains.size() - 1)].correlation);
+    return work.table->add(chains[i]);
+  });
+}
+
+/// Calls add(i) for i from `at` on, which returns whether there was room, and moves `at` on. Returns whether all
+/// `count` have been added: not when the time is over, the layout has changed, or the table is full.
+template <typename Add>
+bool Healer::add_all(const View& view, Clock::time_point until, bool in_use, std::size_t count, std::size_t& at,
+                     Add add) {
+  while (at < count) {
+    if (Clock::now() >= until) return false;
+    const std::size_t end = std::min(at + kBatch, count);
+    const bool added = add_batch(view, in_use, [&] {
+      for (std::size_t i = at; i < end; ++i) {
+        if (!add(i)) return false;
+      }
+      return true;
+    });
+    if (!added) return false;
+    at = end;
+  }
+  return true;
+}
+
+/// Calls add(), which returns whether there was room for all. What is in use is added to under the mutex, and only as
+/// long as the layout is the view's. Returns whether all has been added.
+template <typename Add>
+bool Healer::add_batch(const View& view, bool in_use, Add add) {
+  bool same = true;
+  bool done = false;
+  bool awaited = false;
+  if (!in_use) {
+    done = add();
+  } else {
+    const StoreLock lock(state_);  // Producers write to the same words.
+    same = live_.layout.epoch() == view.epoch;
+    done = same && add();
+    awaited = lock.awaited();
+  }
+  if (awaited) StoreLock::give_way();
+  if (same && !done) note_too_small(ahead_->work);
+  return done;
+}
+
+/// Everything below the end of what was read is copied.
+void Healer::note_copied() {
+  const Lsn end = ahead_->hints.end;
+  const Work& work = ahead_->work;
   if (work.table) work.table->table->note_copied(end);
   if (work.filter && work.filter->range.from < end) {
     work.filter->filter->note_copied(std::min(end, work.filter->range.to));
   }
-}
-
-/// Returns whether all records of the block that are in the range have been copied.
-bool Healer::copy_block(const View& view, const Work& work, const Log::Block& block, const CopyRange& range) {
-  bool whole = true;
-  const auto take = [&](const RecordView& record, const MessageHash& hash, Lsn lsn) {
-    assume_held(kWriterGate);
-    if (lsn >= range.to) return false;
-    // Void ones too: where one is the newest of a chain, its entry is the one that leads to the others.
-    if (lsn < range.from) return true;
-    add_to_batch(work, record, hash, lsn);
-    if (batch_.size() == kBatch) whole = copy_batch(view, work);
-    return whole;
-  };
-  // A block may begin with records of the bucket before, and these be damaged.
-  const std::uint64_t before = std::max(block.lsn, range.begin).value - block.lsn.value;
-  const Lsn first{block.lsn.value + before};
-  for_each_record(block.bytes.subspan(before), first, hash_seed_, take, [&](Lsn lsn, lmdb::Bytes) {
-    assume_held(kWriterGate);
-    batch_.clear();
-    refuse(view.layout, lsn);
-    throw error_at(ErrorCode::corrupt, env_.path(), "the record at LSN {} of data.mdb is damaged", lsn.value);
-  });
-  return whole && copy_batch(view, work);
 }
 
 /// Notes the bucket of a damaged record, and gives up what was built with it.
@@ -251,40 +390,6 @@ void Healer::refuse(const Layout& layout, Lsn lsn) {
   });
 }
 
-void Healer::add_to_batch(const Work& work, const RecordView& record, const MessageHash& hash, Lsn lsn) {
-  CopiedRecord copied{hash, lsn, std::nullopt, Lsn{}};
-  if (const std::string_view correlation = record.correlation(); !correlation.empty()) {
-    copied.correlation.emplace(correlation_seed_, correlation);
-    copied.previous = Lsn{record.attributes->previous};
-  }
-  if (work.table) work.table->prefetch(copied);
-  if (work.filter) work.filter->prefetch(copied);
-  batch_.push_back(copied);
-  batch_end_ = Lsn{lsn.value + record.header.bytes()};
-}
-
-/// Returns whether all of the batch is copied: not when the layout has changed, or the table is full.
-bool Healer::copy_batch(const View& view, const Work& work) {
-  if (batch_.empty()) return true;
-  copied_ += batch_.size();
-  bool same = true;
-  bool done = false;
-  if (work.building()) {
-    done = add_batch(view, work);
-  } else {
-    {
-      const StoreLock lock(state_);  // Producers write to the same words.
-      same = live_.layout.epoch() == view.epoch;
-      done = same && add_batch(view, work);
-    }
-    StoreLock::give_way();
-  }
-  batch_.clear();
-  if (done) note_copied(work, batch_end_);
-  if (same && !done) note_too_small(work);
-  return done;
-}
-
 /// Has the next round plan again, from counts that are larger by then, or else twice as large.
 void Healer::note_too_small(const Work& work) {
   {
@@ -297,14 +402,6 @@ void Healer::note_too_small(const Work& work) {
     end_building(layout);
     return true;
   });
-}
-
-bool Healer::add_batch(const View& view, const Work& work) {
-  for (const CopiedRecord& record : batch_) {
-    if (work.filter && work.filter->range.holds(record.lsn)) work.filter->add(record, view.layout);
-    if (work.table && !work.table->add(record)) return false;
-  }
-  return true;
 }
 
 }  // namespace oncelog::internal

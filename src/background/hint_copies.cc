@@ -63,18 +63,20 @@ std::optional<TableCopy> TableCopy::into_newest(const View& view, unsigned posit
 }
 
 bool TableCopy::add(const CopiedRecord& record) const {
-  using Copied = IndexTable::Copied;
-  const auto offset = [&](Lsn of) { return (of.value - first_lsn.value) / kRecordUnit; };
-  const Copied message = table->copy(record.hash, MessageHash::Of::message, offset(record.lsn));
-  if (message == Copied::no_room) return false;
-  if (message == Copied::added) table->count_copied_record();
+  const auto copied = table->copy(record.hash, MessageHash::Of::message, offset(record.lsn));
+  if (copied == IndexTable::Copied::no_room) return false;
+  if (copied == IndexTable::Copied::added) table->count_copied_record();
   failpoint();
-  if (!record.correlation) return true;
-  // One entry for each chain: that of an older record moves on, as when records are accepted.
-  const bool moved = record.previous >= first_lsn && table->move(*record.correlation, MessageHash::Of::correlation,
-                                                                 offset(record.previous), offset(record.lsn));
+  return true;
+}
+
+/// One entry for each chain: that of an older record moves on, as when records are accepted.
+bool TableCopy::add(const CopiedLink& link) const {
+  const bool moved = link.previous >= first_lsn && table->move(link.correlation, MessageHash::Of::correlation,
+                                                               offset(link.previous), offset(link.lsn));
   failpoint();
-  return moved || table->copy(*record.correlation, MessageHash::Of::correlation, offset(record.lsn)) != Copied::no_room;
+  if (moved) return true;
+  return table->copy(link.correlation, MessageHash::Of::correlation, offset(link.lsn)) != IndexTable::Copied::no_room;
 }
 
 bool TableCopy::publish(Layout& layout, Lsn head) const {
@@ -124,12 +126,10 @@ std::optional<FilterCopy> FilterCopy::into_newest(const View& view, Lsn flushed)
   return FilterCopy{newest, false, range_up_to(oldest_lsn(view.layout, to), newest->copied(), to, flushed)};
 }
 
-void FilterCopy::add(const CopiedRecord& record, const Layout& layout) const {
-  const BucketInfo* const bucket = bucket_of(layout, record.lsn);
-  if (bucket == nullptr) return;
-  filter->add(record.hash, bucket->lane);
+void FilterCopy::add(const MessageHash& hash, Lsn lsn, const Layout& layout) const {
+  if (!range.holds(lsn)) return;
+  if (const BucketInfo* const bucket = bucket_of(layout, lsn)) filter->copy(hash, bucket->lane);
   failpoint();
-  if (record.correlation) filter->add(*record.correlation, bucket->lane);
 }
 
 bool FilterCopy::publish(Layout& layout, Lsn head) const {

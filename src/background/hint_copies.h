@@ -15,8 +15,14 @@ namespace oncelog::internal {
 struct CopiedRecord {
   MessageHash hash;
   Lsn lsn;
-  std::optional<MessageHash> correlation;
-  Lsn previous;  // The record before it in its chain.
+};
+
+/// A record's place in its chain; or that of several that follow each other, from the first one's `previous` to the
+/// last one's `lsn`.
+struct CopiedLink {
+  MessageHash correlation;
+  Lsn lsn;
+  Lsn previous;  // The record before it.
 };
 
 /// The records [from, to) of a copy that is still to be made.
@@ -45,9 +51,10 @@ struct TableCopy {
   /// Into the newest table of the bucket at this position, when there are others and it has room.
   static std::optional<TableCopy> into_newest(const View& view, unsigned position, Lsn flushed);
 
-  void prefetch(const CopiedRecord& record) const { table->prefetch(record.hash); }
-  /// False when there is no room. What is there already is not added again.
+  /// False when there is no room. What is there already is not added again: of links that holds where those that follow
+  /// each other in what is copied at a time are joined.
   bool add(const CopiedRecord& record) const;
+  bool add(const CopiedLink& link) const;
 
   /// Makes the layout after the copy: a built table comes behind the others of the current bucket, or in the place of
   /// those of an earlier one; tables before a newest one that has everything are dropped. False when the layout has
@@ -55,6 +62,7 @@ struct TableCopy {
   bool publish(Layout& layout, Lsn head) const REQUIRES(kStoreMutex);
 
  private:
+  std::uint64_t offset(Lsn lsn) const { return (lsn.value - first_lsn.value) / kRecordUnit; }
   bool has_below(Lsn end) const { return std::max(table->copied(), first_lsn) >= end; }
   bool publish_built(Layout& layout, unsigned position, Lsn head) const;
   bool publish_newest(Layout& layout, unsigned position) const;
@@ -69,8 +77,9 @@ struct FilterCopy {
   static std::optional<FilterCopy> into_built(const View& view, Lsn flushed);
   static std::optional<FilterCopy> into_newest(const View& view, Lsn flushed);
 
-  void prefetch(const CopiedRecord& record) const { filter->prefetch(record.hash); }
-  void add(const CopiedRecord& record, const Layout& layout) const;
+  /// Adds `hash` for the record at `lsn`, if that is in the range and its bucket in the layout. What is there already
+  /// is not counted again.
+  void add(const MessageHash& hash, Lsn lsn, const Layout& layout) const;
   bool publish(Layout& layout, Lsn head) const REQUIRES(kStoreMutex);
 };
 

@@ -29,9 +29,28 @@ bool Upkeep::tick() {
   settle_clock();
   const bool aside = aside_left_.load(std::memory_order_relaxed) && views_.remove_set_aside();
   aside_left_.store(aside, std::memory_order_relaxed);
-  const bool more = round_is_due() && round(Demand::none);
-  if (more) StoreLock::give_way();  // The gate's waiters, too, would find it locked again.
+  bool more = false;
+  try {
+    more = round_is_due() && round(Demand::none);
+  } catch (const LockTimeout&) {
+    throw;
+  } catch (const Error&) {
+    read_ahead();  // What has failed may fail in each round, and healing need not wait for it.
+    throw;
+  }
+  if (!more) {
+    healer_.let_go();
+  } else if (!read_ahead()) {
+    StoreLock::give_way();  // The gate's waiters, too, would find it locked again.
+  }
   return more || aside;
+}
+
+/// Reads what is healed next, without a lock. Returns whether there was something.
+bool Upkeep::read_ahead() {
+  bool read = false;
+  if (may(no_step_until_)) patiently(no_step_until_, [&] { read = healer_.read_ahead(clock_.boot_us()); });
+  return read;
 }
 
 void Upkeep::serve(Demand demand) {
@@ -266,7 +285,8 @@ void Upkeep::make_table(bool demanded) {
 /// Makes the table that is built the spare one, as far as it is filled.
 void Upkeep::take_built_table(const View& view) {
   patiently(no_table_until_, [&]() REQUIRES(kWriterGate) {
-    while (healer_.allocate_table(view)) {
+    // All of it at once: a producer may wait for it.
+    while (healer_.allocate_table(view, ViewCache::Pages::left)) {
     }
   });
   update_layout(state_, [](Layout& latest) {
@@ -276,8 +296,9 @@ void Upkeep::take_built_table(const View& view) {
   });
 }
 
-void Upkeep::make_spare_table(const View& view, std::uint64_t slots) {
+void Upkeep::make_spare_table(const View& view, std::uint64_t wanted) {
   const BucketInfo& current = view.layout.current();
+  const std::uint64_t slots = Growth::slots_at_once(view, wanted);
   views_.make_index(current.number, current.next_part(), slots);
   update_layout(state_, [&](Layout& layout) {
     // Producers may have opened the next bucket meanwhile; then the table is a stray.
@@ -310,7 +331,7 @@ void Upkeep::patiently(Holdback& holdback, Work work) {
     work();
   } catch (const LockTimeout&) {
     throw;
-  } catch (const Error&) {
+  } catch (const std::exception&) {  // Out of memory, too.
     holdback.store(clock_.boot_us() + kRetryUs, std::memory_order_relaxed);
     throw;
   }

@@ -29,8 +29,9 @@ class Upkeep {
   /// What a producer cannot continue without.
   enum class Demand { none, bucket, table };
 
+  /// At most `threads` threads work at a time.
   Upkeep(const lmdb::Env& env, const Log& log, std::uint64_t hash_seed, const SharedState& state, ViewCache& views,
-         const BucketRules& rules, const Clock& clock, std::chrono::milliseconds flush_interval)
+         const BucketRules& rules, const Clock& clock, std::chrono::milliseconds flush_interval, unsigned threads = 1)
       : env_(env),
         state_(state),
         live_(state.header()),
@@ -39,7 +40,7 @@ class Upkeep {
         clock_(clock),
         flush_interval_(flush_interval),
         growth_{rules.planned_ids},
-        healer_(env, log, hash_seed, state, views),
+        healer_(env, log, hash_seed, state, views, threads),
         aside_left_(views.has_set_aside()) {}
 
   /// Whether there is something to do. Takes none of the store's locks.
@@ -80,7 +81,7 @@ class Upkeep {
   void tidy() REQUIRES(kWriterGate);
   void make_table(bool demanded) REQUIRES(kWriterGate);
   void take_built_table(const View& view) REQUIRES(kWriterGate);
-  void make_spare_table(const View& view, std::uint64_t slots) REQUIRES(kWriterGate);
+  void make_spare_table(const View& view, std::uint64_t wanted) REQUIRES(kWriterGate);
   void build_table(const BucketInfo& bucket, std::uint64_t slots) REQUIRES(kWriterGate);
   void build_generation(std::uint64_t lines) REQUIRES(kWriterGate);
   void use_spare_table() REQUIRES(kWriterGate);
@@ -100,7 +101,8 @@ class Upkeep {
 
   bool may(const Holdback& holdback) const;
   template <typename Work>
-  void patiently(Holdback& holdback, Work work) REQUIRES(kWriterGate);
+  void patiently(Holdback& holdback, Work work) NO_THREAD_SAFETY_ANALYSIS;  // `work` says what it requires.
+  bool read_ahead();
   bool allocates_table(const View& view) const { return may(no_table_until_) && healer_.table_unallocated(view); }
   bool allocates_generation(const View& view) const {
     return may(no_generation_until_) && healer_.generation_unallocated(view);

@@ -132,8 +132,20 @@ void MappedFile::give_back(std::size_t from) noexcept {
   ::madvise(data_ + from, size_ - from, MADV_REMOVE);
 }
 
+void MappedFile::touch(std::size_t from, std::size_t bytes) noexcept {
+#ifdef MADV_POPULATE_WRITE
+  // Only advice: what it leaves out is mapped when it is first stored into.
+  ::madvise(data_ + from, std::min(bytes, size_ - from), MADV_POPULATE_WRITE);
+#else
+  (void)from, (void)bytes;
+#endif
+}
+
+/// In pieces of some milliseconds: meanwhile no other thread of the process can map a file, and page faults wait behind
+/// one that tries.
 MappedFile::~MappedFile() {
-  if (data_ != nullptr) ::munmap(data_, size_);
+  constexpr std::size_t kPieceBytes = std::size_t{32} << 20;
+  for (std::size_t at = 0; at < size_; at += kPieceBytes) ::munmap(data_ + at, std::min(kPieceBytes, size_ - at));
 }
 
 void RobustMutex::initialise() {
@@ -197,6 +209,16 @@ bool RobustMutex::lock() {
   }
   throw Error(ErrorCode::corrupt,
               fmt::format("the lock in the store's shared memory is damaged: {}", std::strerror(error_number)));
+}
+
+bool RobustMutex::awaited() const {
+#if defined(__GLIBC__) && !defined(__SANITIZE_THREAD__)
+  // Relaxed: a hint. A waiter sets the mark before it sleeps; the unlock clears it with the rest.
+  const auto lock = __atomic_load_n(&mutex_.__data.__lock, __ATOMIC_RELAXED);
+  return (static_cast<std::uint32_t>(lock) & FUTEX_WAITERS) != 0;
+#else
+  return true;
+#endif
 }
 
 bool RobustMutex::mend() {

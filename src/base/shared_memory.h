@@ -64,6 +64,9 @@ class MappedFile {
   std::byte* data() const { return data_; }
   std::size_t size() const { return size_; }
 
+  /// Maps what was allocated of such pages now, for stores that would fault at each page. Costs half of those faults.
+  void touch(std::size_t from, std::size_t bytes) noexcept;
+
   /// Gives the space of whole pages from `from` on back to the file system; they read as zeros. Nobody may touch them
   /// after: there may be no space for them then. Has no effect on a file system without holes.
   void give_back(std::size_t from) noexcept;
@@ -116,6 +119,9 @@ class CAPABILITY("mutex") RobustMutex {
   /// mutex.
   bool lock() ACQUIRE();
   void unlock() noexcept RELEASE();
+
+  /// For its owner: whether somebody sleeps until it is unlocked. True where that cannot be known.
+  bool awaited() const;
 
   /// For the only process that has the memory mapped, before it locks: frees a mutex that nobody can ever lock again,
   /// because its memory is damaged. Returns whether it was damaged; one whose owner died is left to lock().

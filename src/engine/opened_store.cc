@@ -46,7 +46,8 @@ OpenedStore::OpenedStore(const std::filesystem::path& directory, const Options& 
   readers_ = std::make_shared<ReaderPool>(*env_, *log_, shared, state_->ring(), *views_);
   tally_.emplace(shared.tally);
   if (options_.read_only) return;
-  upkeep_.emplace(*env_, *log_, identity_.hash_seed, *state_, *views_, rules_, *clock_, options_.flush_interval);
+  upkeep_.emplace(*env_, *log_, identity_.hash_seed, *state_, *views_, rules_, *clock_, options_.flush_interval,
+                  host_.processors());
   sealer_.emplace(*env_, *log_, *catalog_, *state_, *views_, *clock_,
                   Sealer::Places{directory_, live_dir_, store_file_id_});
   events_.emplace(std::move(events), directory_, shared, *clock_);

@@ -23,6 +23,8 @@ class SCOPED_CAPABILITY StoreLock {
 
   /// Between many short holds in a row: a mutex that is locked again at once leaves its waiters no chance to get it.
   static void give_way() EXCLUDES(kStoreMutex) { std::this_thread::sleep_for(std::chrono::microseconds{50}); }
+  /// Whether somebody sleeps until it is released.
+  bool awaited() const { return header_.mutex.awaited(); }
 
   /// Where the records end. Relaxed: written only under this mutex.
   Lsn head() const { return Lsn{header_.marks.head.load(std::memory_order_relaxed)}; }

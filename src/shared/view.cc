@@ -20,7 +20,7 @@ namespace {
 constexpr std::string_view kFilterPrefix = "filter-";
 constexpr std::string_view kIndexPrefix = "index-";
 constexpr std::string_view kAsideSuffix = ".former";
-constexpr std::uint64_t kPieceBytes = std::uint64_t{4} << 20;
+constexpr std::uint64_t kPieceBytes = std::uint64_t{2} << 20;
 
 /// What map() makes; null where the file cannot be mapped. Sets `lost` if it is not there, rather than memory or
 /// descriptors short in this process.
@@ -32,6 +32,32 @@ auto mapped_or_null(bool& lost, Map map) -> decltype(map()) {
     lost |= error.code() == ErrorCode::in_use;
     return nullptr;
   }
+}
+
+/// Calls visit(file, bytes) for each index table and filter generation that a view has mapped.
+template <typename Visit>
+void each_file(const View& view, Visit visit) {
+  const auto table = [&](const auto& file) {
+    if (file) visit(file.get(), IndexTable::file_bytes(file->slots()));
+  };
+  const auto generation = [&](const auto& file) {
+    if (file) visit(file.get(), FilterGeneration::file_bytes(file->lines()));
+  };
+  for (const View::Bucket& bucket : view.buckets) std::ranges::for_each(bucket.tables, table);
+  std::ranges::for_each(view.generations, generation);
+  table(view.built_table);
+  generation(view.built_generation);
+}
+
+/// How many bytes of files these views have mapped that `kept` has not.
+std::uint64_t bytes_beyond(const std::vector<std::shared_ptr<const View>>& views, const View& kept) {
+  std::set<const void*> seen;
+  each_file(kept, [&](const void* file, std::uint64_t) { seen.insert(file); });
+  std::uint64_t sum = 0;
+  for (const auto& view : views) {
+    each_file(*view, [&](const void* file, std::uint64_t bytes) { sum += seen.insert(file).second ? bytes : 0; });
+  }
+  return sum;
 }
 
 }  // namespace
@@ -104,9 +130,14 @@ ViewCache::Views ViewCache::released() {
 }
 
 void ViewCache::release_retired() {
-  Views gone;  // Destroyed after the lock is released.
-  const std::lock_guard guard(mutex_);
-  gone = released();
+  if (!releasing_.idle()) return;
+  const auto gone = std::make_shared<Views>();
+  {
+    const std::lock_guard guard(mutex_);
+    *gone = released();
+    if (gone->empty() || !view_ || bytes_beyond(*gone, *view_) <= kMostReleased) return;
+  }
+  releasing_.run("unmapping files", [gone] { gone->clear(); });
 }
 
 std::shared_ptr<View> ViewCache::build(const Layout& layout, std::uint64_t epoch, const View* previous) const {
@@ -236,28 +267,31 @@ void ViewCache::begin_filter(std::uint64_t number, std::uint64_t lines) {
 }
 
 template <typename Hints>
-bool ViewCache::allocate(const std::string& name, std::uint64_t file_bytes, Hints* hints) const {
+bool ViewCache::allocate(const std::string& name, std::uint64_t file_bytes, Hints* hints, Pages pages) const {
   if (hints == nullptr || hints->allocated() == 0) return false;
   const std::uint64_t from = std::clamp<std::uint64_t>(hints->allocated(), kFileHeaderBytes, file_bytes);
   const std::uint64_t bytes = std::min(kPieceBytes, file_bytes - from);
-  if (bytes != 0) MappedFile::allocate(live_dir_ / name, from, bytes);
+  if (bytes != 0) {
+    MappedFile::allocate(live_dir_ / name, from, bytes);
+    if (pages == Pages::mapped) hints->touch(from, bytes);
+  }
   hints->note_allocated(from + bytes == file_bytes ? 0 : from + bytes);
   return true;
 }
 
-bool ViewCache::allocate_built_table(const View& view) const {
+bool ViewCache::allocate_built_table(const View& view, Pages pages) const {
   const Layout& layout = view.layout;
   for (const View::Bucket& bucket : view.buckets) {
     if (bucket.info.number != layout.building_bucket) continue;
     return allocate(index_name(bucket.info.number, bucket.info.next_part()),
-                    IndexTable::file_bytes(layout.building_slots), view.built_table.get());
+                    IndexTable::file_bytes(layout.building_slots), view.built_table.get(), pages);
   }
   return false;
 }
 
 bool ViewCache::allocate_built_generation(const View& view) const {
   return allocate(filter_name(view.layout.next_generation), FilterGeneration::file_bytes(view.layout.building_lines),
-                  view.built_generation.get());
+                  view.built_generation.get(), Pages::mapped);
 }
 
 void ViewCache::check_spares(const Layout& layout) const {

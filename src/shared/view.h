@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/exported.h"
+#include "base/side_thread.h"
 #include "shared/shared_state.h"
 #include "window/index.h"
 #include "window/layout.h"
@@ -169,8 +170,8 @@ class ViewCache {
   /// missing or belongs to another store.
   ONCELOG_INTERNAL std::shared_ptr<const View> newest();
 
-  /// Lets go of the views that no thread holds any more, and unmaps what only they had: milliseconds where large files
-  /// have gone. For the background.
+  /// Lets go of the views that no thread holds any more, and unmaps what only they had. For a gigabyte, whose pages are
+  /// freed then, that takes a quarter of a second: another thread does it where it is much. For the background.
   void release_retired();
 
   std::filesystem::path index_path(std::uint64_t bucket, std::uint64_t part) const {
@@ -187,9 +188,12 @@ class ViewCache {
   /// else is built would leave no room for as much as a ring, which the log needs meanwhile.
   void begin_index(std::uint64_t bucket, std::uint64_t part, std::uint64_t slots);
   void begin_filter(std::uint64_t number, std::uint64_t lines);
+  /// Whether the pages of a piece are mapped in this process as well, which takes as long as to allocate them, or with
+  /// the first store into each.
+  enum class Pages : std::uint8_t { mapped, left };
   /// Allocates one more piece of what the view has begun, in less than a millisecond; returns false when there is
   /// nothing left to allocate. Throws Error::full.
-  bool allocate_built_table(const View& view) const;
+  bool allocate_built_table(const View& view, Pages pages = Pages::mapped) const;
   bool allocate_built_generation(const View& view) const;
 
   /// Throws Error::in_use when a spare file is missing or belongs to another store.
@@ -208,6 +212,7 @@ class ViewCache {
  private:
   using Views = std::vector<std::shared_ptr<const View>>;
   static constexpr std::size_t kMostRetired = 4;
+  static constexpr std::uint64_t kMostReleased = std::uint64_t{32} << 20;  // By the background itself.
 
   std::optional<std::filesystem::path> first_set_aside() const;
 
@@ -222,7 +227,7 @@ class ViewCache {
   void require_room_for(std::uint64_t file_bytes);
   MappedFile map(const std::string& name, const FileStamp& stamp) const;
   template <typename Hints>
-  bool allocate(const std::string& name, std::uint64_t file_bytes, Hints* hints) const;
+  bool allocate(const std::string& name, std::uint64_t file_bytes, Hints* hints, Pages pages) const;
 
   const SharedState& live_;
   const std::filesystem::path live_dir_;
@@ -230,6 +235,7 @@ class ViewCache {
   std::mutex mutex_;
   std::shared_ptr<const View> view_;
   Views retired_;  // Earlier ones that somebody may still hold, oldest first.
+  SideThread releasing_;
 };
 
 }  // namespace oncelog::internal

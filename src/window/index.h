@@ -102,6 +102,8 @@ class IndexTable {
   /// touch a slot before. As copied().
   std::uint64_t allocated() const { return allocated_->load(std::memory_order_relaxed); }
   void note_allocated(std::uint64_t bytes) { allocated_->store(bytes, std::memory_order_relaxed); }
+  /// See MappedFile::touch.
+  void touch(std::uint64_t from, std::uint64_t bytes) { file_.touch(from, bytes); }
 
   /// The slots from `first` on, as they are now. A slot is read whole; acquire: pairs with the release in insert.
   void read_slots(std::uint64_t first, std::span<std::uint64_t> out) const {

@@ -82,6 +82,8 @@ class FilterGeneration {
   /// The same as IndexTable::allocated.
   std::uint64_t allocated() const { return allocated_->load(std::memory_order_relaxed); }
   void note_allocated(std::uint64_t bytes) { allocated_->store(bytes, std::memory_order_relaxed); }
+  /// See MappedFile::touch.
+  void touch(std::uint64_t from, std::uint64_t bytes) { file_.touch(from, bytes); }
 
   void prefetch(const MessageHash& hash) const { __builtin_prefetch(line_of(hash)); }
 
@@ -100,15 +102,13 @@ class FilterGeneration {
 
   void add(const MessageHash& hash, unsigned lane) {
     counts_[lane].ids.store(count(lane) + 1, std::memory_order_relaxed);
-    std::atomic<std::uint64_t>* line = line_of(hash);
-    for (unsigned i = 0; i < MessageHash::kRows; ++i) {
-      const unsigned row = hash.row(i);
-      std::atomic<std::uint64_t>& word = line[row / kRowsPerWord];
-      const std::uint64_t bit = std::uint64_t{1} << (row % kRowsPerWord * kLanes + lane);
-      const std::uint64_t before = word.load(std::memory_order_relaxed);
-      if ((before & bit) == 0)
-        word.store(before | bit, std::memory_order_relaxed);  // Published by the release of head.
-    }
+    set_new(hash, lane);
+  }
+
+  /// add() for what may be there already: that is not counted again, nor is what only seems to be there, which is at
+  /// most the share of fresh ids that pass the lane.
+  void copy(const MessageHash& hash, unsigned lane) {
+    if (set_new(hash, lane)) counts_[lane].ids.store(count(lane) + 1, std::memory_order_relaxed);
   }
 
   /// For a generation that is filled at once by the threads of its only process: sets the bits of an id, which
@@ -156,6 +156,22 @@ class FilterGeneration {
   };
   static_assert(kCountsOffset >= sizeof(FileStamp) &&
                 kCountsOffset + kLanes * sizeof(LaneCount) + 16 <= kFileHeaderBytes);
+
+  /// Sets an id's bits; returns whether one was not set.
+  bool set_new(const MessageHash& hash, unsigned lane) {
+    bool is_new = false;
+    std::atomic<std::uint64_t>* line = line_of(hash);
+    for (unsigned i = 0; i < MessageHash::kRows; ++i) {
+      const unsigned row = hash.row(i);
+      std::atomic<std::uint64_t>& word = line[row / kRowsPerWord];
+      const std::uint64_t bit = std::uint64_t{1} << (row % kRowsPerWord * kLanes + lane);
+      const std::uint64_t before = word.load(std::memory_order_relaxed);
+      if ((before & bit) != 0) continue;
+      word.store(before | bit, std::memory_order_relaxed);  // Published by the release of head.
+      is_new = true;
+    }
+    return is_new;
+  }
 
   std::atomic<std::uint64_t>* line_of(const MessageHash& hash) const {
     return words_ + hash.line(lines_) * kWordsPerLine;
