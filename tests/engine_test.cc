@@ -248,6 +248,37 @@ TEST_CASE_TEMPLATE("a claim is waited for, and taken when its holder gives it up
   waiter.join();
 }
 
+TEST_CASE_TEMPLATE("another payload under an id in progress is a conflict at once", Engine, ONCELOG_ENGINES) {
+  Engine engine;
+  const Store store = engine.open({.retention = 1h});
+  const Scope scope = store.scope("orders");
+  const Attributes seven{.fingerprint = 7};
+  const Attributes eight{.fingerprint = 8};
+  Claim claim = scope.begin("a", 1min, seven);
+  REQUIRE(claim);
+  const Claim other = scope.begin("a", 1min, eight, 1h);  // It does not wait.
+  CHECK(other == Verdict::conflict);
+  CHECK_FALSE(other.record());
+  CHECK(other.owner());
+  CHECK(scope.begin("a", 1min, seven) == Verdict::in_progress);
+  CHECK(scope.begin("a", 1min) == Verdict::in_progress);
+  CHECK(scope.mark("a", eight) == Verdict::conflict);
+  CHECK(scope.mark("a", seven) == Verdict::in_progress);
+  const OnceResult once = scope.once("a", {.patience = 1h, .attributes = eight}, [] { return std::string(); });
+  CHECK(once.verdict == Verdict::conflict);
+  CHECK_FALSE(once.ran);
+  REQUIRE(claim.complete());
+  const Claim late = scope.begin("a", 1min, eight);
+  CHECK(late == Verdict::conflict);
+  CHECK(late.record());
+  Claim plain = scope.begin("b", 1min);
+  CHECK(scope.begin("b", 1min, eight) == Verdict::in_progress);  // Its payload is not known.
+  plain.abandon();
+  Claim again = scope.begin("b", 10ms, seven);
+  engine.advance(1s);
+  CHECK(scope.begin("b", 1min, eight) == Verdict::fresh);  // The lease of the other payload is over.
+}
+
 TEST_CASE_TEMPLATE("a claim that is kept alive outlasts its lease, and ends with the time that it was given", Engine,
                    ONCELOG_ENGINES) {
   Engine engine;

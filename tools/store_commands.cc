@@ -64,7 +64,7 @@ void add_claims(CLI::App& app, Run& chosen) {
   command.footer(
       "A line is TOKEN PID alive|dead DEADLINE free_at_once|free_after_lease|keep SCOPE ID: the fencing token, the "
       "owner, when\n"
-      "its lease expires, and what its death does to it. A lock's scope is \"-\". Ids are cut after 64 bytes.");
+      "its lease expires, and what its death does to it. A lock's scope is \"-\". Ids are cut after 56 bytes.");
   run_when_chosen(command, chosen, options, run_claims);
 }
 

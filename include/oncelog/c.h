@@ -138,7 +138,7 @@ enum {
   ONCELOG_FRESH = 0,        ///< Not processed within the retention; now marked or claimed.
   ONCELOG_DUPLICATE = 1,    ///< Processed before, and its retention is not over.
   ONCELOG_IN_PROGRESS = 2,  ///< Claimed by another worker, which may still fail.
-  ONCELOG_CONFLICT = 3,     ///< Processed before with another payload.
+  ONCELOG_CONFLICT = 3,     ///< Processed before, or claimed, with another payload.
   ONCELOG_TOO_OLD = 4       ///< Not known, but older than all that is remembered.
 };
 
@@ -376,7 +376,7 @@ typedef struct oncelog_owner {
 typedef struct oncelog_claim_info {
   size_t size;                    ///< The bytes of the struct that are there.
   oncelog_text scope;             ///< Empty for a lock.
-  oncelog_text id;                ///< Its first 64 bytes; of a lock, its name's.
+  oncelog_text id;                ///< Its first 56 bytes; of a lock, its name's.
   int64_t deadline_us;            ///< As oncelog_owner.deadline_us.
   uint64_t token;                 ///< Its fencing token.
   int32_t process;                ///< Its owner's process id.

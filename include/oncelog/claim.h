@@ -60,12 +60,12 @@ class ONCELOG_API Claim {
   Verdict verdict() const { return verdict_; }
   friend bool operator==(const Claim& claim, Verdict wanted) { return claim.verdict_ == wanted; }
 
-  /// The record of a duplicate or conflict, with the result of the first processing. Empty for the other verdicts, and
-  /// when the record has expired since the decision.
+  /// The record of a duplicate or conflict, with the result of the first processing. Empty for the other verdicts, for
+  /// a conflict with what another worker is processing, and when the record has expired since the decision.
   const std::optional<Record>& record() const { return record_; }
   /// Whether the duplicate came from the source that its record came from (Attributes::source).
   bool redelivered() const { return redelivered_; }
-  /// Who holds the id, when the verdict is in_progress; empty otherwise.
+  /// Who holds the id, when the verdict is in_progress, or conflict with what is being processed; empty otherwise.
   const std::optional<ClaimOwner>& owner() const { return owner_; }
 
   /// The fencing token: a number that grows with each claim and lock taken in the store, over reboots as well. Pass it

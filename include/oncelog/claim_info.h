@@ -18,7 +18,7 @@ struct ClaimOwner {
 /// A claim or lock that is held, as Store::claims lists them.
 struct ClaimInfo {
   std::string scope;  ///< Empty for a lock.
-  std::string id;     ///< Its first 64 bytes; of a lock, its name's.
+  std::string id;     ///< Its first 56 bytes; of a lock, its name's.
   /// Who holds it, and until when.
   ClaimOwner owner;
   /// Whether that process is alive.

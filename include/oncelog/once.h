@@ -34,8 +34,8 @@ struct OnceOptions {
 struct OnceResult {
   /// fresh: this call ran the function, and its result stands. duplicate: another call's result stands. in_progress:
   /// there is no result yet, as another caller still holds the id after the patience, or this call has lost it.
-  /// conflict, too_old: as Scope::begin decides; the function was not run. The payload is compared with records only:
-  /// another payload under an id in progress waits, and is a conflict once the id is marked.
+  /// conflict, too_old: as Scope::begin decides; the function was not run. Another payload under an id in progress is
+  /// a conflict at once.
   Verdict verdict = Verdict::fresh;
 
   /// Whether this call ran the function. With another verdict than fresh the id was lost meanwhile: the lease expired

@@ -36,7 +36,7 @@ enum class Verdict : std::uint8_t {
   fresh,        ///< Not processed within the retention. mark() has marked it; begin() has claimed it.
   duplicate,    ///< Processed before, and its retention is not over.
   in_progress,  ///< Claimed by another worker. It may still fail, so the message must not be acknowledged.
-  conflict,     ///< Processed before with another payload: both fingerprints are known, and differ.
+  conflict,     ///< Processed before, or claimed, with another payload: both fingerprints are known, and differ.
   too_old,      ///< Not known, but older than all that is remembered: nobody can tell whether it was processed.
 };
 

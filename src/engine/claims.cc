@@ -65,10 +65,11 @@ Need Claims::take_lease(Lease* orphan, const Probe& probe, const ClaimTerms& ter
   if (!leases.has_tokens()) return Need::token_epoch;
   const std::int64_t deadline_us = admin_.deadline_us(terms.lease);
   if (orphan != nullptr) {
-    leases.pass_on(*orphan, store_.self(), deadline_us, terms.orphans);
+    leases.pass_on(*orphan, store_.self(), deadline_us, terms.orphans, terms.fingerprint);
     HostCounters::add(store_.header().counters.takeovers, 1);
   } else {
-    orphan = leases.take(probe.hash, probe.scope, probe.id, store_.self(), deadline_us, terms.orphans);
+    orphan =
+        leases.take(probe.hash, probe.scope, probe.id, store_.self(), deadline_us, terms.orphans, terms.fingerprint);
     if (orphan == nullptr) return Need::lease;
   }
   owners.reaped = false;
@@ -86,11 +87,13 @@ Claims::Attempt Claims::try_begin(ScopeKey scope, std::string_view id, const Att
   Reader& reader = store_.reader();
   const auto limit = limit_of(patience);
   const bool asks = compares(attributes) || attributes.sent_at;
+  ClaimTerms own = terms;
+  own.fingerprint = attributes.fingerprint;
   for (;;) {
     Attempt attempt;
     const Chunk chunk{std::span(&probe, 1), std::span(&attributes, asks ? 1 : 0), std::span(&attempt.found, 1),
                       std::span(&attempt.marked, 1), std::span(&attempt.copy, 1)};
-    BeginPolicy policy{*this, chunk, terms, std::span(&held, 1), &attempt.owner};
+    BeginPolicy policy{*this, chunk, own, std::span(&held, 1), &attempt.owner};
     decide(acceptor_, reader, chunk, policy);
     if (asks) compare_attributes(chunk);
     if (attempt.marked.verdict != Verdict::in_progress || Steady::now() >= limit) return attempt;

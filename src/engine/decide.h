@@ -134,6 +134,7 @@ class Round {
       if (state == LeaseState::unknown) return Need::owner_check;
       if (state == LeaseState::held) {
         policy_.held(i, *lease);
+        if (has_another_payload(i, *lease)) chunk_.out[i].verdict = Verdict::conflict;
         return Need::none;
       }
     }
@@ -159,6 +160,12 @@ class Round {
     }
     keep_if_processed(i);
     return true;
+  }
+
+  /// Whether the holder of the id was given another payload.
+  bool has_another_payload(std::size_t i, const Lease& lease) const {
+    const std::uint64_t given = chunk_.attributes.empty() ? 0 : chunk_.attributes[i].fingerprint;
+    return given != 0 && lease.fingerprint != 0 && given != lease.fingerprint;
   }
 
   bool too_old(std::size_t i) const {

@@ -151,7 +151,9 @@ MemoryEngine::Decided MemoryEngine::look(const Key& key, const Attributes* given
         !given->source.name.empty() &&
         record->source == Source{std::string(given->source.name), given->source.partition, given->source.offset};
   } else if (const Claimed* claimed = held(key)) {
-    decided.marked.verdict = Verdict::in_progress;
+    const std::uint64_t fingerprint = given == nullptr ? 0 : given->fingerprint;
+    const bool differs = fingerprint != 0 && claimed->fingerprint != 0 && fingerprint != claimed->fingerprint;
+    decided.marked.verdict = differs ? Verdict::conflict : Verdict::in_progress;
     decided.owner = ClaimOwner{::getpid(), claimed->deadline};
   } else if (given != nullptr && given->sent_at && *given->sent_at < known_since()) {
     decided.marked.verdict = Verdict::too_old;
@@ -230,14 +232,17 @@ HeldLease MemoryEngine::take(const Key& key, const ClaimTerms& terms) {
     throw Error(ErrorCode::full,
                 fmt::format("{} claims and locks are held, which is all that max_claims allows", claims_.size()));
   }
-  claims_[key] = {++last_token_, clock_->now() + terms.lease, terms.orphans};
+  claims_[key] = {++last_token_, clock_->now() + terms.lease, terms.orphans, terms.fingerprint};
   return {last_token_, key.first, {}, key.second};
 }
 
 MemoryEngine::Decided MemoryEngine::try_to_claim(const Key& key, const Attributes* given, const ClaimTerms& terms,
                                                  HeldLease& lease) {
   Decided decided = look(key, given);
-  if (decided.marked == Verdict::fresh) lease = take(key, terms);
+  if (decided.marked != Verdict::fresh) return decided;
+  ClaimTerms own = terms;
+  if (given != nullptr) own.fingerprint = given->fingerprint;
+  lease = take(key, own);
   return decided;
 }
 

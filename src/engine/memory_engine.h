@@ -83,6 +83,7 @@ class MemoryEngine final : public Engine {
     std::uint64_t token;
     Time deadline;
     OrphanPolicy orphans;
+    std::uint64_t fingerprint = 0;
     bool of_transaction = false;  // Its lease does not expire before the transaction has ended.
   };
   struct Decided {

@@ -86,18 +86,19 @@ std::uint64_t LeaseTable::new_token() const {
   return header_->token_epoch.load(kUnderMutex) << kEpochShift | number;
 }
 
-void LeaseTable::fill(Lease& lease, const ProcessIdentity& owner, std::int64_t deadline_us,
-                      OrphanPolicy orphans) const {
+void LeaseTable::fill(Lease& lease, const ProcessIdentity& owner, std::int64_t deadline_us, OrphanPolicy orphans,
+                      std::uint64_t fingerprint) const {
   lease.pid = owner.pid;
   lease.start_ticks = owner.start_ticks;
   lease.deadline_us = deadline_us;
   lease.orphans = orphans;
+  lease.fingerprint = fingerprint;
   lease.completing.store(0, kUnderMutex);
   lease.token.store(new_token(), kAfterAllBefore);
 }
 
 Lease* LeaseTable::take(const MessageHash& hash, std::uint32_t scope, std::string_view id, const ProcessIdentity& owner,
-                        std::int64_t deadline_us, OrphanPolicy orphans) const {
+                        std::int64_t deadline_us, OrphanPolicy orphans, std::uint64_t fingerprint) const {
   assert(find(hash, scope) == nullptr);
   Lease* lease = at(header_->free_list.load(kUnderMutex));
   if (lease != nullptr) {
@@ -117,7 +118,7 @@ Lease* LeaseTable::take(const MessageHash& hash, std::uint32_t scope, std::strin
   std::memcpy(lease->id, id.data(), shown);
   std::atomic<std::uint32_t>& chain = chains_[hash.chain(chain_count_)];
   lease->next.store(chain.load(kUnderMutex), kUnderMutex);
-  fill(*lease, owner, deadline_us, orphans);
+  fill(*lease, owner, deadline_us, orphans, fingerprint);
   failpoint();
   header_->held.store(header_->held.load(kUnderMutex) + 1, kAfterAllBefore);
   failpoint();
@@ -125,12 +126,12 @@ Lease* LeaseTable::take(const MessageHash& hash, std::uint32_t scope, std::strin
   return lease;
 }
 
-void LeaseTable::pass_on(Lease& lease, const ProcessIdentity& owner, std::int64_t deadline_us,
-                         OrphanPolicy orphans) const {
+void LeaseTable::pass_on(Lease& lease, const ProcessIdentity& owner, std::int64_t deadline_us, OrphanPolicy orphans,
+                         std::uint64_t fingerprint) const {
   // Nobody holds it for a moment: after a death here mend() frees it.
   lease.token.store(0, kAfterAllBefore);
   failpoint();
-  fill(lease, owner, deadline_us, orphans);
+  fill(lease, owner, deadline_us, orphans, fingerprint);
 }
 
 bool LeaseTable::free(Lease& lease) const {
@@ -168,7 +169,8 @@ void LeaseTable::take_over(const LeaseTable& former) const {
     // Damage can make two leases alike.
     if (!outlives_owner(lease) || find(lease.hash, lease.scope) != nullptr) return;
     const std::string_view id(lease.id, std::min<std::size_t>(lease.id_bytes, Lease::kIdBytes));
-    Lease* taken = take(lease.hash, lease.scope, id, lease.owner(), lease.deadline_us, lease.orphans);
+    Lease* taken =
+        take(lease.hash, lease.scope, id, lease.owner(), lease.deadline_us, lease.orphans, lease.fingerprint);
     if (taken != nullptr) taken->token.store(lease.token.load(kUnderMutex), kUnderMutex);
   });
 }

@@ -18,7 +18,7 @@ namespace oncelog::internal {
 /// One claim or lock in shared memory. All fields are read and written under the store's mutex. Those that change with
 /// the owner are written before `token`, so that a lease with a token has them all.
 struct alignas(64) Lease {
-  static constexpr std::size_t kIdBytes = 64;
+  static constexpr std::size_t kIdBytes = 56;
   static constexpr std::uint64_t kOfTransaction = 1;  // LSNs are multiples of 8.
 
   std::atomic<std::uint64_t> token;  // The fencing token; 0 while nobody holds the lease.
@@ -35,7 +35,8 @@ struct alignas(64) Lease {
   OrphanPolicy orphans;
   std::uint8_t waited_for;  // 1: someone sleeps until it is freed.
   std::uint16_t id_bytes;
-  char id[kIdBytes];  // The beginning of the id, for listings.
+  char id[kIdBytes];          // The beginning of the id, for listings.
+  std::uint64_t fingerprint;  // Of the payload, as given with the claim; 0: none.
 
   ProcessIdentity owner() const { return {pid, start_ticks}; }
 };
@@ -95,10 +96,11 @@ class LeaseTable {
 
   /// Takes a lease for a key that has none; nullptr if all leases are taken.
   Lease* take(const MessageHash& hash, std::uint32_t scope, std::string_view id, const ProcessIdentity& owner,
-              std::int64_t deadline_us, OrphanPolicy orphans) const;
+              std::int64_t deadline_us, OrphanPolicy orphans, std::uint64_t fingerprint = 0) const;
 
   /// Passes a lease on to another owner under a new token.
-  void pass_on(Lease& lease, const ProcessIdentity& owner, std::int64_t deadline_us, OrphanPolicy orphans) const;
+  void pass_on(Lease& lease, const ProcessIdentity& owner, std::int64_t deadline_us, OrphanPolicy orphans,
+               std::uint64_t fingerprint = 0) const;
 
   /// Frees a lease. Returns whether someone waits for it: then the caller calls wake() after it has released the mutex.
   bool free(Lease& lease) const;
@@ -137,7 +139,8 @@ class LeaseTable {
   std::uint32_t used() const;
   Lease* at(std::uint32_t number_plus_one) const;
   std::uint64_t new_token() const;
-  void fill(Lease& lease, const ProcessIdentity& owner, std::int64_t deadline_us, OrphanPolicy orphans) const;
+  void fill(Lease& lease, const ProcessIdentity& owner, std::int64_t deadline_us, OrphanPolicy orphans,
+            std::uint64_t fingerprint) const;
 
   LeaseHeader* header_;
   std::atomic<std::uint32_t>* chains_;

@@ -106,7 +106,9 @@ Answer MemoryBackend::look(const Key& key, const Attributes* given) {
     }
     answer.record = std::move(record);
   } else if (const Claimed* claimed = held(key)) {
-    answer.marked.verdict = Verdict::in_progress;
+    const std::uint64_t fingerprint = given == nullptr ? 0 : given->fingerprint;
+    const bool differs = fingerprint != 0 && claimed->fingerprint != 0 && fingerprint != claimed->fingerprint;
+    answer.marked.verdict = differs ? Verdict::conflict : Verdict::in_progress;
     answer.owner = ClaimOwner{::getpid(), claimed->deadline};
   } else if (given != nullptr && given->sent_at && *given->sent_at < first_known()) {
     answer.marked.verdict = Verdict::too_old;
@@ -187,7 +189,8 @@ Answer MemoryBackend::claim_one(const Key& key, const Ask& ask, const Terms& ter
     answer.marked.verdict = Verdict::duplicate;
     answer.owner.reset();
   } else if (answer.marked == Verdict::fresh) {
-    claims_[key] = {++last_token_, now_ + terms.lease, terms.orphans, attempt};
+    const std::uint64_t fingerprint = ask.given == nullptr ? 0 : ask.given->fingerprint;
+    claims_[key] = {++last_token_, now_ + terms.lease, terms.orphans, attempt, fingerprint};
     answer.token = last_token_;
     own.emplace(key, attempt);
   }

@@ -92,6 +92,7 @@ class MemoryBackend final : public remote::Backend {
     Time deadline;
     OrphanPolicy orphans;
     std::optional<remote::Attempt> attempt;
+    std::uint64_t fingerprint = 0;
     bool of_work = false;  // It does not expire before the transaction ends.
   };
 

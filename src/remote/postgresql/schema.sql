@@ -186,7 +186,8 @@ begin
     -- is seen here.
     v_done := array(
       select (a.ord,
-          case when e.token is not null then case when e.attempt = a.attempt and p_lease is not null then 0 else 2 end
+          case when e.token is not null then case when e.attempt = a.attempt and p_lease is not null then 0
+                 when e.fingerprint <> a.fingerprint and a.fingerprint <> 0 and e.fingerprint <> 0 then 3 else 2 end
                when e.attempt = a.attempt and p_lease is null then 0
                when e.fingerprint <> a.fingerprint and a.fingerprint <> 0 and e.fingerprint <> 0 then 3
                else 1 end,

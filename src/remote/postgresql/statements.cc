@@ -68,10 +68,12 @@ Answer read_answer(const Rows& rows, int row, bool claims) {
     answer.token = number_of(rows, row, kToken);
     if (answer.token == 0) refuse_answer();
   }
-  if (answer.marked == Verdict::in_progress) {
+  // A conflict may be with a record, or with what another one is processing.
+  const bool claimed = answer.marked == Verdict::conflict && answer.marked.lsn.value == 0;
+  if (answer.marked == Verdict::in_progress || claimed) {
     answer.owner = ClaimOwner{static_cast<std::int32_t>(number_of(rows, row, kOwner)), rows.time(row, kDeadline)};
   }
-  if (answer.marked == Verdict::duplicate || answer.marked == Verdict::conflict) {
+  if (answer.marked == Verdict::duplicate || (answer.marked == Verdict::conflict && !claimed)) {
     Record record;
     record.processed_at = rows.time(row, kAt);
     record.lsn = answer.marked.lsn;

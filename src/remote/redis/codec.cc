@@ -113,6 +113,7 @@ StoredClaim unpacked_claim(std::string_view packed) {
   in.bytes(kAttemptBytes);
   claim.owner.process = static_cast<std::int32_t>(in.number(4));
   const std::uint64_t orphans = in.number(1);
+  claim.fingerprint = in.number(8);
   in.expect(in.at_end() && claim.token != 0 && orphans <= static_cast<std::uint64_t>(OrphanPolicy::keep));
   claim.orphans = static_cast<OrphanPolicy>(orphans);
   return claim;

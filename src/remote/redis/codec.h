@@ -14,6 +14,7 @@ namespace oncelog::internal::remote {
 ///
 ///     record   state 'P' or 'F' | time 8 | LSN/8 8 | epoch 4 | counter 8 | attempt 16 | occurrence 4 | attributes
 ///     claim    deadline 8 | epoch 4 | counter 8 | attempt 16 | occurrence 4 | process 4 | orphan policy 1
+///              | fingerprint 8
 ///     state    time 8 | LSN/8 8 | epoch 4 | counter 8 | since 8 | forgotten 8 | run id
 ///
 /// A record's token is that of the claim that it completed, 0 when it was marked. Attributes are left out when none is
@@ -40,6 +41,7 @@ struct StoredClaim {
   ClaimOwner owner;
   OrphanPolicy orphans = OrphanPolicy::free_at_once;
   std::uint64_t token = 0;
+  std::uint64_t fingerprint = 0;  // Of the payload; 0: none.
 
   bool held(std::int64_t now_us) const {
     return orphans == OrphanPolicy::keep || owner.deadline.time_since_epoch().count() > now_us;

@@ -47,8 +47,11 @@ Answer answer_of(const Ask& ask, std::string_view packed) {
   const char kind = packed.empty() ? '\0' : packed.front();
   const std::string_view rest = packed.substr(packed.empty() ? 0 : 1);
   if (kind == kClaimed) {
-    answer.marked.verdict = Verdict::in_progress;
-    answer.owner = unpacked_claim(rest).owner;
+    const StoredClaim claim = unpacked_claim(rest);
+    const std::uint64_t given = ask.given == nullptr ? 0 : ask.given->fingerprint;
+    const bool differs = given != 0 && claim.fingerprint != 0 && given != claim.fingerprint;
+    answer.marked.verdict = differs ? Verdict::conflict : Verdict::in_progress;
+    answer.owner = claim.owner;
   } else if (kind == kOwn) {
     answer.marked.verdict = Verdict::duplicate;
   } else if (kind == kTooOld) {
@@ -295,22 +298,24 @@ void RedisBackend::claim(std::string_view scope, std::span<const Ask> asked, con
                          std::span<Answer> out) {
   enroll(scope);
   const std::vector<std::uint32_t> occurrences = occurrences_in(asked, attempt);
-  Batch batch{
-      .script = Script::claim,
-      .terms = {},
-      .id = [&](std::size_t i) { return asked[i].id; },
-      .argument = [&](std::size_t i,
-                      std::string& to) { put_ask(to, attempt_of(asked[i], attempt), occurrences[i], asked[i].given); },
-      .answered =
-          [&](std::size_t i, const ShardKeys& keys, std::string_view packed) {
-            out[i] = is_fresh(packed) ? Answer{} : answer_of(asked[i], packed);
-            if (!is_fresh(packed)) return;
-            Unpacker in(packed.substr(1), "verdict");
-            const std::uint64_t epoch = in.number(4);
-            out[i].token = token_of(epoch, in.number(8));
-            in.expect(in.at_end() && out[i].token != 0);
-            history_.note_token(keys.state(), out[i].token);
-          }};
+  Batch batch{.script = Script::claim,
+              .terms = {},
+              .id = [&](std::size_t i) { return asked[i].id; },
+              .argument =
+                  [&](std::size_t i, std::string& to) {
+                    put_ask(to, attempt_of(asked[i], attempt), occurrences[i], asked[i].given);
+                    put(to, asked[i].given == nullptr ? 0 : asked[i].given->fingerprint, 8);
+                  },
+              .answered =
+                  [&](std::size_t i, const ShardKeys& keys, std::string_view packed) {
+                    out[i] = is_fresh(packed) ? Answer{} : answer_of(asked[i], packed);
+                    if (!is_fresh(packed)) return;
+                    Unpacker in(packed.substr(1), "verdict");
+                    const std::uint64_t epoch = in.number(4);
+                    out[i].token = token_of(epoch, in.number(8));
+                    in.expect(in.at_end() && out[i].token != 0);
+                    history_.note_token(keys.state(), out[i].token);
+                  }};
   put(batch.terms, in_us(terms.lease), 8);
   put(batch.terms, static_cast<std::uint64_t>(::getpid()), 4);
   put(batch.terms, static_cast<std::uint64_t>(terms.orphans), 1);

@@ -119,27 +119,28 @@ end
 return answers
 )";
 
-/// As a mark, with the lease in microseconds, the process and the orphan policy. A claim that this call has taken
+/// As a mark, with the payload's fingerprint instead of attributes; and the lease in microseconds, the process and the
+/// orphan policy. A claim that this call has taken
 /// before, and whose answer was lost, is given a whole lease again.
 constexpr std::string_view kClaim = R"(
 local lease, process, orphans = struct.unpack('>I8c4c1', terms, next_term)
 local answers, taken, order = {}, {}, {}
-local function take(id, token, own)
+local function take(id, token, own, fingerprint)
   if not taken[id] then order[#order + 1] = id end
-  taken[id] = struct.pack('>I8', now + lease) .. token .. own .. process .. orphans
+  taken[id] = struct.pack('>I8', now + lease) .. token .. own .. process .. orphans .. fingerprint
   return 'f' .. token
 end
 for i = 4, #ARGV do
   local key = KEYS[i - 1]
   local id = id_of(key)
-  local own, is_sent, sent_at = struct.unpack('>c20I1i8', ARGV[i])
+  local own, is_sent, sent_at, fingerprint = struct.unpack('>c20I1i8c8', ARGV[i])
   local record = redis.call('GET', key)
   local claim = taken[id] or redis.call('HGET', KEYS[2], id)
   local answer
   if is_known(record) then
     answer = 'd' .. record
   elseif claim and claim:sub(21, 40) == own then
-    answer = take(id, claim:sub(9, 20), own)
+    answer = take(id, claim:sub(9, 20), own, fingerprint)
   elseif claim and claim:sub(21, 36) == own:sub(1, 16) then
     answer = 'o'
   elseif is_held(claim) then
@@ -149,7 +150,7 @@ for i = 4, #ARGV do
   else
     counter = counter + 1
     if counter == 1099511627776 then epoch, counter = epoch + 1, 0 end
-    answer = take(id, struct.pack('>I4I8', epoch, counter), own)
+    answer = take(id, struct.pack('>I4I8', epoch, counter), own, fingerprint)
   end
   answers[i - 3] = answer
 end
