@@ -531,6 +531,20 @@ TEST_CASE("where there is no room for a generation, a table heals all the same")
   CHECK(store.missing(0, 1'030) == 0);
 }
 
+TEST_CASE("a chain heals although a chore of the upkeep fails in each round") {
+  Healed store;
+  store.append_all(0, 1'200);
+  store.flush();
+  REQUIRE(store.bucket(0).tables == 2);
+  store.host.advance(9'900ms);  // The next bucket is due, which has no holdback.
+  const FileLimit full(0);
+  for (int round = 0; store.bucket(0).tables != 1; ++round) {
+    REQUIRE(round < Healed::kMostRounds);
+    CHECK(error_code_of([&] { store.upkeep->tick(); }) == ErrorCode::full);
+  }
+  CHECK(store.missing(0, 1'200) == 0);
+}
+
 TEST_CASE("what is built is counted before more is begun: there is room for both, or the second one is refused") {
   Healed store;
   store.append("a");

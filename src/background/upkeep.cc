@@ -1,6 +1,7 @@
 #include "background/upkeep.h"
 
 #include <algorithm>
+#include <exception>
 #include <optional>
 
 #include "base/failpoint.h"
@@ -34,7 +35,7 @@ bool Upkeep::tick() {
     more = round_is_due() && round(Demand::none);
   } catch (const LockTimeout&) {
     throw;
-  } catch (const Error&) {
+  } catch (const std::exception&) {
     read_ahead();  // What has failed may fail in each round, and healing need not wait for it.
     throw;
   }
@@ -91,14 +92,14 @@ bool Upkeep::round_locked(Demand demand, std::uint64_t* dropped) {
   bool more = sweep();
   tidy();  // Before anything is made: new files take the space of expired ones.
   // Each on its own: where there is no room for one there may be for the next.
-  std::optional<Error> first;
+  std::exception_ptr first;
   const auto attempt = [&](const auto& make) REQUIRES(kWriterGate) {
     try {
       make();
     } catch (const LockTimeout&) {
       throw;
-    } catch (const Error& error) {
-      if (!first) first = error;
+    } catch (const std::exception&) {  // Out of memory, too.
+      if (!first) first = std::current_exception();
     }
   };
   attempt([&]() REQUIRES(kWriterGate) { make_bucket(demand == Demand::bucket); });
@@ -116,7 +117,7 @@ bool Upkeep::round_locked(Demand demand, std::uint64_t* dropped) {
   tidy();
   // A caller whose demand is met continues, and so does one that only expires; the background's own rounds report what
   // else failed.
-  if (first && dropped == nullptr && !met(demand)) throw Error(*first);
+  if (first && dropped == nullptr && !met(demand)) std::rethrow_exception(first);
   return more;
 }
 
