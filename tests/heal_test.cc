@@ -1,6 +1,8 @@
 #include <signal.h>
 
 #include <array>
+#include <memory>
+#include <vector>
 
 #include "background/upkeep.h"
 #include "healed.h"
@@ -306,6 +308,43 @@ TEST_CASE("while one process comes further with it another one does not read, an
   CHECK(store.bucket(0).tables == 1);
   CHECK(store.layout().generation_count == 1);
   CHECK(store.missing(0, 7'000) == 0);
+}
+
+TEST_CASE("four processes that add the same stretch count its ids once, and come to rest") {
+  Healed store;
+  store.append_all(0, 1'000);
+  store.next_bucket();
+  store.append_all(1'000, 2'400);
+  store.flush();
+  std::vector<std::unique_ptr<Upkeep>> all;
+  for (int i = 0; i < 4; ++i) {
+    all.push_back(std::make_unique<Upkeep>(store.tables.env, *store.tables.log, store.identity.hash_seed, *store.live,
+                                           *store.views, store.rules, *store.clock, 50ms));
+  }
+  int added = 0;
+  const auto tick_each = [&] {
+    bool more = false;
+    for (const auto& upkeep : all) {
+      more |= upkeep->tick();
+      const auto built = store.views->newest()->built_generation;
+      if (!built || built->copied() == Lsn{} || added == 3) continue;
+      built->note_copied(Lsn{});  // As if the next one had begun before this one was through.
+      ++added;
+    }
+    return more;
+  };
+  for (int pause = 0; pause < 3; ++pause) {
+    for (int round = 0; tick_each(); ++round) REQUIRE(round < Healed::kMostRounds);
+    store.host.advance(1s);
+  }
+  CHECK(added == 3);
+  CHECK(store.bucket(1).tables == 1);
+  REQUIRE(store.layout().generation_count == 1);
+  CHECK(store.layout().building_lines == 0);
+  const auto generation = store.views->newest()->generations[0];
+  CHECK(generation->count(0) <= 1'000);
+  CHECK(generation->count(1) <= 1'400);
+  CHECK(store.missing(1'000, 2'400, 1) == 0);
 }
 
 TEST_CASE("another process continues what one has begun to build") {
