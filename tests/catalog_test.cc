@@ -47,7 +47,7 @@ TEST_CASE("a store's identity comes back as it was put, and is nothing before") 
 TEST_CASE("an identity of a later format is refused as such, whatever its length") {
   Tables tables;
   StoreIdentity later = sound_identity();
-  later.format_version = kFormatVersion + 1;
+  later.format_version = kNewestFormat + 1;
   CHECK(error_code_of([&] { identity_from(tables, bytes_of(later)); }) == ErrorCode::newer_format);
   CHECK(error_code_of([&] { identity_from(tables, bytes_of(later).first(4)); }) == ErrorCode::newer_format);
   std::vector<std::byte> longer(100);

@@ -1,5 +1,6 @@
 #include <oncelog/testing.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <condition_variable>
@@ -157,6 +158,75 @@ TEST_CASE_TEMPLATE("a forgotten id is fresh again", Engine, ONCELOG_ENGINES) {
   CHECK_FALSE(scope.forget("a"));
   CHECK_FALSE(scope.contains("a"));
   CHECK(scope.mark("a") == Verdict::fresh);
+}
+
+TEST_CASE_TEMPLATE("an imported record keeps all that it says, and its id is a duplicate until its own retention ends",
+                   Engine, ONCELOG_ENGINES) {
+  Engine engine;
+  const Store store = engine.open(kOptions);
+  const Scope orders = store.scope("orders");
+  const Record plain{"orders", "plain", engine.now() - 59min, {}};
+  const Record whole{"mails", "whole", engine.now() - 30min, {}, "business", 42, "the result", {"queue", 3, 17}};
+  CHECK(store.import(std::array{plain, whole}) == Imported{.imported = 2});
+  for (const Record& given : {plain, whole}) {
+    const auto record = store.scope(given.scope).find(given.id);
+    REQUIRE(record);
+    CHECK(record->processed_at == given.processed_at);
+    CHECK(record->lsn.value != 0);
+    CHECK(record->correlation == given.correlation);
+    CHECK(record->fingerprint == given.fingerprint);
+    CHECK(record->result == given.result);
+    CHECK(record->source == given.source);
+  }
+  CHECK(store.scope("mails").mark("whole", {.fingerprint = 43}) == Verdict::conflict);
+  CHECK(store.scope("mails").mark("whole", {.source = {"queue", 3, 17}}).redelivered);
+  CHECK(orders.mark("own", {.correlation = "business"}) == Verdict::fresh);
+  CHECK(ids_of(store.correlated("business")) == std::vector<std::string>{"whole", "own"});
+  engine.advance(1min - 1us);
+  CHECK(orders.mark("plain") == Verdict::duplicate);
+  engine.advance(1us);
+  CHECK_FALSE(orders.contains("plain"));
+  CHECK_FALSE(orders.find("plain"));
+  std::vector<std::string> scanned;
+  store.scan({}, [&](const Record& record) { return scanned.push_back(record.id), true; });
+  std::ranges::sort(scanned);
+  CHECK(scanned == std::vector<std::string>{"own", "whole"});
+  CHECK(orders.mark("plain") == Verdict::fresh);
+  engine.advance(29min);
+  CHECK(ids_of(store.correlated("business")) == std::vector<std::string>{"own"});
+}
+
+TEST_CASE_TEMPLATE(
+    "an import leaves what is known or claimed, and what is past its retention; the future is the present", Engine,
+    ONCELOG_ENGINES) {
+  Engine engine;
+  const Store store = engine.open(kOptions);
+  const Scope scope = store.scope("orders");
+  const Marked marked = scope.mark("marked");
+  Claim claim = scope.begin("claimed", 1min);
+  REQUIRE(claim);
+  const auto of = [&](const char* id, std::chrono::microseconds age) {
+    return Record{"orders", id, engine.now() - age, {}};
+  };
+  const std::array records{of("marked", 10min),  of("claimed", 10min), of("past", 1h),    of("last", 1h - 1us),
+                           of("coming", -10min), of("twice", 20min),   of("twice", 10min)};
+  CHECK(store.import(records) == Imported{.imported = 3, .known = 2, .claimed = 1, .expired = 1, .redated = 1});
+  CHECK(scope.mark("marked").lsn == marked.lsn);
+  CHECK(scope.find("marked")->processed_at > engine.now() - 1min);
+  CHECK_FALSE(scope.contains("claimed"));
+  CHECK_FALSE(scope.contains("past"));
+  CHECK(scope.contains("last"));
+  CHECK(scope.find("coming")->processed_at <= engine.now());
+  CHECK(scope.find("twice")->processed_at == engine.now() - 20min);
+  CHECK(store.import(records) == Imported{.known = 5, .claimed = 1, .expired = 1});
+  CHECK(claim.complete());
+  CHECK(store.import(records) == Imported{.known = 6, .expired = 1});
+  Record note = of("note", 0us);
+  note.forgotten = true;
+  CHECK(error_code_of([&] { store.import(std::array{of("before", 0us), note}); }) == ErrorCode::invalid_argument);
+  CHECK_FALSE(scope.contains("before"));
+  CHECK(scope.forget("last"));
+  CHECK(store.import(std::array{of("last", 5min)}) == Imported{.imported = 1});
 }
 
 TEST_CASE_TEMPLATE("a claim keeps others out until it is completed or abandoned", Engine, ONCELOG_ENGINES) {

@@ -153,6 +153,21 @@ TEST_CASE("a store of any format is read as it was written, brought up to this f
   }
 }
 
+TEST_CASE("a store is of the format with imports from its first import on, and stays so") {
+  const TempDir dir;
+  const FakeHost host;
+  const auto path = dir / "store";
+  StoreAccess::open(path, kOptions, host).scope("s").mark("a");
+  CHECK(stored_format(path) == internal::kFormatVersion);
+  const Record record{"s", "b", Time{std::chrono::microseconds{host.wall_us()}} - 1h, {}};
+  CHECK(StoreAccess::open(path, kOptions, host).import({&record, 1}) == Imported{.imported = 1});
+  CHECK(stored_format(path) == internal::kFormatWithImports);
+  const Store store = StoreAccess::open(path, kOptions, host);
+  CHECK(store.scope("s").contains("a"));
+  CHECK(store.scope("s").find("b")->processed_at == record.processed_at);
+  CHECK(store.import({&record, 1}) == Imported{.known = 1});
+}
+
 TEST_CASE("a store of a later format is refused, and left as it is") {
   const TempDir dir;
   const FakeHost host;
@@ -162,7 +177,7 @@ TEST_CASE("a store of a later format is refused, and left as it is") {
     return with_identity(
         path, [&](internal::StoreIdentity& identity) { return std::exchange(identity.format_version, version); });
   };
-  CHECK(with_format(internal::kFormatVersion + 1) == internal::kFormatVersion);
+  CHECK(with_format(internal::kNewestFormat + 1) == internal::kFormatVersion);
   for (const bool read_only : {false, true}) {
     Options options = kOptions;
     options.read_only = read_only;

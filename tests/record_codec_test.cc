@@ -113,8 +113,8 @@ TEST_CASE("lengths that contradict each other, and flags of a later format, make
     CHECK_FALSE(with(0, 0, id_bytes));
     CHECK_FALSE(with((1U << kUnitBits) - 1, 0, id_bytes));
     for (unsigned flag = 0; flag < 12; ++flag) {
-      // An attributed record of this length has no room for its attributes.
-      const bool known = (1U << flag & kKnownFlags & ~kHasAttributes) != 0;
+      // An attributed or imported record of this length has no room for what it has more.
+      const bool known = (1U << flag & kKnownFlags & ~(kHasAttributes | kImported)) != 0;
       CHECK(with(units, 1U << flag, id_bytes) == known);
     }
   }
@@ -152,6 +152,7 @@ static_assert(kSnugPlain % kRecordUnit == 0 && kSnugBytes % kRecordUnit == 0);
 
 TEST_CASE("attributes come back as they were written, whichever of them there are") {
   for (unsigned there = 0; there < 32; ++there) {
+    if ((there & 15) == 0) continue;  // Nothing to store.
     CAPTURE(there);
     Attributes attributes;
     if ((there & 1) != 0) attributes.correlation = "c\0rrelation";
@@ -179,18 +180,46 @@ TEST_CASE("attributes come back as they were written, whichever of them there ar
   }
 }
 
+TEST_CASE("an imported record holds both times, and every change of a bit in it is noticed") {
+  for (const Attributes& attributes : {Attributes{}, kSnug}) {
+    const RecordDraft draft = RecordDraft::of_import(3, kSnugId, digest_of(3, kSnugId), attributes, 4711);
+    std::vector<std::uint64_t> buffer(draft.bytes() / kRecordUnit, ~std::uint64_t{0});
+    const auto words = std::as_bytes(encode_record(buffer, draft, kLsn, kMaxTimeUs));
+    std::vector<std::byte> bytes(words.begin(), words.end());
+    REQUIRE(bytes.size() == draft.bytes());
+    const auto record = decode_record(bytes);
+    REQUIRE(record);
+    CHECK(passes(bytes));
+    CHECK_FALSE(decode_plain(bytes));
+    CHECK(record->processed_us() == 4711);
+    CHECK(record->header.time_us() == kMaxTimeUs);
+    CHECK(record->attributes.has_value() == StoredAttributes::stores(attributes));
+    CHECK(record->correlation() == attributes.correlation);
+    CHECK(record->result() == attributes.result);
+    for (std::size_t bit = 0; bit < 8 * bytes.size(); ++bit) {
+      CAPTURE(bit);
+      bytes[bit / 8] ^= std::byte{1} << bit % 8;
+      CHECK_FALSE(passes(bytes));
+      bytes[bit / 8] ^= std::byte{1} << bit % 8;
+    }
+    for (std::size_t length = 0; length < bytes.size(); ++length) {
+      CHECK_FALSE(decode_record(std::span(bytes).first(length)));
+    }
+  }
+}
+
 TEST_CASE("attributes as large as their limits make a record, and larger ones none") {
   const std::string id(kMaxIdBytes, 'i');
   const std::string correlation(kMaxCorrelationBytes, 'c');
   const std::string source(kMaxSourceBytes, 's');
   const std::string result(kMaxResultBytes, 'r');
   const auto bytes = encoded(id, {.correlation = correlation, .result = result, .source = {.name = source}});
-  CHECK(bytes.size() <= kMaxRecordBytes);
-  CHECK(bytes.size() + kRecordUnit > kMaxRecordBytes);
+  CHECK(bytes.size() + kImportedTimeBytes <= kMaxRecordBytes);
+  CHECK(bytes.size() + kImportedTimeBytes + kRecordUnit > kMaxRecordBytes);
   CHECK(passes(bytes));
   CHECK(decode_record(bytes)->result() == result);
   const auto prefix = encoded(id, {.correlation = correlation, .source = {.name = source}});
-  CHECK(prefix.size() == kMaxRecordPrefixBytes);
+  CHECK(prefix.size() + kImportedTimeBytes == kMaxRecordPrefixBytes);
   const auto with = [&](auto change) {
     std::vector<std::byte> changed = encoded(kSnugId, kSnug);
     StoredAttributes attributes = StoredAttributes::load(changed.data() + kSnugPlain);

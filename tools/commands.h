@@ -32,6 +32,8 @@ void add_verify(CLI::App& app, Run& chosen);
 void add_repair(CLI::App& app, Run& chosen);
 void add_backup(CLI::App& app, Run& chosen);
 void add_restore(CLI::App& app, Run& chosen);
+void add_export(CLI::App& app, Run& chosen);
+void add_import(CLI::App& app, Run& chosen);
 void add_remote(CLI::App& app, Run& chosen);
 
 }  // namespace oncelog::tool

@@ -67,6 +67,8 @@ int run(int argc, const char* const* argv) {
   add_repair(app, chosen);
   add_backup(app, chosen);
   add_restore(app, chosen);
+  add_export(app, chosen);
+  add_import(app, chosen);
   add_remote(app, chosen);
   if (const char* const list = list_of_ids(argc, argv)) {
     return fail(fmt::format("'{}' would be taken for a list; give ids in brackets by standard input", printable(list)));

@@ -13,6 +13,9 @@ namespace oncelog::tool {
 /// "result", "source":{"name","partition","offset"}, "forgotten":true. Any thread; a few hundred nanoseconds.
 void append_record(std::string& out, const Record& record);
 
+/// The record of such a line; members that it does not know are ignored. Error: invalid_argument, saying what is wrong.
+Record parse_record(std::string_view line);
+
 /// Appends `,"name":"value"` without the comma, or `"name_hex":"76616c7565"` when the value is not UTF-8.
 void append_member(std::string& out, std::string_view name, std::string_view value);
 

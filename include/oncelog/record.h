@@ -100,8 +100,9 @@ struct Marked {
 struct Record {
   std::string scope;  ///< The scope's name.
   std::string id;     ///< The message's id.
-  Time processed_at;  ///< When it was marked, by the store's clock: never earlier than the record before it.
-  Lsn lsn;            ///< The record's address.
+  /// When it was marked, by the store's clock: never earlier than the record before it, unless it was imported.
+  Time processed_at;
+  Lsn lsn;  ///< The record's address.
 
   std::string correlation = {};   ///< As given in Attributes; empty when unset.
   std::uint64_t fingerprint = 0;  ///< As given in Attributes; 0 when unset.

@@ -21,4 +21,15 @@ struct Expired {
   std::uint64_t blocks = 0;   ///< Log blocks deleted; their space is reused by later flushes.
 };
 
+/// What Store::import did, in numbers of records.
+struct Imported {
+  std::uint64_t imported = 0;  ///< Are processed here now, since they were processed there.
+  std::uint64_t known = 0;     ///< Were processed here already, and are left as they were.
+  std::uint64_t claimed = 0;   ///< Are claimed here, and left to who processes them now. Import them again later.
+  std::uint64_t expired = 0;   ///< Are past the retention of this store: left out, as they would be fresh.
+  std::uint64_t redated = 0;   ///< Of those imported: lay in the future by this store's clock, and have its present.
+
+  friend bool operator==(const Imported&, const Imported&) = default;
+};
+
 }  // namespace oncelog

@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -106,10 +107,23 @@ class ONCELOG_API Store {
   /// space only: verdicts do not depend on it. Errors: full, io, read_only; invalid_argument within a transaction.
   Expired expire() const;
 
-  /// Visits all live records of the range, oldest first, until the visitor returns false. Pins no space while it runs.
-  /// Sees every record that was there when it began, and perhaps later ones. Errors: corrupt, io; what the visitor
-  /// throws.
+  /// Visits all live records of the range in the order in which this store has got them, until the visitor returns
+  /// false. Pins no space while it runs. Sees every record that was there when it began, and perhaps later ones.
+  /// Errors: corrupt, io; what the visitor throws.
   void scan(const ScanRange& range, const std::function<bool(const Record&)>& visitor) const;
+
+  /// Takes over what was processed in another store: scope, id, processed_at, correlation, fingerprint, result and
+  /// source of each record, in order; its LSN is a new one. The id stays a duplicate until its processed_at + this
+  /// store's retention. Others may use the store meanwhile. A record again does no harm: an id that is known stays as
+  /// it is. Imported says what happens to ids that are claimed, past the retention, or of the future. Neither decisions
+  /// nor hooks are reported. After an Error some of the records may be imported; import all of them again.
+  ///
+  /// Survives what Ack::host says; sync() has it on disk. The first import makes a store on disk one that earlier
+  /// versions of this library refuse to open. An imported record takes 8 bytes more.
+  ///
+  /// Errors: those of Scope::mark; invalid_argument for a record that is a note of a forgotten id, or of a time before
+  /// 1970, and within a transaction.
+  Imported import(std::span<const Record> records) const;
 
   /// The store's figures; see Metrics. Adds this process's counts to the host's.
   Metrics metrics() const;

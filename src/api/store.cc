@@ -82,6 +82,10 @@ void Store::scan(const ScanRange& range, const std::function<bool(const Record&)
   engine->scan(range, visitor);
 }
 
+Imported Store::import(std::span<const Record> records) const {
+  return engine_->import(records);
+}
+
 Metrics Store::metrics() const {
   return engine_->metrics();
 }

@@ -117,6 +117,9 @@ class Engine {
                     std::span<const Attributes> attributes, std::span<Marked> out, Ack ack) = 0;
   virtual bool forget(ScopeKey scope, std::string_view id, Ack ack) = 0;
 
+  /// Records with their own time; see Store::import.
+  virtual Imported import(std::span<const Record> records) = 0;
+
   // --- Claims and locks
   /// `id` outlives `held`, which is filled when the verdict is fresh.
   virtual Begun begin(const ScopeRef& scope, std::string_view id, const Attributes& attributes, const ClaimTerms& terms,

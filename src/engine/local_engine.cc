@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "engine/durability.h"
+#include "engine/import.h"
 #include "engine/metrics.h"
 #include "engine/verify.h"
 #include "maintenance/backup.h"
@@ -66,6 +67,10 @@ std::vector<std::string> LocalEngine::scopes() {
   names.reserve(numbered.size());
   for (auto& [number, name] : numbered) names.push_back(std::move(name));
   return names;
+}
+
+Imported LocalEngine::import(std::span<const Record> records) {
+  return import_records(store_, acceptor_, records, [this](std::string_view name) { return scope(name); });
 }
 
 bool LocalEngine::release(ScopeKey scope, std::string_view id) {

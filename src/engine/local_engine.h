@@ -55,6 +55,7 @@ class LocalEngine final : public Engine {
             std::span<Marked> out, Ack ack) override {
     decider_.mark(scope, ids, attributes, out, ack);
   }
+  Imported import(std::span<const Record> records) override;
   bool forget(ScopeKey scope, std::string_view id, Ack ack) override { return decider_.forget(scope, id, ack); }
 
   Begun begin(const ScopeRef& scope, std::string_view id, const Attributes& attributes, const ClaimTerms& terms,

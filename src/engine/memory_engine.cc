@@ -118,6 +118,8 @@ std::vector<Record> MemoryEngine::correlated(std::string_view correlation) {
       records.push_back(record);
     }
   }
+  std::ranges::stable_sort(records, {},
+                           &Record::processed_at);  // Of what was imported it differs from the log's order.
   return records;
 }
 
@@ -216,6 +218,33 @@ void MemoryEngine::report(const ScopeRef& scope, std::span<const std::string_vie
     }
   }
   report.tell(ids, attributes, std::span<const Marked>(marked));
+}
+
+Imported MemoryEngine::import(std::span<const Record> records) {
+  check_not_in_transaction("an import");
+  for (const Record& record : records) check_import(record);
+  Imported counts;
+  for (const Record& record : records) {
+    const Key key(scope(record.scope).number, record.id);
+    const std::lock_guard guard(mutex_);
+    if (processed(key) != nullptr) {
+      ++counts.known;
+    } else if (held(key) != nullptr) {
+      ++counts.claimed;
+    } else if (record.processed_at < known_since()) {
+      ++counts.expired;
+    } else {
+      claims_.erase(key);  // One that has expired.
+      const Lsn lsn = accept(key.first, key.second, attributes_of(record));
+      ++counts.imported;
+      if (record.processed_at > last_time_) {
+        ++counts.redated;
+      } else {
+        log_.at(lsn.value).processed_at = record.processed_at;
+      }
+    }
+  }
+  return counts;
 }
 
 bool MemoryEngine::forget(ScopeKey scope, std::string_view id, Ack ack) {

@@ -155,7 +155,7 @@ void OpenedStore::open_environment() {
       settings_.put(txn, *catalog_, before);
     }
     txn.commit();
-    if (identity_.format_version == kFormatVersion) open_lock_->forget_earlier_version();
+    if (identity_.format_version >= kFormatVersion) open_lock_->forget_earlier_version();
   } else {
     lmdb::Txn txn(*env_, MDB_RDONLY);
     open_tables(txn, 0);
@@ -186,6 +186,21 @@ void OpenedStore::upgrade(lmdb::WriteTxn& txn) {
   catalog_->put_identity(txn, identity_);
   const std::string noted = open_lock_->formerly_noted_live_dir().string();
   if (!noted.empty()) catalog_->put_live_dir(txn, {.directory = noted, .chosen = noted == Catalog::kOwnLiveDir});
+}
+
+void OpenedStore::allow_imports() {
+  // Acquire: pairs with the release below.
+  if (imports_allowed_.load(std::memory_order_acquire)) return;
+  check_not_in_transaction("an import");
+  const WriterGate gate(header(), directory_);
+  lmdb::WriteTxn txn(*env_);
+  StoreIdentity identity = catalog_->identity(txn).value();
+  if (identity.format_version < kFormatWithImports) {
+    identity.format_version = kFormatWithImports;
+    catalog_->put_identity(txn, identity);
+    txn.commit();
+  }
+  imports_allowed_.store(true, std::memory_order_release);
 }
 
 /// Where this store's shared memory was last.

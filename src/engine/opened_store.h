@@ -131,6 +131,11 @@ class OpenedStore {
     return clock_->retention_us() < time_us + identity_.retention_us;
   }
   Time known_since() const;
+  /// Notes in data.mdb that the store has imported records from now on, so that no earlier version opens it. Returns
+  /// once that is on disk; costs a commit with the first import. Errors: full, io, invalid_argument within a
+  /// transaction.
+  ONCELOG_INTERNAL void allow_imports();
+
   std::uint64_t scope_seed(std::uint32_t scope) const { return MessageHash::scope_seed(identity_.hash_seed, scope); }
 
   Probe probe(ScopeKey scope, std::string_view id) const {
@@ -197,7 +202,8 @@ class OpenedStore {
   std::optional<Catalog> catalog_;
   std::optional<UserTables> user_tables_;
   StoreIdentity identity_;
-  Settings settings_;  // As they were stored when the store was opened.
+  std::atomic<bool> imports_allowed_{false};  // data.mdb is known to be of kFormatWithImports.
+  Settings settings_;                         // As they were stored when the store was opened.
   Uuid store_file_id_{};
   std::filesystem::path live_dir_;
   bool live_dir_chosen_ = false;  // No option gave it.

@@ -186,9 +186,9 @@ std::optional<std::size_t> Reader::read_for(const Probe& probe, Lsn lsn, std::si
   std::size_t words = std::min(plain, limit) / kRecordUnit;
   if (!ring_.read(lsn, std::span(buffer).first(words))) return std::nullopt;
   const RecordHeader header = RecordHeader::load(reinterpret_cast<const std::byte*>(buffer.data()));
-  if (!header.has_attributes()) [[likely]]
+  if (header.is_plain()) [[likely]]
     return words;
-  const std::size_t wanted = message ? plain + sizeof(StoredAttributes) : header.bytes();
+  const std::size_t wanted = message ? plain + header.extra_bytes() : header.bytes();
   words = std::min({wanted, limit, sizeof buffer}) / kRecordUnit;
   if (!ring_.read(lsn, std::span(buffer).first(words))) return std::nullopt;
   return words;
@@ -256,17 +256,17 @@ std::optional<Found> Reader::compare(lmdb::Bytes bytes, Lsn lsn, const Probe& pr
   if (probe.of == MessageHash::Of::correlation) {
     const auto record = decode_record(bytes, RecordPart::names);
     if (!record || record->correlation() != probe.id || !record->names_intact()) return std::nullopt;
-    return Found{lsn, record->header.time_us(), record->header.flags(), record->attributes->previous};
+    return Found{lsn, record->processed_us(), record->header.flags(), record->attributes->previous};
   }
   const auto match = [&](const auto& record, std::uint64_t previous) -> std::optional<Found> {
     if (record.header.scope != probe.scope || record.id != probe.id) return std::nullopt;
     if (!record.intact(lsn, probe.hash.digest())) throw damaged(lsn, path_);
     if ((record.header.flags() & kVoid) != 0) return std::nullopt;
-    return Found{lsn, record.header.time_us(), record.header.flags(), previous};
+    return Found{lsn, record.processed_us(), record.header.flags(), previous};
   };
   if (const auto plain = decode_plain(bytes)) return match(*plain, 0);
   const auto record = decode_record(bytes, RecordPart::id);
-  return record && record->attributes ? match(*record, record->attributes->previous) : std::nullopt;
+  return record ? match(*record, record->attributes ? record->attributes->previous : 0) : std::nullopt;
 }
 
 }  // namespace oncelog::internal

@@ -29,7 +29,7 @@ struct Probe {
 /// A record that has the asked scope and id, or the asked correlation, byte for byte.
 struct Found {
   Lsn lsn;
-  std::int64_t time_us;
+  std::int64_t time_us;  // When it was processed.
   std::uint32_t flags;
   std::uint64_t previous;  // In its correlation's chain.
 

@@ -18,7 +18,7 @@ namespace {
 Record record_of(const RecordView& view, Lsn lsn) {
   Record record;
   record.id = view.id;
-  record.processed_at = Time{std::chrono::microseconds{view.header.time_us()}};
+  record.processed_at = Time{std::chrono::microseconds{view.processed_us()}};
   record.lsn = lsn;
   record.forgotten = (view.header.flags() & kForgotten) != 0;
   if (view.attributes) {
@@ -153,6 +153,8 @@ std::vector<Record> Records::correlated(std::string_view correlation) {
     at = previous;
   }
   std::ranges::reverse(records);
+  // The chain is in the order of the log, and what was imported into it was processed earlier.
+  std::ranges::stable_sort(records, {}, &Record::processed_at);
   return records;
 }
 
@@ -165,17 +167,17 @@ struct Records::Scan {
   Reader& reader;
   ScopeNames names;
 
-  bool wanted(const RecordHeader& header, Lsn lsn) {
-    const Time at{std::chrono::microseconds{header.time_us()}};
+  bool wanted(const RecordView& record, Lsn lsn) {
+    const Time at{std::chrono::microseconds{record.processed_us()}};
     if (range.since && at < *range.since) return false;
     if (range.until && at >= *range.until) return false;
-    return is_visible(store, reader, header.flags(), lsn, header.time_us());
+    return is_visible(store, reader, record.header.flags(), lsn, record.processed_us());
   }
 
   /// The records of some bytes, but for those below `from`; false when the visitor wants no more.
   bool visit_all(lmdb::Bytes bytes, Lsn begin, Lsn from) {
     const auto visit = [&](const RecordView& record, const MessageHash&, Lsn lsn) {
-      if (lsn < from || !wanted(record.header, lsn)) return true;
+      if (lsn < from || !wanted(record, lsn)) return true;
       const std::string& scope = names.of(record.header.scope);
       if (range.scope && *range.scope != scope) return true;
       Record visited = record_of(record, lsn);

@@ -82,10 +82,10 @@ std::optional<StoreIdentity> Catalog::identity(const lmdb::Txn& txn) const {
   // The version comes first and is read alone: a later format may have made the rest longer.
   std::uint32_t version = 0;
   if (bytes->size() >= sizeof version) std::memcpy(&version, bytes->data(), sizeof version);
-  if (version > kFormatVersion) {
+  if (version > kNewestFormat) {
     throw error_at(ErrorCode::newer_format, txn.env().path(),
                    "the store has format version {}, this oncelog knows {}; use a newer oncelog", version,
-                   kFormatVersion);
+                   kNewestFormat);
   }
   const auto identity = load_struct<StoreIdentity>(txn.env(), "meta", *bytes);
   if (version == 0 || identity.buckets < kMinBuckets || identity.buckets > kMaxBuckets || identity.retention_us <= 0) {

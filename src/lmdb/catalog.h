@@ -20,10 +20,14 @@ namespace oncelog::internal {
 /// The small tables of LMDB beside the log: the store's identity and numbers (`meta`), its time buckets (`buckets`),
 /// and the numbers of its scopes (`scopes`). Values are fixed little-endian structs, checked for their size when read.
 
+/// Of every store that is opened for writing.
 inline constexpr std::uint32_t kFormatVersion = 3;
+/// The format of a store from its first import on: versions that do not know imported records must not open it.
+inline constexpr std::uint32_t kFormatWithImports = 4;
+inline constexpr std::uint32_t kNewestFormat = kFormatWithImports;
 
-/// Written when the store is created. Later only format_version changes, when a newer version of the library opens the
-/// store.
+/// Written when the store is created. Later only format_version changes: when a newer version of the library opens the
+/// store, and with the first import.
 struct StoreIdentity {
   std::uint32_t format_version = kFormatVersion;
   std::uint32_t buckets = 0;

@@ -25,14 +25,17 @@ std::uint32_t checksum_of_names(std::string_view correlation, std::string_view s
   return text_checksum(correlation, kNamesSeed) ^ (text_checksum(source, kNamesSeed) * 0x9E3779B1U);
 }
 
-/// The digest of the id with the attributes' fixed part folded in; injective in each of its words.
+/// A digest with a word folded in; injective in it.
+std::uint64_t fold(std::uint64_t digest, std::uint64_t word) {
+  digest = (digest ^ word) * 0xC4CEB9FE1A85EC53ULL;
+  return digest ^ (digest >> 33);
+}
+
+/// The same with the attributes' fixed part.
 std::uint64_t fold(std::uint64_t digest, const StoredAttributes& attributes) {
   std::array<std::uint64_t, sizeof attributes / 8> words;
   std::memcpy(words.data(), &attributes, sizeof attributes);
-  for (const std::uint64_t word : words) {
-    digest = (digest ^ word) * 0xC4CEB9FE1A85EC53ULL;
-    digest ^= digest >> 33;
-  }
+  for (const std::uint64_t word : words) digest = fold(digest, word);
   return digest;
 }
 
@@ -51,7 +54,14 @@ StoredAttributes StoredAttributes::of(const Attributes& attributes) {
   return stored;
 }
 
-std::uint64_t encode_attributes(std::span<std::uint64_t> out, const RecordDraft& draft) {
+std::uint64_t encode_extras(std::span<std::uint64_t> out, const RecordDraft& draft) {
+  std::uint64_t digest = draft.digest;
+  if (draft.imported()) {
+    out.front() = static_cast<std::uint64_t>(draft.imported_us);
+    digest = fold(digest, out.front());
+    out = out.subspan(1);
+  }
+  if (!draft.has_attributes()) return digest;
   if (draft.attributes.text_bytes() != 0) out.back() = 0;  // The padding is in the last word.
   auto* at = reinterpret_cast<std::byte*>(out.data());
   std::memcpy(at, &draft.attributes, sizeof draft.attributes);
@@ -59,10 +69,11 @@ std::uint64_t encode_attributes(std::span<std::uint64_t> out, const RecordDraft&
   for (const std::string_view text : {draft.texts->correlation, draft.texts->source.name, draft.texts->result}) {
     at = std::copy_n(reinterpret_cast<const std::byte*>(text.data()), text.size(), at);
   }
-  return fold(draft.digest, draft.attributes);
+  return fold(digest, draft.attributes);
 }
 
 std::uint32_t RecordView::checksum(std::uint32_t units_flags, Lsn lsn, std::uint64_t digest) const {
+  if (imported_us) digest = fold(digest, static_cast<std::uint64_t>(*imported_us));
   return RecordHeader::checksum_of(units_flags, header.time_size, lsn, attributes ? fold(digest, *attributes) : digest);
 }
 
@@ -80,13 +91,19 @@ std::optional<RecordView> decode_record(std::span<const std::byte> bytes, Record
   const std::size_t plain = record_bytes(header.id_bytes());
   if (!header.well_formed() || bytes.size() < plain) return std::nullopt;
   RecordView record{
-      header, {reinterpret_cast<const char*>(bytes.data()) + kRecordHeaderBytes, header.id_bytes()}, {}, {}};
+      header, {reinterpret_cast<const char*>(bytes.data()) + kRecordHeaderBytes, header.id_bytes()}, {}, {}, {}};
+  const std::size_t texts = plain + header.extra_bytes();
+  if (bytes.size() < texts) return std::nullopt;
+  if (header.is_imported()) {
+    std::int64_t& imported_us = record.imported_us.emplace();
+    std::memcpy(&imported_us, bytes.data() + plain, sizeof imported_us);
+    if (imported_us < 0 || imported_us > header.time_us()) return std::nullopt;
+  }
   if (header.has_attributes()) {
-    const std::size_t texts = plain + sizeof(StoredAttributes);
-    if (bytes.size() < texts) return std::nullopt;
-    record.attributes = StoredAttributes::load(bytes.data() + plain);
+    record.attributes = StoredAttributes::load(bytes.data() + texts - sizeof(StoredAttributes));
     const StoredAttributes& attributes = *record.attributes;
-    if (!attributes.within_limits() || header.bytes() != record_bytes(header.id_bytes(), &attributes)) {
+    if (!attributes.within_limits() ||
+        header.bytes() != record_bytes(header.id_bytes(), &attributes, header.is_imported())) {
       return std::nullopt;
     }
     record.texts = reinterpret_cast<const char*>(bytes.data()) + texts;

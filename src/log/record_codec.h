@@ -20,9 +20,13 @@ namespace oncelog::internal {
 ///
 ///    0  u32  checksum
 ///    4  u32  bits 0..19 length in units of 8 bytes, bits 20..31 flags
-///    8  u64  bits 0..53 processed_at in microseconds since 1970, bits 54..63 id bytes - 1
+///    8  u64  bits 0..53 time in microseconds since 1970, bits 54..63 id bytes - 1
 ///   16  u32  scope
 ///   20       id, then zeros up to the next multiple of 8
+///
+/// and, in a record that was imported, the time when its message was processed, which lies before the record's own:
+///
+///       u64  processed_at in microseconds since 1970
 ///
 /// and with attributes, which most records do not have:
 ///
@@ -30,9 +34,9 @@ namespace oncelog::internal {
 ///            correlation, source, result, then zeros up to the next multiple of 8
 ///
 /// The checksum covers everything but the padding, and the record's own LSN: header fields and LSN directly, scope and
-/// id through MessageHash::digest() (the caller computes it; the hot paths have it anyway), StoredAttributes by folding
-/// them in, and the texts through the checksums among those. So neither stale bytes nor bytes of an id that look like a
-/// record pass for one: the digest is keyed by the store's secret.
+/// id through MessageHash::digest() (the caller computes it; the hot paths have it anyway), an import's time and
+/// StoredAttributes by folding them in, and the texts through the checksums among those. So neither stale bytes nor
+/// bytes of an id that look like a record pass for one: the digest is keyed by the store's secret.
 inline constexpr std::size_t kRecordUnit = 8;
 inline constexpr std::size_t kRecordHeaderBytes = 20;
 inline constexpr unsigned kUnitBits = 20;
@@ -51,8 +55,12 @@ enum RecordFlags : std::uint32_t {
   kUncommitted = 4,
   /// Belongs to a transaction that never committed: only its length counts.
   kVoid = 8,
+  /// Was processed earlier, in another store. Its own time, which is the log's, says when it was imported. Only in
+  /// stores of kFormatWithImports: an earlier version would take it for damage.
+  kImported = 16,
 };
-inline constexpr std::uint32_t kKnownFlags = kHasAttributes | kForgotten | kUncommitted | kVoid;
+inline constexpr std::uint32_t kKnownFlags = kHasAttributes | kForgotten | kUncommitted | kVoid | kImported;
+inline constexpr std::size_t kImportedTimeBytes = 8;
 
 /// The fixed part of a record's attributes.
 struct StoredAttributes {
@@ -90,20 +98,23 @@ struct StoredAttributes {
 static_assert(sizeof(StoredAttributes) == 48 && std::is_trivially_copyable_v<StoredAttributes> &&
               std::has_unique_object_representations_v<StoredAttributes>);
 
-/// The size of a record without attributes.
+/// The size of a record without attributes that was not imported.
 constexpr std::size_t record_bytes(std::size_t id_bytes) {
   return round_to_unit(kRecordHeaderBytes + id_bytes);
 }
 /// The size of any record.
-inline std::size_t record_bytes(std::size_t id_bytes, const StoredAttributes* attributes) {
-  const std::size_t plain = record_bytes(id_bytes);
+inline std::size_t record_bytes(std::size_t id_bytes, const StoredAttributes* attributes, bool imported = false) {
+  const std::size_t plain = record_bytes(id_bytes) + (imported ? kImportedTimeBytes : 0);
   return attributes == nullptr ? plain : plain + sizeof *attributes + round_to_unit(attributes->text_bytes());
 }
 
 inline constexpr std::size_t kMaxPlainRecordBytes = record_bytes(kMaxIdBytes);
+/// Everything in a record but its texts.
+inline constexpr std::size_t kMaxRecordFixedBytes =
+    kMaxPlainRecordBytes + kImportedTimeBytes + sizeof(StoredAttributes);
 /// Everything in a record but its result.
 inline constexpr std::size_t kMaxRecordPrefixBytes =
-    kMaxPlainRecordBytes + sizeof(StoredAttributes) + round_to_unit(kMaxCorrelationBytes + kMaxSourceBytes);
+    kMaxRecordFixedBytes + round_to_unit(kMaxCorrelationBytes + kMaxSourceBytes);
 inline constexpr std::size_t kMaxRecordBytes = kMaxRecordPrefixBytes + kMaxResultBytes;
 static_assert(kMaxRecordBytes / kRecordUnit < (1U << kUnitBits));
 
@@ -119,13 +130,21 @@ struct RecordHeader {
   std::int64_t time_us() const { return static_cast<std::int64_t>(time_size & static_cast<std::uint64_t>(kMaxTimeUs)); }
   std::size_t id_bytes() const { return static_cast<std::size_t>(time_size >> kTimeBits) + 1; }
   bool has_attributes() const { return (flags() & kHasAttributes) != 0; }
+  bool is_imported() const { return (flags() & kImported) != 0; }
+  /// Header and id are all of it, as in most records.
+  bool is_plain() const { return (flags() & (kHasAttributes | kImported)) == 0; }
+  /// What follows the padded id, up to the texts.
+  std::size_t extra_bytes() const {
+    return (is_imported() ? kImportedTimeBytes : 0) + (has_attributes() ? sizeof(StoredAttributes) : 0);
+  }
 
   /// The lengths agree with each other and nothing is set that this format does not know.
   bool well_formed() const {
     if ((flags() & ~kKnownFlags) != 0) return false;
     const std::size_t plain = record_bytes(id_bytes());
-    return has_attributes() ? bytes() >= plain + sizeof(StoredAttributes) && bytes() <= kMaxRecordBytes
-                            : bytes() == plain;
+    if (is_plain()) return bytes() == plain;
+    const std::size_t fixed = plain + extra_bytes();
+    return has_attributes() ? bytes() >= fixed && bytes() <= kMaxRecordBytes : bytes() == fixed;
   }
 
   static RecordHeader load(const std::byte* at) {
@@ -164,8 +183,9 @@ struct RecordDraft {
   std::string_view id;
   std::uint64_t digest = 0;           // MessageHash's.
   std::uint32_t flags = 0;            // Without kHasAttributes.
-  const Attributes* texts = nullptr;  // With `attributes`, or null.
-  StoredAttributes attributes = {};
+  const Attributes* texts = nullptr;  // Null for a plain record.
+  StoredAttributes attributes = {};   // Of the texts, where they are to be stored.
+  std::int64_t imported_us = 0;       // With kImported.
 
   /// `given` may be null, and outlives the draft. A record has attributes only where there is something to store.
   static RecordDraft of(std::uint32_t scope, std::string_view id, std::uint64_t digest,
@@ -178,14 +198,28 @@ struct RecordDraft {
     return draft;
   }
 
-  std::size_t bytes() const { return record_bytes(id.size(), texts == nullptr ? nullptr : &attributes); }
+  /// A message that was processed at that time, which must not lie after the record's. `given` outlives the draft.
+  static RecordDraft of_import(std::uint32_t scope, std::string_view id, std::uint64_t digest, const Attributes& given,
+                               std::int64_t processed_us) {
+    RecordDraft draft = of(scope, id, digest, &given, kImported);
+    draft.texts = &given;
+    draft.imported_us = processed_us;
+    return draft;
+  }
+
+  bool imported() const { return (flags & kImported) != 0; }
+  bool has_attributes() const { return texts != nullptr && StoredAttributes::stores(*texts); }
+  std::size_t bytes() const {
+    return texts == nullptr ? record_bytes(id.size())
+                            : record_bytes(id.size(), has_attributes() ? &attributes : nullptr, imported());
+  }
 };
 
-/// Writes a draft's attributes, fixed part and texts; returns its digest with the fixed part folded in.
-std::uint64_t encode_attributes(std::span<std::uint64_t> out, const RecordDraft& draft);
+/// Writes what of a draft follows its id; returns its digest with all that is fixed folded in.
+std::uint64_t encode_extras(std::span<std::uint64_t> out, const RecordDraft& draft);
 
 /// Writes the record into `out`, which has room for draft.bytes(), and returns its words. Inline, for the hot path, in
-/// which there are no attributes.
+/// which records are plain.
 inline std::span<const std::uint64_t> encode_record(std::span<std::uint64_t> out, const RecordDraft& draft, Lsn lsn,
                                                     std::int64_t time_us) {
   const std::size_t plain = record_bytes(draft.id.size());
@@ -194,8 +228,8 @@ inline std::span<const std::uint64_t> encode_record(std::span<std::uint64_t> out
   std::uint64_t digest = draft.digest;
   if (draft.texts != nullptr) [[unlikely]] {
     bytes = draft.bytes();
-    flags |= kHasAttributes;
-    digest = encode_attributes(out.subspan(plain / kRecordUnit, (bytes - plain) / kRecordUnit), draft);
+    if (draft.has_attributes()) flags |= kHasAttributes;
+    digest = encode_extras(out.subspan(plain / kRecordUnit, (bytes - plain) / kRecordUnit), draft);
   }
   const auto units_flags = static_cast<std::uint32_t>(bytes / kRecordUnit) | flags << kUnitBits;
   const std::uint64_t time_size = static_cast<std::uint64_t>(time_us) | std::uint64_t{draft.id.size() - 1} << kTimeBits;
@@ -214,6 +248,10 @@ struct RecordView {
   std::string_view id;
   std::optional<StoredAttributes> attributes;
   const char* texts = nullptr;  // Where the attributes' texts begin; perhaps beyond what was given.
+  std::optional<std::int64_t> imported_us = std::nullopt;
+
+  /// When the message was processed; header.time_us() is when the record was made.
+  std::int64_t processed_us() const { return imported_us ? *imported_us : header.time_us(); }
 
   std::string_view correlation() const {
     return attributes ? std::string_view(texts, attributes->correlation_bytes) : std::string_view();
@@ -254,22 +292,23 @@ enum class RecordPart {
 ONCELOG_INTERNAL std::optional<RecordView> decode_record(std::span<const std::byte> bytes,
                                                          RecordPart part = RecordPart::whole);
 
-/// A record without attributes, as most are: so small that the hot path keeps it in registers. A RecordView there made
+/// A plain record, as most are: so small that the hot path keeps it in registers. A RecordView there made
 /// a comparison of ids 20 ns slower.
 struct PlainRecord {
   RecordHeader header;
   std::string_view id;
 
+  std::int64_t processed_us() const { return header.time_us(); }
   bool intact(Lsn lsn, std::uint64_t digest) const {
     return header.checksum == RecordHeader::checksum_of(header.units_flags, header.time_size, lsn, digest);
   }
 };
 
-/// The record at the beginning of `bytes`; nothing when there is no well-formed one without attributes.
+/// The record at the beginning of `bytes`; nothing when there is no well-formed plain one.
 inline std::optional<PlainRecord> decode_plain(std::span<const std::byte> bytes) {
   if (bytes.size() < kRecordHeaderBytes) return std::nullopt;
   const RecordHeader header = RecordHeader::load(bytes.data());
-  if (header.has_attributes() || !header.well_formed() || header.bytes() > bytes.size()) return std::nullopt;
+  if (!header.is_plain() || !header.well_formed() || header.bytes() > bytes.size()) return std::nullopt;
   return PlainRecord{header, {reinterpret_cast<const char*>(bytes.data()) + kRecordHeaderBytes, header.id_bytes()}};
 }
 

@@ -13,7 +13,7 @@ std::optional<RecordView> RingSalvage::record_at(Lsn at, Lsn limit) {
   if (at >= limit || !header.well_formed() || header.bytes() > limit.value - at.value) return std::nullopt;
   // What a large record begins with is checked first: bytes that only look like a header are many where results are
   // numbers, and for each of them a MiB would be copied.
-  bytes_.resize(std::min(header.bytes(), kMaxPlainRecordBytes + sizeof(StoredAttributes)));
+  bytes_.resize(std::min(header.bytes(), kMaxRecordFixedBytes));
   ring_.copy_stable(at, bytes_);
   if (bytes_.size() != header.bytes()) {
     const auto begin = decode_record(bytes_, RecordPart::id);

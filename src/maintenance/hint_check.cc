@@ -6,7 +6,7 @@ namespace oncelog::internal {
 
 void HintCheck::look(const RecordView& record, const MessageHash& hash, Lsn lsn) {
   constexpr std::uint64_t kRecordsPerView = 4096;  // A view that is held keeps the space of what has expired.
-  if ((record.header.flags() & kVoid) != 0 || !is_live_(record.header.time_us())) return;
+  if ((record.header.flags() & kVoid) != 0 || !is_live_(record.processed_us())) return;
   if (!view_ || looked_up_ % kRecordsPerView == 0) view_ = views_.newest();
   ++looked_up_;
   const auto note = [&](Miss miss, std::uint64_t bucket, bool of_correlation) {

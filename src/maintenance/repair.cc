@@ -87,7 +87,7 @@ class Repair {
                     "restore a backup; user tables and scopes are saved");
     }
     identity_ = identity_known_ ? *identity : new_identity(options_.buckets, options_.retention);
-    identity_.format_version = kFormatVersion;
+    identity_.format_version = std::max(identity_.format_version, kFormatVersion);
   }
 
   void fill(const fs::path& staged) {

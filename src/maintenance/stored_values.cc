@@ -20,12 +20,12 @@ T load(std::span<const std::byte> bytes) {
 std::optional<StoreIdentity> stored_identity(std::span<const std::byte> bytes, const std::filesystem::path& path) {
   if (bytes.size() < sizeof(std::uint32_t)) return std::nullopt;
   const auto version = load<std::uint32_t>(bytes);
-  if (version > kFormatVersion && version < 1000) {  // Above it is damage rather than a later version.
+  if (version > kNewestFormat && version < 1000) {  // Above it is damage rather than a later version.
     throw error_at(ErrorCode::newer_format, path,
                    "the store has format version {}, this oncelog knows {}; use a newer oncelog", version,
-                   kFormatVersion);
+                   kNewestFormat);
   }
-  if (bytes.size() != sizeof(StoreIdentity) || version == 0 || version > kFormatVersion) return std::nullopt;
+  if (bytes.size() != sizeof(StoreIdentity) || version == 0 || version > kNewestFormat) return std::nullopt;
   const auto identity = load<StoreIdentity>(bytes);
   if (identity.buckets < kMinBuckets || identity.buckets > kMaxBuckets || identity.retention_us <= 0) {
     return std::nullopt;

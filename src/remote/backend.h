@@ -73,6 +73,9 @@ struct Pulse {
   std::uint64_t generation = 0;
 };
 
+/// What became of a record that was to be imported.
+enum class ImportOutcome : std::uint8_t { imported, redated, known, claimed, expired };
+
 /// A claim as its holder names it.
 struct Held {
   std::string_view id;
@@ -145,6 +148,9 @@ class Backend {
   virtual bool renew(std::string_view scope, const Held& held, std::chrono::milliseconds lease) = 0;
   /// Frees claims; returns how many were still held.
   virtual std::size_t abandon(std::string_view scope, std::span<const Held> held) = 0;
+  /// Takes over the records of that scope with their own times; see Store::import. Asked again after a lost answer it
+  /// finds known what it has imported. Nothing of it need be on the server's disk when it returns.
+  virtual void import(std::string_view scope, std::span<const Record> records, std::span<ImportOutcome> out) = 0;
   /// Returns whether the id was processed.
   virtual bool forget(std::string_view scope, std::string_view id, Ack ack, const Attempt& attempt) = 0;
   /// Frees a claim, whoever holds it. Returns whether there was one.

@@ -38,6 +38,9 @@ class Forwarding : public Backend {
   std::size_t abandon(std::string_view scope, std::span<const Held> held) override {
     return next_->abandon(scope, held);
   }
+  void import(std::string_view scope, std::span<const Record> records, std::span<ImportOutcome> out) override {
+    next_->import(scope, records, out);
+  }
   bool forget(std::string_view scope, std::string_view id, Ack ack, const Attempt& attempt) override {
     return next_->forget(scope, id, ack, attempt);
   }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "shared/argument_checks.h"
+
 namespace oncelog::internal::remote {
 namespace {
 
@@ -36,14 +38,6 @@ Marked compare(const Record& record, const Attributes* given) {
   marked.redelivered = !source.name.empty() && record.source.name == source.name &&
                        record.source.partition == source.partition && record.source.offset == source.offset;
   return marked;
-}
-
-Attributes attributes_of(const Record& record) {
-  return {record.correlation,
-          record.fingerprint,
-          record.result,
-          {record.source.name, record.source.partition, record.source.offset},
-          std::nullopt};
 }
 
 void answer_known(const Ask& ask, Record& record, Answer& out) {

@@ -46,6 +46,8 @@ struct NearSettings {
 ///
 /// So no order of writes among threads and processes that share the directory matters, nor does what a crash leaves.
 ///
+/// An import is the server's alone: it makes no entry wrong, and what it marks is learned when it is asked for.
+///
 /// Costs of an id that is answered here: a look-up in the local store. Of one that is not: that, and a mark there
 /// afterwards. Once in `staleness`, while there are duplicates, one call waits for a Pulse.
 ///

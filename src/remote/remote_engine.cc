@@ -181,7 +181,9 @@ std::optional<Record> RemoteEngine::find(const ScopeRef& scope, std::string_view
 std::vector<Record> RemoteEngine::correlated(std::string_view correlation) {
   check_usable();
   check_correlation(correlation);
-  return answered([&] { return backend_->correlated(correlation); });
+  std::vector<Record> records = answered([&] { return backend_->correlated(correlation); });
+  std::ranges::stable_sort(records, {}, &Record::processed_at);  // Those imported were processed before they were here.
+  return records;
 }
 
 void RemoteEngine::scan(const ScanRange& range, const std::function<bool(const Record&)>& visitor) {
@@ -250,6 +252,38 @@ void RemoteEngine::report(const ScopeRef& scope, std::span<const std::string_vie
 void RemoteEngine::count(std::uint32_t scope, IdEvent event) {
   const std::lock_guard guard(mutex_);
   counters_.count(scope, event);
+}
+
+/// Runs of one scope, each of so many records and bytes that a server takes them in one statement.
+Imported RemoteEngine::import(std::span<const Record> records) {
+  constexpr std::size_t kMostRecords = 1024;
+  constexpr std::size_t kMostBytes = std::size_t{4} << 20;
+  check_writable();
+  check_not_in_transaction("an import");
+  for (const Record& record : records) check_import(record);
+  Imported counts;
+  std::vector<ImportOutcome> outcomes;
+  for (std::size_t begin = 0; begin < records.size();) {
+    const std::string& scope = records[begin].scope;
+    std::size_t end = begin;
+    for (std::size_t bytes = 0; end < records.size() && end - begin < kMostRecords && bytes < kMostBytes; ++end) {
+      if (records[end].scope != scope) break;
+      bytes += records[end].id.size() + records[end].result.size() + records[end].correlation.size();
+    }
+    const auto some = records.subspan(begin, end - begin);
+    outcomes.assign(some.size(), ImportOutcome::known);
+    answered([&] { backend_->import(scope, some, outcomes); });
+    for (const ImportOutcome outcome : outcomes) {
+      const bool redated = outcome == ImportOutcome::redated;
+      counts.imported += redated || outcome == ImportOutcome::imported;
+      counts.redated += redated;
+      counts.known += outcome == ImportOutcome::known;
+      counts.claimed += outcome == ImportOutcome::claimed;
+      counts.expired += outcome == ImportOutcome::expired;
+    }
+    begin = end;
+  }
+  return counts;
 }
 
 bool RemoteEngine::forget(ScopeKey scope, std::string_view id, Ack ack) {

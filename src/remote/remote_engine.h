@@ -54,6 +54,7 @@ class RemoteEngine final : public Engine {
   Marked mark(const ScopeRef& scope, std::string_view id, const Attributes& attributes, Ack ack) override;
   void mark(const ScopeRef& scope, std::span<const std::string_view> ids, std::span<const Attributes> attributes,
             std::span<Marked> out, Ack ack) override;
+  Imported import(std::span<const Record> records) override;
   bool forget(ScopeKey scope, std::string_view id, Ack ack) override;
 
   Begun begin(const ScopeRef& scope, std::string_view id, const Attributes& attributes, const ClaimTerms& terms,

@@ -102,6 +102,22 @@ void check_attributes(const Attributes& attributes) {
   }
 }
 
+Attributes attributes_of(const Record& record) {
+  return {record.correlation,
+          record.fingerprint,
+          record.result,
+          {record.source.name, record.source.partition, record.source.offset},
+          std::nullopt};
+}
+
+void check_import(const Record& record) {
+  check_scope_name(record.scope);
+  check_id(record.id);
+  check_attributes(attributes_of(record));
+  if (record.forgotten) refuse("a note that an id was forgotten is no record that can be imported");
+  if (record.processed_at < Time{}) refuse("a record that is to be imported was processed before 1970");
+}
+
 void check_attributes(const Attributes& attributes, const Ring& ring) {
   check_attributes(attributes);
   if (attributes.result.empty() || attributes.result.size() + kMaxRecordPrefixBytes <= ring.reserve_bytes()) return;

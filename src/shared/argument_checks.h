@@ -27,6 +27,10 @@ ONCELOG_INTERNAL void check_lock_name(std::string_view name);
 /// its reserve too.
 ONCELOG_INTERNAL void check_attributes(const Attributes& attributes);
 void check_attributes(const Attributes& attributes, const Ring& ring);
+/// The same for a record that is to be imported; it is no note of a forgotten id, and not of a time before 1970.
+ONCELOG_INTERNAL void check_import(const Record& record);
+/// What a record says besides scope, id and time. The views are the record's.
+ONCELOG_INTERNAL Attributes attributes_of(const Record& record);
 ONCELOG_INTERNAL void check_correlation(std::string_view correlation);
 
 /// Throws Error::invalid_argument unless a lease is within 1 ms and kMaxLease.

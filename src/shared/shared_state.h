@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/host.h"
 #include "base/shared_memory.h"
+#include "log/record_codec.h"
 #include "log/ring.h"
 #include "shared/leases.h"
 #include "shared/tally.h"
@@ -103,7 +104,9 @@ static_assert(std::is_standard_layout_v<SharedHeader>);
 class SharedState {
  public:
   static constexpr std::size_t kHeaderBytes = (sizeof(SharedHeader) + 4095) / 4096 * 4096;
-  static constexpr std::uint64_t kShape = std::uint64_t{sizeof(SharedHeader)} << 32 | sizeof(Layout);
+  /// A build that knows other flags of records would not see all of them.
+  static constexpr std::uint64_t kShape =
+      std::uint64_t{kKnownFlags} << 56 | std::uint64_t{sizeof(SharedHeader)} << 32 | sizeof(Layout);
   static constexpr std::uint64_t kMinRingBytes = std::uint64_t{64} << 10;
   static constexpr std::uint64_t kMaxRingBytes = std::uint64_t{1} << 30;
   static constexpr std::uint64_t kMinMaxBytes = std::uint64_t{1} << 20;

@@ -8,6 +8,8 @@
 
 #include <oncelog/error.h>
 
+#include "shared/argument_checks.h"
+
 namespace oncelog::testing {
 
 using remote::Answer;
@@ -242,6 +244,30 @@ std::size_t MemoryBackend::abandon(std::string_view scope, std::span<const Held>
       if (held(Key(scope, one.id), one.token) != nullptr) freed += claims_.erase(Key(scope, one.id));
     }
     return freed;
+  });
+}
+
+void MemoryBackend::import(std::string_view scope, std::span<const Record> records,
+                           std::span<remote::ImportOutcome> out) {
+  using remote::ImportOutcome;
+  call("import", records.size(), [&] {
+    use_scope(scope);
+    for (std::size_t i = 0; i < records.size(); ++i) {
+      const Record& record = records[i];
+      const Key key(scope, record.id);
+      if (processed(key) != nullptr) {
+        out[i] = ImportOutcome::known;
+      } else if (held(key) != nullptr) {
+        out[i] = ImportOutcome::claimed;
+      } else if (record.processed_at < first_known()) {
+        out[i] = ImportOutcome::expired;
+      } else {
+        claims_.erase(key);  // One that has expired.
+        const Stamp stamp = accept(key, internal::attributes_of(record), std::nullopt);
+        out[i] = record.processed_at > now_ ? ImportOutcome::redated : ImportOutcome::imported;
+        log_.at(stamp.lsn.value).record.processed_at = std::min(record.processed_at, now_);
+      }
+    }
   });
 }
 

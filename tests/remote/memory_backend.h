@@ -59,6 +59,7 @@ class MemoryBackend final : public remote::Backend {
                 std::span<remote::Stamp> out) override;
   bool renew(std::string_view scope, const remote::Held& held, std::chrono::milliseconds lease) override;
   std::size_t abandon(std::string_view scope, std::span<const remote::Held> held) override;
+  void import(std::string_view scope, std::span<const Record> records, std::span<remote::ImportOutcome> out) override;
   bool forget(std::string_view scope, std::string_view id, Ack ack, const remote::Attempt& attempt) override;
   bool release(std::string_view scope, std::string_view id, const remote::Attempt& attempt) override;
   std::optional<ClaimOwner> holder(std::string_view scope, std::string_view id) override;

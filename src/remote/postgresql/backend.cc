@@ -90,6 +90,12 @@ std::size_t PostgresqlBackend::abandon(std::string_view scope, std::span<const H
   return static_cast<std::size_t>(rows.integer(0, 0));
 }
 
+void PostgresqlBackend::import(std::string_view scope, std::span<const Record> records, std::span<ImportOutcome> out) {
+  const std::string statement = sql(fmt::format(
+      "{}select i.* from mode, oncelog.import($1, $2, $3, $4, $5, $6, $7, $8, $9) as i", commit_mode(Ack::host)));
+  read_outcomes(ask(statement, import_parameters(scope, records)), out);
+}
+
 bool PostgresqlBackend::forget(std::string_view scope, std::string_view id, Ack ack, const Attempt&) {
   Parameters parameters;
   parameters.text(scope).bytes(id);

@@ -50,13 +50,28 @@ std::optional<Stored> stored_settings(PostgresqlConnection& connection, const st
   return Stored{static_cast<int>(rows.integer(0, 0)), microseconds{rows.integer(0, 1)}};
 }
 
+/// A schema that was made before there was import(), and belongs to this role. The statements add what it lacks, and
+/// change nothing for clients of that time, so its version stays.
+bool lacks_functions(PostgresqlConnection& connection, const std::string& schema) {
+  Parameters parameters;
+  parameters.text(schema);
+  return connection
+      .ask(
+          "select pg_has_role(n.nspowner, 'usage') and not exists (select from pg_proc as p where p.pronamespace = "
+          "n.oid and p.proname = 'import') from pg_namespace as n where n.nspname = $1",
+          parameters)
+      .flag(0, 0);
+}
+
 /// In one transaction, one process at a time; whoever comes second finds that nothing is left to do.
 void initialize(PostgresqlConnection& connection, const std::string& schema, microseconds retention) {
   connection.run("begin");
   Parameters lock;
   lock.text("oncelog: " + schema);
   connection.ask("select pg_advisory_xact_lock(hashtextextended($1, 0))", lock);
-  if (!stored_settings(connection, schema)) connection.run(schema_statements(schema, retention));
+  const auto stored = stored_settings(connection, schema);
+  if (stored) retention = stored->retention;
+  if (!stored || lacks_functions(connection, schema)) connection.run(schema_statements(schema, retention));
   connection.run("commit");
 }
 
@@ -76,7 +91,8 @@ microseconds open_schema(PostgresqlConnection& connection, const std::string& na
   check_schema_name(schema);
   check_server(connection, name, options.read_only);
   auto stored = stored_settings(connection, schema);
-  if (!stored && options.create && !options.read_only) {
+  const bool known = !stored || stored->version <= kSchemaVersion;
+  if (known && options.create && !options.read_only && (!stored || lacks_functions(connection, schema))) {
     initialize(connection, schema, options.retention.value_or(kDefaultRetention));
     stored = stored_settings(connection, schema);
   }

@@ -318,6 +318,32 @@ begin
   return true;
 end $$;
 
+-- Takes over ids that were processed elsewhere, each with the time of that. An id that is known or claimed stays as it is.
+-- The time of one of the future is the present. Returns for each: 0 imported, 1 the same with the present, 2 known,
+-- 3 claimed, 4 past the retention.
+create or replace function oncelog.import(
+  p_scope text, p_ids bytea[], p_at timestamptz[], p_fingerprints bigint[] default null,
+  p_correlations bytea[] default null, p_results bytea[] default null, p_sources bytea[] default null,
+  p_partitions bigint[] default null, p_offsets bigint[] default null
+) returns table (ord integer, outcome smallint) language plpgsql
+set jit = off set enable_seqscan = off set enable_bitmapscan = off set enable_material = off set enable_hashjoin = off set enable_mergejoin = off as $$
+#variable_conflict use_column
+declare
+  v_scope integer := oncelog.scope(p_scope);
+  v_now   timestamptz := oncelog.clock();
+  v_done  oncelog.answer[];
+begin
+  v_done := array(select (d.ord, d.verdict, d.lsn, null, false, null, null, null, null, null, null, null, null, null)::oncelog.answer
+    from oncelog.decide(p_scope, p_ids, p_fingerprints, p_correlations, p_results, p_sources, p_partitions, p_offsets,
+      p_sent_at => p_at, p_whole => false) as d);
+  -- Nobody has seen the rows yet. There are two of an id while the slices turn.
+  update oncelog.entries as e set at = least(t.at, v_now)
+    from unnest(v_done) as d join unnest(p_ids, p_at) with ordinality as t(id, at, ord) on t.ord = d.ord
+    where d.verdict = 0 and e.scope = v_scope and e.id = t.id and e.lsn = d.lsn and e.token is null;
+  return query select d.ord, (case d.verdict when 0 then case when p_at[d.ord] > v_now then 1 else 0 end
+      when 2 then 3 when 4 then 4 else 2 end)::smallint from unnest(v_done) as d;
+end $$;
+
 -- Marks claimed ids, each by its claim's token, and ends the claims. Returns for each in order its record's LSN and time;
 -- LSN 0 when the claim is not the holder's any more. An attribute that is null stays as it was when the id was claimed.
 create or replace function oncelog.complete(

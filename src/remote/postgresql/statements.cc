@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "remote/postgresql/wire.h"
+#include "shared/argument_checks.h"
 
 namespace oncelog::internal::remote {
 namespace {
@@ -199,6 +200,36 @@ Parameters complete_parameters(std::string_view scope, std::span<const Held> hel
     parameters.null(Parameters::kUuid);
   }
   return parameters;
+}
+
+Parameters import_parameters(std::string_view scope, std::span<const Record> records) {
+  std::vector<std::optional<std::string_view>> ids;
+  std::vector<std::optional<Time>> times;
+  std::vector<Attributes> attributes;
+  std::vector<const Attributes*> given;
+  attributes.reserve(records.size());
+  for (const Record& record : records) {
+    ids.emplace_back(record.id);
+    times.emplace_back(record.processed_at);
+    given.push_back(&attributes.emplace_back(attributes_of(record)));
+  }
+  Parameters parameters;
+  parameters.text(scope).bytes(ids).times(times);
+  add_attributes(parameters, given);
+  return parameters;
+}
+
+void read_outcomes(const Rows& rows, std::span<ImportOutcome> out) {
+  if (static_cast<std::size_t>(rows.count()) != out.size()) refuse_answer();
+  std::vector<bool> seen(out.size());
+  for (int row = 0; row < rows.count(); ++row) {
+    const auto place = static_cast<std::uint64_t>(rows.integer(row, 0)) - 1;
+    const std::int64_t outcome = rows.integer(row, 1);
+    if (place >= out.size() || seen[place]) refuse_answer();
+    if (outcome < 0 || outcome > static_cast<int>(ImportOutcome::expired)) refuse_answer();
+    seen[place] = true;
+    out[place] = static_cast<ImportOutcome>(outcome);
+  }
 }
 
 void read_stamps(const Rows& rows, std::span<Stamp> out) {

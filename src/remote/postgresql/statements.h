@@ -32,6 +32,10 @@ void read_answers(const Rows& rows, bool claims, std::span<Answer> out);
 /// The scope, ids and tokens.
 Parameters held_parameters(std::string_view scope, std::span<const Held> held);
 Parameters complete_parameters(std::string_view scope, std::span<const Held> held, const Attempt* attempt);
+/// The parameters of oncelog.import, and its answers. They refer to the records.
+Parameters import_parameters(std::string_view scope, std::span<const Record> records);
+void read_outcomes(const Rows& rows, std::span<ImportOutcome> out);
+
 void read_stamps(const Rows& rows, std::span<Stamp> out);
 
 /// Columns at, lsn, fingerprint, source_partition, source_offset, correlation, source, result from `column` on.

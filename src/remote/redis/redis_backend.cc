@@ -294,6 +294,37 @@ void RedisBackend::mark(std::string_view scope, std::span<const Ask> asked, Ack 
   enroll(scope);
 }
 
+void RedisBackend::import(std::string_view scope, std::span<const Record> records, std::span<ImportOutcome> out) {
+  enroll(scope);
+  std::vector<Attributes> attributes;
+  for (const Record& record : records) attributes.push_back(attributes_of(record));
+  Batch batch{.script = Script::import,
+              .terms = {},
+              .id = [&](std::size_t i) -> std::string_view { return records[i].id; },
+              .argument =
+                  [&](std::size_t i, std::string& to) {
+                    put(to, static_cast<std::uint64_t>(records[i].processed_at.time_since_epoch().count()), 8);
+                  },
+              .given = [&](std::size_t i) { return &attributes[i]; },
+              .answered =
+                  [&](std::size_t i, const ShardKeys& keys, std::string_view packed) {
+                    if (is_fresh(packed)) {
+                      const Stamp stamp = stamp_of(keys, records[i].id, packed.substr(1));
+                      out[i] = stamp.processed_at == records[i].processed_at ? ImportOutcome::imported
+                                                                             : ImportOutcome::redated;
+                      return;
+                    }
+                    Unpacker(packed, "verdict").expect(packed.size() == 1);
+                    const char kind = packed.front();
+                    Unpacker(packed, "verdict").expect(kind == kDuplicate || kind == kClaimed || kind == kTooOld);
+                    out[i] = kind == kDuplicate ? ImportOutcome::known
+                             : kind == kClaimed ? ImportOutcome::claimed
+                                                : ImportOutcome::expired;
+                  }};
+  run_batch(scope, records.size(), batch);
+  enroll(scope);
+}
+
 void RedisBackend::claim(std::string_view scope, std::span<const Ask> asked, const Terms& terms, const Attempt& attempt,
                          std::span<Answer> out) {
   enroll(scope);

@@ -53,6 +53,7 @@ class RedisBackend final : public Backend {
                 std::span<Stamp> out) override;
   bool renew(std::string_view scope, const Held& held, std::chrono::milliseconds lease) override;
   std::size_t abandon(std::string_view scope, std::span<const Held> held) override;
+  void import(std::string_view scope, std::span<const Record> records, std::span<ImportOutcome> out) override;
   bool forget(std::string_view scope, std::string_view id, Ack ack, const Attempt& attempt) override;
   bool release(std::string_view scope, std::string_view id, const Attempt& attempt) override;
   std::optional<ClaimOwner> holder(std::string_view scope, std::string_view id) override;

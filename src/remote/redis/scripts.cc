@@ -119,6 +119,40 @@ end
 return answers
 )";
 
+/// Each id comes with: when it was processed, the place of its correlation's key in KEYS or 0, attributes. The answer
+/// to one that is imported is its record's time and LSN, as to a mark.
+constexpr std::string_view kImport = R"(
+local claimed = redis.call('HLEN', KEYS[2]) > 0
+local answers, made, imported, ended = {}, {}, {}, {}
+local nobody = string.rep('\0', 32)
+for i = 4, #ARGV do
+  local key = KEYS[i - 1]
+  local at, correlation, rest = struct.unpack('>I8I4', ARGV[i])
+  local record = made[key] or redis.call('GET', key)
+  local claim = claimed and redis.call('HGET', KEYS[2], id_of(key))
+  if is_known(record) then
+    answers[i - 3] = 'd'
+  elseif is_held(claim) then
+    answers[i - 3] = 'c'
+  elseif at <= now - retention then
+    answers[i - 3] = 't'
+  else
+    local lsn = next_lsn()
+    made[key] = struct.pack('>c1I8I8', 'P', math.min(at, now), lsn) .. nobody .. ARGV[i]:sub(rest)
+    imported[#imported + 1] = {key, lsn, correlation}
+    if claim then ended[#ended + 1] = id_of(key) end
+    answers[i - 3] = 'f' .. made[key]:sub(2, 17)
+  end
+end
+if #imported > 0 then write_state() end
+for _, id in ipairs(ended) do redis.call('HDEL', KEYS[2], id) end
+for _, one in ipairs(imported) do
+  write_record(one[1], made[one[1]])
+  if one[3] > 0 then write_correlation(KEYS[one[3]], one[2], id_of(one[1])) end
+end
+return answers
+)";
+
 /// As a mark, with the payload's fingerprint instead of attributes; and the lease in microseconds, the process and the
 /// orphan policy. A claim that this call has taken
 /// before, and whose answer was lost, is given a whole lease again.
@@ -312,21 +346,15 @@ return redis.call('HGETALL', KEYS[1])
 
 const std::array<std::string, kScripts>& script_texts() {
   const auto guarded = [](std::string_view body) { return std::string(kClock).append(kBegin).append(body); };
-  static const auto& texts = *new std::array<std::string, kScripts>{guarded(kFind),
-                                                                    guarded(kMark),
-                                                                    guarded(kClaim),
-                                                                    guarded(kComplete),
-                                                                    guarded(kRenew),
-                                                                    guarded(kAbandon),
-                                                                    guarded(kForget),
-                                                                    guarded(kRelease),
-                                                                    guarded(kClaims),
-                                                                    guarded(kHolder),
-                                                                    guarded(kTrim),
-                                                                    guarded(kPulse),
-                                                                    std::string(kClock).append(kAdopt),
-                                                                    std::string(kEnroll),
-                                                                    std::string(kSettle)};
+  static const auto& texts =
+      *new std::array<std::string, kScripts>{guarded(kFind),       guarded(kMark),
+                                             guarded(kImport),     guarded(kClaim),
+                                             guarded(kComplete),   guarded(kRenew),
+                                             guarded(kAbandon),    guarded(kForget),
+                                             guarded(kRelease),    guarded(kClaims),
+                                             guarded(kHolder),     guarded(kTrim),
+                                             guarded(kPulse),      std::string(kClock).append(kAdopt),
+                                             std::string(kEnroll), std::string(kSettle)};
   return texts;
 }
 

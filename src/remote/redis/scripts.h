@@ -16,6 +16,7 @@ namespace oncelog::internal::remote {
 enum class Script : std::size_t {
   find,      // KEYS: records. Terms: whether whole. Answer: the record of each, or "".
   mark,      // KEYS: claims, records, correlations. Answer for each id: see kFresh.
+  import,    // The same.
   claim,     // The same.
   complete,  // The same. Answer for each: the record's time and LSN/8, or "".
   renew,     // KEYS: claims. ARGV: id, token. Answer: 1 or 0.
