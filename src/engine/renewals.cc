@@ -24,6 +24,10 @@ Renewals::Kept::~Kept() {
   if (process_ == fork_generation()) renewals_.remove(*this);
 }
 
+Renewals::Renewals(Engine& engine) : engine_(engine) {}
+
+Renewals::~Renewals() = default;
+
 void Renewals::add(Kept& kept) {
   const std::lock_guard guard(mutex_);
   kept_.reserve(kept_.size() + 1);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "background/background.h"
+#include "base/exported.h"
 #include "shared/held_lease.h"
 
 namespace oncelog::internal {
@@ -24,7 +25,8 @@ class Renewals {
  public:
   using Clock = Background::Clock;
 
-  explicit Renewals(Engine& engine) : engine_(engine) {}
+  ONCELOG_INTERNAL explicit Renewals(Engine& engine);
+  ONCELOG_INTERNAL ~Renewals();
 
   /// A claim that is kept alive as long as this exists, but no longer than `most`.
   class Kept {
