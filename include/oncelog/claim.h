@@ -88,19 +88,21 @@ class ONCELOG_API Claim {
 
   /// Sets the lease to expire `lease` from now, 1 ms to 100 years. An expired lease that nobody has taken over is
   /// renewed as well. Returns false when the claim is not held or was lost: another owner has taken the id, or an
-  /// operator has released it. Errors: invalid_argument.
+  /// operator has released it. A claim that is kept alive gets its own length again. Errors: invalid_argument.
   bool renew(std::chrono::milliseconds lease);
 
-  /// Has the store's background renew the lease, by its own length each time and at a third of it, while this handle
-  /// holds the claim; but for no longer than `most` from now, 1 ms to 100 years. After that the lease has expired, and
-  /// another owner may take the id. A process that is stopped renews nothing. Called again, it counts from then.
-  /// Errors: invalid_argument, also when the claim is not held; io when the system cannot start a thread.
-  void keep_alive(std::chrono::milliseconds most);
+  /// Renews the lease now, and has the store's background renew it while this handle holds the claim: by the length
+  /// that begin() was given each time, and at a third of it; but for no longer than `most` from now, 1 ms to 100 years.
+  /// After that the lease has expired, and another owner may take the id. A process that is stopped renews nothing.
+  /// Called again, it counts from then. Returns false when the claim is not held or was lost, as renew() does. Errors:
+  /// invalid_argument; io when the system cannot start a thread.
+  bool keep_alive(std::chrono::milliseconds most);
 
  private:
   friend class Scope;
   friend class Transaction;
   Claim();
+  void keep(std::chrono::milliseconds most);
 
   std::shared_ptr<internal::Engine> engine_;
   std::unique_ptr<internal::HeldClaim> lease_;  // While it is held.

@@ -20,7 +20,8 @@ struct OnceOptions {
   /// runs longer than the lease may lose the id to another caller, and so run beside it.
   bool keep_alive = true;
 
-  /// After this time the id is free for another caller, and what the function returns is refused: 1 ms to 100 years.
+  /// After this time the id is free for another caller, and once one has taken it what the function returns is refused:
+  /// 1 ms to 100 years.
   std::chrono::milliseconds max_runtime = std::chrono::hours{1};
 
   /// How long to wait while another caller runs the id. When that one fails, one of those who wait runs in its place.

@@ -64,10 +64,17 @@ void Claim::abandon() noexcept {
   lease_.reset();
 }
 
-void Claim::keep_alive(std::chrono::milliseconds most) {
-  if (!lease_) internal::refuse("a claim that is not held cannot be kept alive");
+bool Claim::keep_alive(std::chrono::milliseconds most) {
   internal::check_lease(most);
+  if (!lease_) return false;
   lease_->kept.reset();
+  // Now: it may be about to expire.
+  if (!engine_->renew(lease_->lease, std::min(lease_->length, most))) return false;
+  keep(most);
+  return true;
+}
+
+void Claim::keep(std::chrono::milliseconds most) {
   lease_->kept = std::make_shared<internal::Renewals::Kept>(engine_->renewals(), lease_->lease, lease_->length, most);
 }
 

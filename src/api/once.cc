@@ -61,7 +61,7 @@ OnceResult Scope::once(std::string_view id, const OnceOptions& options,
     Claim claim = begin(id, options.lease, options.attributes, std::max(left, milliseconds{0}));
     if (claim) {
       const Running running(engine, scope, id);
-      if (options.keep_alive) claim.keep_alive(options.max_runtime);
+      if (options.keep_alive) claim.keep(options.max_runtime);
       std::string result = work();  // What it throws frees the id.
       const Completed completed = claim.complete({.result = result});
       if (completed) return {Verdict::fresh, true, std::move(result), completed.lsn};
@@ -72,7 +72,8 @@ OnceResult Scope::once(std::string_view id, const OnceOptions& options,
       return late;
     }
     const Verdict verdict = claim.verdict();
-    if (verdict != Verdict::duplicate && verdict != Verdict::conflict) return {.verdict = verdict};
+    const bool has_record = verdict == Verdict::duplicate || (verdict == Verdict::conflict && !claim.owner());
+    if (!has_record) return {.verdict = verdict};
     if (claim.record()) {
       Record record = *claim.record();
       return of_record(record, verdict);

@@ -23,14 +23,15 @@ struct ImportPolicy {
   Need accept(std::size_t i, Hold& hold, Lease* orphan, const ChainEnd* chain, Owners&) {
     const std::int64_t now_us = hold.time_us();
     const std::int64_t given_us = time_of(records[i]);
+    const std::int64_t kept_us = std::min(given_us, now_us);
     chunk.out[i] = {Verdict::fresh, Lsn{}};
-    if (!hold.store().within_retention(given_us)) {
+    if (!hold.store().within_retention(kept_us)) {
       ++counts.expired;
       return Need::none;
     }
     const Probe& probe = chunk.probes[i];
     const RecordDraft draft = RecordDraft::of_import(probe.scope, probe.id, probe.hash.digest(), chunk.attributes[i],
-                                                     std::min(given_us, now_us));
+                                                     kept_us);
     if (const Need need = hold.prepare(draft.bytes()); need != Need::none) return need;
     if (orphan != nullptr) {
       if (hold.store().state().leases().free(*orphan)) hold.wake_waiters();

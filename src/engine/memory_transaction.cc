@@ -51,6 +51,7 @@ class MemoryEngine::Body final : public TransactionBody {
 
   bool complete(std::unique_ptr<HeldClaim>& claim, const Attributes& attributes) override {
     check_attributes(claim->merged(attributes));
+    claim->kept.reset();  // The transaction ends it. Before the lock: a renewal may be under way.
     HeldClaim held = std::move(*claim);
     claim.reset();
     held.lease.id = held.id;

@@ -120,6 +120,7 @@ bool Transactions::Body::complete(std::unique_ptr<HeldClaim>& claim, const Attri
   claimed_scopes_.push_back(claim->lease.scope);  // First: once the lease is given nothing may fail.
   // Its lease may have expired, but must not be taken from here on.
   const bool in_time = claims_.give_to_transaction(claim->lease);
+  claim->kept.reset();
   HeldClaim held = std::move(*claim);
   claim.reset();
   if (!in_time) {

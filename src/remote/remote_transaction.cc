@@ -63,6 +63,7 @@ Marked RemoteEngine::Body::mark(const ScopeRef& scope, std::string_view id, cons
 bool RemoteEngine::Body::complete(std::unique_ptr<HeldClaim>& claim, const Attributes& attributes) {
   const Attributes all = claim->merged(attributes);
   check_attributes(all);
+  claim->kept.reset();
   Mark mark{HeldClaim{claim->lease,
                       claim->id,
                       std::string(all.correlation),
