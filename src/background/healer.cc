@@ -1,6 +1,7 @@
 #include "background/healer.h"
 
 #include <algorithm>
+#include <new>
 #include <span>
 #include <utility>
 
@@ -143,16 +144,22 @@ bool Healer::read_ahead(std::int64_t now_us) {
   if (!work.left() || others_read(work, now_us)) return false;
   if (!txn_) txn_.emplace(env_, log_.dbi());
   const lmdb::ReadTxn::Active active(*txn_);
+  const bool much = still && !short_of_memory_;
   const HintSource source{*txn_,
                           hash_seed_,
                           work.range(),
-                          still ? kBytesOfStill : kBytes,
-                          still ? kStillTime : kTime,
+                          much ? kBytesOfStill : kBytes,
+                          much ? kStillTime : kTime,
                           work.table.has_value(),
                           work.filter.has_value()};
   const std::uint64_t bytes = std::min(source.most_bytes, source.range.bytes());
-  const std::uint64_t threads = still ? std::clamp<std::uint64_t>(bytes / kLeastBytesAThread, 1, threads_) : 1;
-  ahead_.emplace(Ahead{std::move(work), read_sorted(source, static_cast<unsigned>(threads))});
+  const std::uint64_t threads = much ? std::clamp<std::uint64_t>(bytes / kLeastBytesAThread, 1, threads_) : 1;
+  try {
+    ahead_.emplace(Ahead{std::move(work), read_sorted(source, static_cast<unsigned>(threads))});
+  } catch (const std::bad_alloc&) {
+    short_of_memory_ = true;
+    throw;
+  }
   return true;
 }
 

@@ -175,8 +175,9 @@ class Healer {
   std::optional<Ahead> ahead_;
   Lsn still_head_;
   std::int64_t still_since_us_ = 0;
-  Place place_;                // As it was seen last,
-  bool came_further_ = false;  // and whether this process has come further since.
+  bool short_of_memory_ = false;  // Then it reads as while marks come.
+  Place place_;                   // As it was seen last,
+  bool came_further_ = false;     // and whether this process has come further since.
 
   mutable std::mutex refused_mutex_;
   std::set<std::uint64_t> refused_;  // Buckets with a damaged record.

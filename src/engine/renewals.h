@@ -1,11 +1,8 @@
 #pragma once
 
 #include <chrono>
-#include <condition_variable>
+#include <cstdint>
 #include <memory>
-#include <mutex>
-#include <optional>
-#include <vector>
 
 #include "background/background.h"
 #include "base/exported.h"
@@ -20,15 +17,18 @@ class Engine;
 /// completed, abandoned or taken by another does nothing.
 ///
 /// Thread-safe. Adding and removing a claim costs two short locks; a thread is only woken for a lease that is shorter
-/// than what was waited for anyway. The engine outlives what is added.
+/// than what was waited for anyway. The engine outlives what is added. They are renewed one after the other: where a
+/// server does not answer, each waits for those before it.
 class Renewals {
  public:
   using Clock = Background::Clock;
 
   ONCELOG_INTERNAL explicit Renewals(Engine& engine);
+  Renewals(const Renewals&) = delete;
+  Renewals& operator=(const Renewals&) = delete;
   ONCELOG_INTERNAL ~Renewals();
 
-  /// A claim that is kept alive as long as this exists, but no longer than `most`.
+  /// A claim that is kept alive as long as this exists, but no longer than `most`. It was taken, or renewed, just now.
   class Kept {
    public:
     /// `held.id` outlives it. Throws Error::io when the system cannot start a thread.
@@ -45,25 +45,19 @@ class Renewals {
     const HeldLease held_;
     const std::chrono::milliseconds lease_;
     const Clock::time_point until_;
-    const std::uint64_t process_;  // The child of a fork has none of its parent's.
     Clock::time_point due_;
   };
 
  private:
+  struct State;
+
   void add(Kept& kept);
   void remove(Kept& kept);
-  Background::Next run();
-  Kept* next_due(Clock::time_point now);
-  void renew(const Kept& kept, std::chrono::milliseconds lease) const;
+  bool forked() const;
 
-  Engine& engine_;
-  std::mutex mutex_;  // Of all that follows.
-  std::condition_variable renewed_;
-  std::vector<Kept*> kept_;
-  const Kept* renewing_ = nullptr;
-  Clock::time_point wakes_ = Clock::time_point::max();  // When run() comes again.
-  // Last: its run uses the rest.
-  std::optional<Background::Task> task_;
+  const std::uint64_t process_;
+  // The parent's in the child of a fork: never touched there, as its lock may be held for ever.
+  std::unique_ptr<State> state_;
 };
 
 }  // namespace oncelog::internal
