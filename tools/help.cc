@@ -168,7 +168,10 @@ std::string HelpFormatter::make_description(const CLI::App* command) const {
 }
 
 std::string HelpFormatter::make_usage(const CLI::App* command, std::string name) const {
-  return in_lines(Formatter::make_usage(command, std::move(name)), width_, 0, 4);
+  std::string usage = Formatter::make_usage(command, std::move(name));
+  usage.pop_back();  // The end of its line.
+  if (command->get_allow_extras()) usage += " -- COMMAND...";
+  return in_lines(usage, width_, 0, 4);
 }
 
 }  // namespace oncelog::tool

@@ -79,7 +79,7 @@ std::string values(const CLI::App& command) {
 }
 
 std::string of_command(const CLI::App& command) {
-  std::string text = fmt::format("    {})\n", quoted(full_name(command)));
+  std::string text = fmt::format("    {})\n", single_quoted(full_name(command)));
   if (command.get_allow_extras()) text += "      [[ -z $rest ]] || { _oncelog_command \"$rest\"; return; }\n";
   text += values(command);
   std::vector<std::string> all;
@@ -106,7 +106,7 @@ std::string bash_completion(const CLI::App& app) {
   std::vector<std::string> names;
   std::string commands;
   for (const CLI::App* command : tree_of(app)) {
-    if (command != &app) names.push_back(quoted(full_name(*command)));
+    if (command != &app) names.push_back(single_quoted(full_name(*command)));
     commands += of_command(*command);
   }
   return fmt::format("{}      {})\n{}{}  esac\n}}\n\ncomplete -F _oncelog oncelog\n", kBegin, fmt::join(names, " | "),

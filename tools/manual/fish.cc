@@ -47,7 +47,7 @@ std::string action(const CLI::Option& option) {
     case ValueKind::none:
       return "";
     case ValueKind::choice:
-      return " -x -a " + quoted(choices(option, ' '));
+      return " -x -a " + single_quoted(choices(option, ' '));
     case ValueKind::directory:
       return " -x -a '(__fish_complete_directories)'";
     case ValueKind::file:

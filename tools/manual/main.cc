@@ -7,7 +7,6 @@
 #include <stdexcept>
 #include <string>
 
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
@@ -34,8 +33,13 @@ void write(const fs::path& file, const std::string& text) {
 /// Of SOURCE_DATE_EPOCH, so that a build can be repeated, or else of today.
 std::string date() {
   const char* const epoch = std::getenv("SOURCE_DATE_EPOCH");
-  const std::tm day = fmt::gmtime(epoch == nullptr ? std::time(nullptr) : std::time_t{std::stoll(epoch)});
-  return fmt::format("{:%B} {}, {:%Y}", day, day.tm_mday, day);
+  const std::time_t time = epoch == nullptr ? std::time(nullptr) : std::time_t{std::stoll(epoch)};
+  std::tm day{};
+  char month[16];
+  if (::gmtime_r(&time, &day) == nullptr || std::strftime(month, sizeof month, "%B", &day) == 0) {
+    throw std::runtime_error("SOURCE_DATE_EPOCH is no time");
+  }
+  return fmt::format("{} {}, {}", month, day.tm_mday, day.tm_year + 1900);
 }
 
 void write_all(const fs::path& folder) {

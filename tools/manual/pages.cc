@@ -196,10 +196,12 @@ std::string rest_of_page(const CLI::App& command, const std::string& exit_codes)
 }
 
 std::string see_also(const CLI::App& command) {
-  std::string text = ".Sh SEE ALSO\n";
+  std::vector<std::string> names;  // mandoc wants them sorted: the topmost first.
   for (const CLI::App* at = command.get_parent(); at != nullptr; at = at->get_parent()) {
-    text += ".Xr " + page_name(*at) + " 1 ,\n";
+    names.insert(names.begin(), page_name(*at));
   }
+  std::string text = ".Sh SEE ALSO\n";
+  for (const std::string& name : names) text += ".Xr " + name + " 1 ,\n";
   return text + ".Xr oncelog 3\n";
 }
 

@@ -59,7 +59,7 @@ inline std::vector<const CLI::App*> tree_of(const CLI::App& command) {
 }
 
 /// In single quotes of a shell.
-inline std::string quoted(std::string_view text) {
+inline std::string single_quoted(std::string_view text) {
   std::string result = "'";
   for (const char c : text) {
     if (c == '\'') {

@@ -52,14 +52,15 @@ std::string specification(const CLI::Option& option) {
     std::string one = repeats && takes ? "*" : names.size() > 1 ? fmt::format("({})", fmt::join(names, " ")) : "";
     one += name + (takes && name.starts_with("--") ? "=" : "") + '[' + escaped(explanation(option)) + ']';
     if (takes) one += fmt::format(":{}:{}", escaped(option.get_type_name()), action(option));
-    text += " \\\n    " + quoted(one);
+    text += " \\\n    " + single_quoted(one);
   }
   return text;
 }
 
 std::string positional(const CLI::Option& option) {
   const bool many = option.get_expected_max() == CLI::detail::expected_max_vector_size;
-  return " \\\n    " + quoted(fmt::format("{}:{}:{}", many ? "*" : "", escaped(option.get_name(true)), action(option)));
+  return " \\\n    " +
+         single_quoted(fmt::format("{}:{}:{}", many ? "*" : "", escaped(option.get_name(true)), action(option)));
 }
 
 std::string of_command(const CLI::App& command) {
@@ -74,7 +75,8 @@ std::string of_command(const CLI::App& command) {
   text += " \\\n    '1:subcommand:->subcommand' \\\n    '*::argument:->argument'\n  case $state in\n    subcommand)\n";
   text += "      local -a subcommands=(\n";
   for (const CLI::App* subcommand : subcommands) {
-    text += fmt::format("        {}\n", quoted(subcommand->get_name() + ':' + escaped(subcommand->get_description())));
+    text += fmt::format("        {}\n",
+                        single_quoted(subcommand->get_name() + ':' + escaped(subcommand->get_description())));
   }
   text += "      )\n      _describe subcommand subcommands\n      ;;\n    argument)\n      case $line[1] in\n";
   for (const CLI::App* subcommand : subcommands) {
