@@ -96,8 +96,10 @@ std::string full_name(const CLI::App& command) {
   return parent == nullptr ? command.get_name() : full_name(*parent) + ' ' + command.get_name();
 }
 
+bool takes_value(const CLI::Option& option) { return option.get_items_expected_max() != 0; }
+
 std::string value_name(const CLI::Option& option) {
-  if (option.get_type_size() == 0) return "";
+  if (!takes_value(option)) return "";
   const bool many = option.get_expected_max() == CLI::detail::expected_max_vector_size;
   return option.get_type_name() + (many ? " ..." : "");
 }

@@ -30,6 +30,9 @@ std::size_t help_width();
 /// "oncelog topics lint".
 std::string full_name(const CLI::App& command);
 
+/// Whether it is no flag.
+bool takes_value(const CLI::Option& option);
+
 /// The value's name and whether there may be more, "N ..."; empty for a flag.
 std::string value_name(const CLI::Option& option);
 

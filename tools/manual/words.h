@@ -15,7 +15,7 @@ enum class ValueKind { none, choice, directory, file, other };
 
 /// By the name that --help gives the value.
 inline ValueKind value_kind(const CLI::Option& option) {
-  if (option.get_type_size() == 0) return ValueKind::none;
+  if (!takes_value(option)) return ValueKind::none;
   const std::string type = option.get_type_name();
   if (type.find('|') != std::string::npos) return ValueKind::choice;
   if (type == "DIR" || type == "BACKUP") return ValueKind::directory;

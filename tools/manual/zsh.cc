@@ -69,7 +69,10 @@ std::string of_command(const CLI::App& command) {
   if (!subcommands.empty()) text += "  local context state state_descr line\n  local -A opt_args\n";
   text += subcommands.empty() ? "  _arguments -s -S" : "  _arguments -C";
   for (const CLI::Option* option : options_of(command)) text += specification(*option);
-  for (const CLI::Option* option : positionals_of(command)) text += positional(*option);
+  for (const CLI::Option* option : positionals_of(command)) {
+    // One of which nothing is known is only there to be counted: zsh would show its name instead of inserting an option.
+    if (value_kind(*option) != ValueKind::other || command.get_allow_extras()) text += positional(*option);
+  }
   if (command.get_allow_extras()) text += " \\\n    '*:::command:_normal'";
   if (subcommands.empty()) return text + "\n}\n\n";
   text += " \\\n    '1:subcommand:->subcommand' \\\n    '*::argument:->argument'\n  case $state in\n    subcommand)\n";
