@@ -32,7 +32,7 @@ std::string names(const std::set<CLI::Option*>& options) {
   std::vector<std::string> sorted;
   for (const CLI::Option* option : options) sorted.push_back(option->get_name());
   std::ranges::sort(sorted);
-  return fmt::format("{}", fmt::join(sorted, ", "));
+  return CLI::detail::join(sorted, ", ");
 }
 
 }  // namespace
@@ -96,7 +96,9 @@ std::string full_name(const CLI::App& command) {
   return parent == nullptr ? command.get_name() : full_name(*parent) + ' ' + command.get_name();
 }
 
-bool takes_value(const CLI::Option& option) { return option.get_items_expected_max() != 0; }
+bool takes_value(const CLI::Option& option) {
+  return option.get_items_expected_max() != 0;
+}
 
 std::string value_name(const CLI::Option& option) {
   if (!takes_value(option)) return "";

@@ -72,7 +72,7 @@ std::string values(const CLI::App& command) {
   for (const CLI::Option* option : options_of(command)) {
     if (value_kind(*option) == ValueKind::none) continue;
     const std::string completed = action(*option);
-    text += fmt::format("        {}) {}return ;;\n", fmt::join(spellings(*option), " | "),
+    text += fmt::format("        {}) {}return ;;\n", CLI::detail::join(spellings(*option), " | "),
                         completed.empty() ? "" : completed + "; ");
   }
   return text.empty() ? "" : "      [[ -n $rest ]] || case $before in\n" + text + "      esac\n";
@@ -87,10 +87,10 @@ std::string of_command(const CLI::App& command) {
     for (const std::string& name : spellings(*option)) all.push_back(name);
   }
   text += "      if [[ -z $rest && $word == -* ]]; then\n";
-  text += fmt::format("        _oncelog_words {}\n        return\n      fi\n", fmt::join(all, " "));
+  text += fmt::format("        _oncelog_words {}\n        return\n      fi\n", CLI::detail::join(all, " "));
   std::vector<std::string> names;
   for (const CLI::App* subcommand : subcommands_of(command)) names.push_back(subcommand->get_name());
-  if (!names.empty()) text += fmt::format("      _oncelog_words {}\n", fmt::join(names, " "));
+  if (!names.empty()) text += fmt::format("      _oncelog_words {}\n", CLI::detail::join(names, " "));
   for (const CLI::Option* option : positionals_of(command)) {
     if (const std::string completed = action(*option); !completed.empty()) {
       text += "      " + completed + '\n';
@@ -109,8 +109,8 @@ std::string bash_completion(const CLI::App& app) {
     if (command != &app) names.push_back(single_quoted(full_name(*command)));
     commands += of_command(*command);
   }
-  return fmt::format("{}      {})\n{}{}  esac\n}}\n\ncomplete -F _oncelog oncelog\n", kBegin, fmt::join(names, " | "),
-                     kMiddle, commands);
+  return fmt::format("{}      {})\n{}{}  esac\n}}\n\ncomplete -F _oncelog oncelog\n", kBegin,
+                     CLI::detail::join(names, " | "), kMiddle, commands);
 }
 
 }  // namespace oncelog::tool

@@ -49,7 +49,9 @@ std::string specification(const CLI::Option& option) {
   std::string text;
   for (const std::string& name : names) {
     const bool takes = value_kind(option) != ValueKind::none;
-    std::string one = repeats && takes ? "*" : names.size() > 1 ? fmt::format("({})", fmt::join(names, " ")) : "";
+    std::string one = repeats && takes   ? "*"
+                      : names.size() > 1 ? fmt::format("({})", CLI::detail::join(names, " "))
+                                         : "";
     one += name + (takes && name.starts_with("--") ? "=" : "") + '[' + escaped(explanation(option)) + ']';
     if (takes) one += fmt::format(":{}:{}", escaped(option.get_type_name()), action(option));
     text += " \\\n    " + single_quoted(one);
@@ -70,7 +72,8 @@ std::string of_command(const CLI::App& command) {
   text += subcommands.empty() ? "  _arguments -s -S" : "  _arguments -C";
   for (const CLI::Option* option : options_of(command)) text += specification(*option);
   for (const CLI::Option* option : positionals_of(command)) {
-    // One of which nothing is known is only there to be counted: zsh would show its name instead of inserting an option.
+    // One of which nothing is known is only there to be counted: zsh would show its name instead of inserting an
+    // option.
     if (value_kind(*option) != ValueKind::other || command.get_allow_extras()) text += positional(*option);
   }
   if (command.get_allow_extras()) text += " \\\n    '*:::command:_normal'";
