@@ -14,6 +14,7 @@
 #include "commands.h"
 #include "filter.h"
 #include "forget.h"
+#include "help.h"
 #include "mark.h"
 #include "release.h"
 
@@ -100,13 +101,14 @@ std::string ids_footer(std::string_view done, std::string_view more) {
 
 /// A command that does one thing to each id of a scope.
 void add_on_ids(CLI::App& app, Run& chosen, const char* name, const char* what, int (*run)(const IdsOptions&),
-                const std::string& footer) {
+                const std::string& footer, const char* example) {
   const auto options = std::make_shared<IdsOptions>();
   CLI::App& command = *app.add_subcommand(name, what);
   add_store(command, options->store);
   add_scope(command, options->store);
   add_ids(command, options->ids);
   command.footer(footer);
+  add_example(command, example);
   run_when_chosen(command, chosen, options, run);
 }
 
@@ -150,6 +152,7 @@ void add_filter(CLI::App& app, Run& chosen) {
   command.add_option("--duplicates", options.duplicates, "append the other lines to this file")->type_name("FILE");
   command.add_flag("--quiet", options.quiet, "no summary");
   command.footer(kFilterFooter);
+  add_example(command, "oncelog filter --store seen --json-pointer /messageId <messages.ndjson");
   command.callback([&chosen, arguments] {
     chosen = [arguments] {
       arguments->set_source();
@@ -173,6 +176,7 @@ void add_mark(CLI::App& app, Run& chosen) {
   command.add_flag("--exit-code", options->exit_code, "exit 1 when an id was not fresh");
   command.add_flag("--quiet", options->quiet, "print nothing");
   command.footer(ids_footer("marked and answered", ""));
+  add_example(command, "oncelog mark --store seen --correlation case-9 --result accepted order-4712");
   run_when_chosen(command, chosen, options, run_mark);
 }
 
@@ -186,6 +190,7 @@ void add_check(CLI::App& app, Run& chosen) {
   add_ids(command, options->ids);
   command.add_flag("--quiet", options->quiet, "print nothing");
   command.footer(ids_footer("answered", ""));
+  add_example(command, "oncelog check --store seen order-4711");
   run_when_chosen(command, chosen, options, run_check);
 }
 
@@ -194,13 +199,15 @@ void add_forget(CLI::App& app, Run& chosen) {
              "make processed ids fresh again; exit 0 when all were known, 1 when one was not, 2 on error", run_forget,
              ids_footer("forgotten and answered",
                         "\nSo does the first one while it waits for the disk, before the answer: ids may be forgotten "
-                        "then without one."));
+                        "then without one."),
+             "oncelog forget --store seen order-4711");
 }
 
 void add_release(CLI::App& app, Run& chosen) {
   add_on_ids(app, chosen, "release",
              "free claimed ids, whoever has them; exit 0 when all were claimed, 1 when one was not, 2 on error",
-             run_release, ids_footer("released and answered", ""));
+             run_release, ids_footer("released and answered", ""),
+             "oncelog release --store seen order-4711 || echo \"it was not claimed\"");
 }
 
 }  // namespace oncelog::tool

@@ -18,7 +18,7 @@
 #include <oncelog/oncelog.h>
 
 #include "arguments.h"
-#include "commands.h"
+#include "command_line.h"
 #include "output.h"
 #include "printable.h"
 #include "stop_signal.h"
@@ -48,28 +48,9 @@ int run(int argc, const char* const* argv) {
   std::vector<std::string> to_run;
   const std::string_view first = argc > 1 ? argv[1] : "";
   if (first == "lock" || first == "once") to_run = take_command(argc, argv);
-  CLI::App app("Remembers which messages were processed.", "oncelog");
-  app.set_version_flag("--version", std::string("oncelog ") + ONCELOG_VERSION);
-  app.require_subcommand(1);
+  CLI::App app;
   Run chosen;
-  add_filter(app, chosen);
-  add_mark(app, chosen);
-  add_check(app, chosen);
-  add_stat(app, chosen);
-  add_dump(app, chosen);
-  add_forget(app, chosen);
-  add_claims(app, chosen);
-  add_release(app, chosen);
-  add_lock(app, chosen, to_run);
-  add_once(app, chosen, std::move(to_run));
-  add_topics(app, chosen);
-  add_verify(app, chosen);
-  add_repair(app, chosen);
-  add_backup(app, chosen);
-  add_restore(app, chosen);
-  add_export(app, chosen);
-  add_import(app, chosen);
-  add_remote(app, chosen);
+  build_command_line(app, chosen, std::move(to_run));
   if (const char* const list = list_of_ids(argc, argv)) {
     return fail(fmt::format("'{}' would be taken for a list; give ids in brackets by standard input", printable(list)));
   }

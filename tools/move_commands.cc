@@ -7,6 +7,7 @@
 #include "arguments.h"
 #include "commands.h"
 #include "export.h"
+#include "help.h"
 #include "import.h"
 
 /// The commands that move what is known from one store to another.
@@ -67,6 +68,7 @@ void add_export(CLI::App& app, Run& chosen) {
   command.footer(
       "A line is one record, as dump prints it: the newest word on its id, forgotten ids left out. A key's time is so\n"
       "long before it expires as --retention says; keys that never expire are left out and counted.");
+  add_example(command, "oncelog export --store seen --since 7d --output seen.ndjson");
   command.callback([&chosen, arguments, table, keys] {
     arguments->from_table = table->count() != 0;
     arguments->from_keys = keys->count() != 0;
@@ -90,6 +92,7 @@ void add_import(CLI::App& app, Run& chosen) {
       "here\n"
       "stay as they are, those past the retention are left out; so it may be done while the store is used, and again.\n"
       "Earlier versions of oncelog refuse to open a store on disk into which something was imported.");
+  add_example(command, "oncelog export --store seen | oncelog import --store other");
   run_when_chosen(command, chosen, options, run_import);
 }
 

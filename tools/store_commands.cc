@@ -13,6 +13,7 @@
 #include "claims.h"
 #include "commands.h"
 #include "dump.h"
+#include "help.h"
 #include "lock.h"
 #include "once.h"
 #include "printable.h"
@@ -41,6 +42,7 @@ void add_stat(CLI::App& app, Run& chosen) {
       "Counters are those of all processes since the shared memory was made, at the latest after a reboot. A process\n"
       "adds what it has counted every flush interval and when it closes the store; one that is killed takes at most\n"
       "the last interval's counts along.");
+  add_example(command, "oncelog stat --store seen --json");
   run_when_chosen(command, chosen, options, run_stat);
 }
 
@@ -53,6 +55,7 @@ void add_dump(CLI::App& app, Run& chosen) {
   add_time(command, "--since", options->since,
            "processed at or after: RFC 3339, @SECONDS since 1970, or 1h for an hour ago");
   add_time(command, "--until", options->until, "processed before");
+  add_example(command, "oncelog dump --store seen --scope default --since 1h");
   run_when_chosen(command, chosen, options, run_dump);
 }
 
@@ -65,6 +68,7 @@ void add_claims(CLI::App& app, Run& chosen) {
       "A line is TOKEN PID alive|dead DEADLINE free_at_once|free_after_lease|keep SCOPE ID: the fencing token, the "
       "owner, when\n"
       "its lease expires, and what its death does to it. A lock's scope is \"-\". Ids are cut after 56 bytes.");
+  add_example(command, "oncelog claims --store seen");
   run_when_chosen(command, chosen, options, run_claims);
 }
 
@@ -88,6 +92,7 @@ void add_lock(CLI::App& app, Run& chosen, std::vector<std::string> to_run) {
       "stopped for longer than the lease, and when oncelog is killed, unless it is a set-user-ID program such as\n"
       "sudo. Only the command itself gets these signals, not what it has started: that goes on without the lock\n"
       "unless the command ends it.");
+  add_example(command, "oncelog lock --store seen --wait 10s nightly -- echo \"running\"");
   command.allow_extras();
   command.callback([&command, &chosen, options] {
     constexpr const char* kUsage = "write oncelog lock --store DIR NAME -- COMMAND...";
@@ -130,6 +135,7 @@ void add_once(CLI::App& app, Run& chosen, std::vector<std::string> to_run) {
       "kept, until the retention is over. It ends when all that the command has started has closed it. Standard error\n"
       "is not kept. Signals are passed on to the command, which gets SIGTERM when oncelog is killed; then the id is\n"
       "free again. The id's result is the exit code, a newline and the output, for programs that read it.");
+  add_example(command, "oncelog once --store seen --id nightly-2026-11-25 -- echo \"done\"");
   command.allow_extras();
   command.callback([&command, &chosen, options] {
     constexpr const char* kUsage = "write oncelog once --store DIR --id ID -- COMMAND...";
@@ -161,6 +167,7 @@ void add_topics(CLI::App& app, Run& chosen) {
   command.footer(
       "Each subscription is taken to have a queue of its own: one queue gets a message once, however many of its\n"
       "bindings match. A repeat of a subscription is compared with the first of its kind only.");
+  add_example(command, "oncelog topics lint subscriptions.txt");
   run_when_chosen(command, chosen, options, run_topics_lint);
 }
 
@@ -177,6 +184,7 @@ void add_verify(CLI::App& app, Run& chosen) {
       "MB,\n"
       "whatever the store's size, and looks at what was there when it began. Values of\n"
       "user tables bear no checksum; only the structure around them is checked.");
+  add_example(command, "oncelog verify --store seen --deep");
   run_when_chosen(command, chosen, options, run_verify);
 }
 
@@ -199,6 +207,7 @@ void add_repair(CLI::App& app, Run& chosen) {
       "No process may have the store open. The damaged store is only read. Where records are lost their ids are fresh\n"
       "again, or too_old for messages that say when they were sent. Afterwards put the new directory in the place of\n"
       "the old one; do not use both.");
+  add_example(command, "oncelog repair --store seen --into whole");
   run_when_chosen(command, chosen, options, run_repair);
 }
 
@@ -215,6 +224,7 @@ void add_backup(CLI::App& app, Run& chosen) {
       "restore\n"
       "it; opened as it is, it gives the fencing tokens since then again and calls what was processed since then "
       "fresh.");
+  add_example(command, "oncelog backup --store seen tonight");
   run_when_chosen(command, chosen, options, run_backup);
 }
 
@@ -235,6 +245,7 @@ void add_restore(CLI::App& app, Run& chosen) {
       "those of a store that was restored from the same backup a minute or more ago, unless that one was booted once "
       "a\n"
       "minute or more often since.");
+  add_example(command, "oncelog restore copy restored");
   run_when_chosen(command, chosen, options, run_restore);
 }
 
@@ -252,6 +263,7 @@ void add_remote(CLI::App& app, Run& chosen) {
   command.footer(
       "Every command takes such an address for --store. Those that need files of a store on disk say that they cannot\n"
       "do it there.");
+  add_example(command, "oncelog remote init --print 'postgresql://app@db/app?schema=seen'");
   run_when_chosen(command, chosen, options, run_remote_init);
 }
 
