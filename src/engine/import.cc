@@ -30,8 +30,8 @@ struct ImportPolicy {
       return Need::none;
     }
     const Probe& probe = chunk.probes[i];
-    const RecordDraft draft = RecordDraft::of_import(probe.scope, probe.id, probe.hash.digest(), chunk.attributes[i],
-                                                     kept_us);
+    const RecordDraft draft =
+        RecordDraft::of_import(probe.scope, probe.id, probe.hash.digest(), chunk.attributes[i], kept_us);
     if (const Need need = hold.prepare(draft.bytes()); need != Need::none) return need;
     if (orphan != nullptr) {
       if (hold.store().state().leases().free(*orphan)) hold.wake_waiters();
