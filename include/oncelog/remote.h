@@ -39,7 +39,9 @@ struct Options {
 
   /// The longest that a call takes which waits for nothing but the server, reconnecting and asking again included: 1 ms
   /// to 1 hour. What has no answer by then is Error::io. Of a mark it is not known then whether it stands; asking again
-  /// tells.
+  /// tells. The end of a transaction, its commit and what is given back after it, counts as one call. Resolving a
+  /// host's name may add to it. A server of Redis that syncs once a second (appendfsync everysec) takes up to 3 seconds
+  /// for what waits for its disk: less time than that is too little there.
   std::chrono::milliseconds timeout{5000};
 
   /// Connections that may be open at once, 1 to 1000. Each call uses one; more callers wait for a free one.

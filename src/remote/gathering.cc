@@ -12,6 +12,8 @@
 
 #include <oncelog/error.h>
 
+#include "remote/call_limit.h"
+
 namespace oncelog::internal::remote {
 
 /// What the calls of a lane have in common, but for the scope.
@@ -70,6 +72,7 @@ struct Gathering::Call {
   std::span<const Ask> asked = {};  // and of the others.
   const Attempt* attempt = nullptr;
   std::span<Answer> answers = {};
+  Limit limit = {};  // Until when it may wait.
 
   /// Written under the mutex. Once it is `answered`, nobody but its caller touches the call.
   std::atomic<State> state{State::waiting};
@@ -174,7 +177,7 @@ void Gathering::leave_if_unused(const Lane& lane) {
 
 /// Returns when the call has its answers.
 void Gathering::join(const Kind& kind, std::string_view scope, Call& own) {
-  const auto limit = std::chrono::steady_clock::now() + timeout_;
+  const Limit limit = own.limit = CallLimit::or_within(timeout_);
   {
     std::unique_lock lock(mutex_);
     Lane& lane = lane_of(kind, scope);
@@ -261,6 +264,8 @@ std::vector<Gathering::Call*> Gathering::take_batch(Lane& lane) {
 
 /// Returns whether all have their answers.
 bool Gathering::send(const Lane& lane, std::span<Call* const> batch, Failure& failure) {
+  // No caller may wait longer than it wants to because it shares a batch: the others ask again.
+  const CallLimit limit((*std::ranges::min_element(batch, {}, &Call::limit))->limit);
   try {
     if (batch.size() == 1) {
       send_alone(lane, *batch.front());

@@ -18,6 +18,7 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr milliseconds kFlushInterval{200};
+constexpr milliseconds kFlushPatience{5000};  // In the background. Redis may sync but once a second.
 constexpr milliseconds kLeastUpkeepInterval{100};
 constexpr milliseconds kMostUpkeepInterval{10'000};
 constexpr milliseconds kFirstPause{5};
@@ -462,9 +463,9 @@ Lsn RemoteEngine::durable() const {
   return Lsn{durable_.load(std::memory_order_relaxed)};
 }
 
-void RemoteEngine::flush() {
+void RemoteEngine::flush(milliseconds timeout) {
   const Lsn before{newest_.load(std::memory_order_relaxed)};
-  answered([&] { backend_->flush(); });
+  ask_again(timeout, backend_->name(), [&] { backend_->flush(); });
   note_durable(before);
 }
 
@@ -476,7 +477,7 @@ void RemoteEngine::wait(Lsn lsn) {
     refuse(fmt::format("there is no record at LSN {} yet to wait for", lsn.value));
   }
   check_writable();
-  flush();
+  flush(asked_.timeout);
 }
 
 void RemoteEngine::check_may_wait(Ack ack) const {
@@ -486,7 +487,7 @@ void RemoteEngine::check_may_wait(Ack ack) const {
 void RemoteEngine::sync() {
   check_writable();
   check_not_in_transaction("sync");
-  flush();
+  flush(asked_.timeout);
 }
 
 Expired RemoteEngine::expire() {
@@ -498,6 +499,8 @@ Expired RemoteEngine::expire() {
 void RemoteEngine::work_in_background() {
   const milliseconds upkeep_interval = std::clamp(std::chrono::duration_cast<milliseconds>(backend_->retention() / 32),
                                                   kLeastUpkeepInterval, kMostUpkeepInterval);
+  // Nobody waits for it, and a disk may take longer than a caller wants to wait.
+  const milliseconds patience = std::max(asked_.timeout, kFlushPatience);
   auto upkeep_at = Steady::now() + upkeep_interval;
   std::unique_lock lock(mutex_);
   while (!closing_) {
@@ -506,7 +509,7 @@ void RemoteEngine::work_in_background() {
     lock.unlock();
     std::string error;
     try {
-      if (newest_.load(std::memory_order_relaxed) >= durable_.load(std::memory_order_relaxed)) flush();
+      if (newest_.load(std::memory_order_relaxed) >= durable_.load(std::memory_order_relaxed)) flush(patience);
       if (upkeep_due) answered([&] { return backend_->upkeep(); });
     } catch (const std::exception& failure) {
       error = failure.what();

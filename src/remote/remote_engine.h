@@ -106,7 +106,7 @@ class RemoteEngine final : public Engine {
   void count(std::uint32_t scope, IdEvent event);
   void note(Lsn lsn);
   void note_durable(Lsn lsn);
-  void flush();
+  void flush(std::chrono::milliseconds timeout);
   void work_in_background();
 
   const oncelog::remote::Options asked_;

@@ -19,6 +19,7 @@ RemoteEngine::Body::Body(RemoteEngine& engine) : TransactionBody(engine), engine
 }
 
 RemoteEngine::Body::~Body() {
+  begin_to_end();
   work_.reset();
   for (const Mark& mark : marks_) {
     try {
@@ -27,6 +28,10 @@ RemoteEngine::Body::~Body() {
       // Its lease frees it: the server cannot be reached.
     }
   }
+}
+
+void RemoteEngine::Body::begin_to_end() {
+  if (!ending_) ending_.emplace(std::chrono::steady_clock::now() + engine_.asked_.timeout);
 }
 
 bool RemoteEngine::Body::has_marked(std::uint32_t scope, std::string_view id) const {
@@ -130,6 +135,7 @@ void RemoteEngine::Body::complete_in_work() {
 }
 
 void RemoteEngine::Body::commit() {
+  begin_to_end();
   try {
     complete_in_work();
     work_->commit();

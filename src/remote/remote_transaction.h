@@ -2,8 +2,10 @@
 
 #include <deque>
 #include <memory>
+#include <optional>
 #include <string>
 
+#include "remote/call_limit.h"
 #include "remote/remote_engine.h"
 
 namespace oncelog::internal::remote {
@@ -41,12 +43,15 @@ class RemoteEngine::Body final : public TransactionBody {
 
   bool has_marked(std::uint32_t scope, std::string_view id) const;
   void complete_in_work();
+  /// Committing, and freeing what was not committed, take no longer than one call.
+  void begin_to_end();
 
   RemoteEngine& engine_;
   const RunningWork running_;
   std::unique_ptr<Work> work_;
   std::deque<Mark> marks_;                  // They stay where they are: leases view their ids.
   mutable std::deque<std::string> values_;  // What get() has returned.
+  std::optional<CallLimit> ending_;         // Since begin_to_end().
 };
 
 }  // namespace oncelog::internal::remote

@@ -10,6 +10,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <span>
 #include <stdexcept>
 #include <string_view>
 #include <system_error>
@@ -89,6 +90,19 @@ void CuttingProxy::lead_to(std::filesystem::path target) {
   target_ = std::move(target);
 }
 
+void CuttingProxy::hold(bool holds) {
+  {
+    const std::lock_guard guard(mutex_);
+    holds_ = holds;
+  }
+  ::eventfd_write(wake_, 1);
+}
+
+void CuttingProxy::delay(std::chrono::milliseconds by) {
+  const std::lock_guard guard(mutex_);
+  delay_ = by;
+}
+
 void CuttingProxy::end_all() {
   for (const Pair& pair : pairs_) {
     ::close(pair.client);
@@ -123,8 +137,10 @@ bool CuttingProxy::pass(const Pair& pair, Direction direction) {
   if (got <= 0) return false;
   std::size_t count = static_cast<std::size_t>(got);
   bool cut = false;
+  std::chrono::milliseconds delay{0};
   {
     const std::lock_guard guard(mutex_);
+    delay = delay_;
     if (cuts_ && direction_ == direction) {
       // One that is to be cut after 0 bytes is cut when there is a first.
       cut = count > left_;
@@ -132,6 +148,7 @@ bool CuttingProxy::pass(const Pair& pair, Direction direction) {
       left_ -= count;
     }
   }
+  std::this_thread::sleep_for(delay);
   const bool alive = send_all(to_server ? pair.server : pair.client, {buffer.data(), count});
   if (!cut) return alive;
   end_all();
@@ -142,9 +159,11 @@ bool CuttingProxy::pass(const Pair& pair, Direction direction) {
 }
 
 void CuttingProxy::run() {
+  bool holds = false;
   while (true) {
     std::vector<pollfd> waited{{wake_, POLLIN, 0}, {listener_, POLLIN, 0}};
-    for (const Pair& pair : pairs_) {
+    const std::size_t polled = holds ? 0 : pairs_.size();
+    for (const Pair& pair : std::span(pairs_).first(polled)) {
       waited.push_back({pair.client, POLLIN, 0});
       waited.push_back({pair.server, POLLIN, 0});
     }
@@ -152,8 +171,10 @@ void CuttingProxy::run() {
     {
       const std::lock_guard guard(mutex_);
       if (ending_) return;
+      holds = holds_;
     }
-    const std::size_t polled = pairs_.size();
+    eventfd_t woken = 0;
+    if (waited[0].revents != 0) ::eventfd_read(wake_, &woken);
     for (std::size_t i = polled; i > 0 && i <= pairs_.size(); --i) {
       const Pair pair = pairs_[i - 1];
       bool alive = true;

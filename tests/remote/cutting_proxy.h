@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -12,7 +13,8 @@ namespace oncelog::testing {
 /// Stands between clients and a server, both on Unix sockets, and passes on what they send. When told to, it cuts all
 /// connections once so many more bytes have passed in one direction: none of what comes after that byte arrives, on
 /// either side. New connections are passed on again, so a client may ask once more. It may also lead to another server
-/// from some moment on, as an address does after a failover. A thread of its own; any thread.
+/// from some moment on, as an address does after a failover, be slow, or pass on nothing for a while. A thread of its
+/// own; any thread.
 class CuttingProxy {
  public:
   enum class Direction { to_server, to_client };
@@ -29,6 +31,10 @@ class CuttingProxy {
   bool take_cut();
   /// Leads new connections to another server. Those that there are stay.
   void lead_to(std::filesystem::path target);
+  /// While it holds, connections are made, and nothing passes.
+  void hold(bool holds);
+  /// Whatever passes is kept for so long before.
+  void delay(std::chrono::milliseconds by);
 
  private:
   struct Pair {
@@ -51,6 +57,8 @@ class CuttingProxy {
   bool ending_ = false;
   bool cuts_ = false;
   bool cut_ = false;
+  bool holds_ = false;
+  std::chrono::milliseconds delay_{0};
   Direction direction_ = Direction::to_server;
   std::uint64_t left_ = 0;
 

@@ -51,12 +51,23 @@ bool PostgresqlServer::available() {
   return user && !program("postgres").empty() && !program("initdb").empty();
 }
 
+void PostgresqlServer::give_directory_to_user() const {
+  if (::geteuid() != 0) return;
+  const passwd* const user = ::getpwnam(kUser);
+  if (::chown(directory_.path().c_str(), user->pw_uid, user->pw_gid) != 0) throw std::runtime_error("chown");
+}
+
+PostgresqlServer::PostgresqlServer(StandbyOf primary) {
+  give_directory_to_user();
+  bench::run_program({program("pg_basebackup"), "-h", primary.primary.socket_directory(), "-U", kUser, "-D",
+                      data_directory(), "--write-recovery-conf", "--checkpoint=fast", "--no-sync"},
+                     kUser, directory_ / "basebackup.log");
+  start();
+}
+
 PostgresqlServer::PostgresqlServer(std::vector<std::string> settings) : settings_(std::move(settings)) {
-  if (::geteuid() == 0) {
-    const passwd* const user = ::getpwnam(kUser);
-    if (::chown(directory_.path().c_str(), user->pw_uid, user->pw_gid) != 0) throw std::runtime_error("chown");
-  }
-  bench::run_program({program("initdb"), "-D", directory_ / "data", "-U", kUser, "--auth=trust", "--no-locale",
+  give_directory_to_user();
+  bench::run_program({program("initdb"), "-D", data_directory(), "-U", kUser, "--auth=trust", "--no-locale",
                       "--encoding=UTF8", "--no-sync"},
                      kUser, directory_ / "initdb.log");
   start();
@@ -65,7 +76,7 @@ PostgresqlServer::PostgresqlServer(std::vector<std::string> settings) : settings
 void PostgresqlServer::start() {
   std::vector<std::string> command{program("postgres"),
                                    "-D",
-                                   directory_ / "data",
+                                   data_directory(),
                                    "-c",
                                    "listen_addresses=",
                                    "-c",

@@ -22,6 +22,11 @@ class PostgresqlServer {
   static bool available();
 
   explicit PostgresqlServer(std::vector<std::string> settings = {});
+  /// One that follows another one, and may be read from.
+  struct StandbyOf {
+    const PostgresqlServer& primary;
+  };
+  explicit PostgresqlServer(StandbyOf primary);
 
   void start();
   void kill() { server_.end(SIGKILL); }
@@ -30,6 +35,7 @@ class PostgresqlServer {
   void signal(int number) const { server_.signal(number); }
 
   std::filesystem::path socket_directory() const { return directory_.path(); }
+  std::filesystem::path data_directory() const { return directory_ / "data"; }
   /// Of a store in that schema.
   std::string address(std::string_view schema) const;
   /// Runs statements as the server's superuser.
@@ -39,6 +45,7 @@ class PostgresqlServer {
 
  private:
   static std::filesystem::path program(const std::string& name);
+  void give_directory_to_user() const;
 
   TempDir directory_;
   std::vector<std::string> settings_;

@@ -1,6 +1,3 @@
-#include <sys/mount.h>
-#include <unistd.h>
-
 #include <atomic>
 #include <fstream>
 #include <functional>
@@ -14,6 +11,7 @@
 #include "redis_engines.h"
 #include "redis_server.h"
 #include "remote/redis/redis_backend.h"
+#include "small_disk.h"
 
 using namespace oncelog;
 using namespace oncelog::testing;
@@ -57,25 +55,6 @@ std::string loss_of(const std::function<void()>& call) {
   }
   return "nothing was lost";
 }
-
-/// A file system of half a mebibyte, where this user may mount one.
-class SmallDisk {
- public:
-  SmallDisk() : mounted_(::mount("none", directory_.path().c_str(), "tmpfs", 0, "size=512k") == 0) {}
-  SmallDisk(const SmallDisk&) = delete;
-  SmallDisk& operator=(const SmallDisk&) = delete;
-  ~SmallDisk() {
-    if (mounted_) ::umount2(directory_.path().c_str(), MNT_DETACH);
-  }
-
-  bool mounted() const { return mounted_; }
-  std::string path() const { return directory_.path(); }
-  std::filesystem::path operator/(const std::string& name) const { return directory_ / name; }
-
- private:
-  TempDir directory_;
-  bool mounted_;
-};
 
 /// A store behind a proxy, with one connection, and the same store without.
 struct Proxied {

@@ -96,16 +96,17 @@ void PostgresqlBackend::import(std::string_view scope, std::span<const Record> r
   read_outcomes(ask(statement, import_parameters(scope, records)), out);
 }
 
-bool PostgresqlBackend::forget(std::string_view scope, std::string_view id, Ack ack, const Attempt&) {
+bool PostgresqlBackend::forget(std::string_view scope, std::string_view id, Ack ack, const Attempt& attempt) {
   Parameters parameters;
-  parameters.text(scope).bytes(id);
-  return ask(sql(fmt::format("{}select oncelog.forget($1, $2) from mode", commit_mode(ack))), parameters).flag(0, 0);
+  parameters.text(scope).bytes(id).uuid(attempt);
+  return ask(sql(fmt::format("{}select oncelog.forget($1, $2, $3) from mode", commit_mode(ack))), parameters)
+      .flag(0, 0);
 }
 
-bool PostgresqlBackend::release(std::string_view scope, std::string_view id, const Attempt&) {
+bool PostgresqlBackend::release(std::string_view scope, std::string_view id, const Attempt& attempt) {
   Parameters parameters;
-  parameters.text(scope).bytes(id);
-  return ask(sql("select oncelog.release($1, $2)"), parameters).flag(0, 0);
+  parameters.text(scope).bytes(id).uuid(attempt);
+  return ask(sql("select oncelog.release($1, $2, $3)"), parameters).flag(0, 0);
 }
 
 std::optional<ClaimOwner> PostgresqlBackend::holder(std::string_view scope, std::string_view id) {

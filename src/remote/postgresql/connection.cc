@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "remote/call_limit.h"
 #include "remote/postgresql/wire.h"
 
 namespace oncelog::internal::remote {
@@ -84,7 +85,7 @@ Time Rows::time(int row, int column) const {
 PostgresqlConnection::PostgresqlConnection(const std::string& uri, std::string name, std::chrono::milliseconds timeout)
     : connection_(PQconnectStart(uri.c_str()), &PQfinish), name_(std::move(name)), timeout_(timeout) {
   if (!connection_) throw std::bad_alloc();
-  connect(std::chrono::steady_clock::now() + timeout_);
+  connect(CallLimit::or_within(timeout_));
   PQsetNoticeProcessor(
       connection_.get(), [](void*, const char*) {}, nullptr);
   PQsetnonblocking(connection_.get(), 1);
@@ -174,7 +175,7 @@ void PostgresqlConnection::fail(const PGresult* result) {
 }
 
 Rows PostgresqlConnection::ask(const std::string& sql, const Parameters& parameters) {
-  const Limit limit = std::chrono::steady_clock::now() + timeout_;
+  const Limit limit = CallLimit::or_within(timeout_);
   if (PQsendQueryParams(connection_.get(), sql.c_str(), parameters.count(), parameters.types(), parameters.values(),
                         parameters.lengths(), parameters.formats(), 1) == 0) {
     lose(sentence_of(PQerrorMessage(connection_.get())));
@@ -186,7 +187,7 @@ Rows PostgresqlConnection::ask(const std::string& sql, const Parameters& paramet
 }
 
 void PostgresqlConnection::run(const std::string& sql) {
-  const Limit limit = std::chrono::steady_clock::now() + timeout_;
+  const Limit limit = CallLimit::or_within(timeout_);
   if (PQsendQuery(connection_.get(), sql.c_str()) == 0) lose(sentence_of(PQerrorMessage(connection_.get())));
   const Result result = last_result(limit);
   const ExecStatusType status = result ? PQresultStatus(result.get()) : PGRES_FATAL_ERROR;

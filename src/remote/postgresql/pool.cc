@@ -5,13 +5,14 @@
 #include <exception>
 
 #include "base/error.h"
+#include "remote/call_limit.h"
 
 namespace oncelog::internal::remote {
 
 Pool::Loan Pool::take() {
   {
     std::unique_lock lock(mutex_);
-    if (!free_.wait_for(lock, timeout_, [this] { return taken_ < most_; })) {
+    if (!free_.wait_until(lock, CallLimit::or_within(timeout_), [this] { return taken_ < most_; })) {
       throw Error(ErrorCode::io,
                   fmt::format("{}: all of its {} connections were in use for {} ms", name_, most_, timeout_.count()));
     }

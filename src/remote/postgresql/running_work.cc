@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "remote/call_limit.h"
 #include "remote/postgresql/statements.h"
 
 namespace oncelog::internal::remote {
@@ -60,6 +61,7 @@ void PostgresqlWork::scan(std::string_view table, std::string_view from, const E
 }
 
 void PostgresqlWork::commit() {
+  const CallLimit limit(std::chrono::steady_clock::now() + pool_.timeout());
   const std::int64_t transaction = connection_->ask("select pg_current_xact_id()::text::bigint").integer(0, 0);
   try {
     connection_->run("commit");
@@ -70,22 +72,23 @@ void PostgresqlWork::commit() {
 
 /// Asks on another connection, until the server knows.
 bool PostgresqlWork::has_committed(std::int64_t transaction) {
-  const auto limit = std::chrono::steady_clock::now() + pool_.timeout();
+  const auto limit = CallLimit::or_within(pool_.timeout());
   Parameters parameters;
   parameters.text(std::to_string(transaction));
-  for (;;) {
+  for (std::string why;; std::this_thread::sleep_for(std::chrono::milliseconds{20})) {
     try {
       const Rows rows =
           Pool::Loan(pool_.take())->ask("select coalesce(pg_xact_status($1::text::xid8), 'aborted')", parameters);
       const std::string_view status = rows.bytes(0, 0);
       if (status != "in progress") return status == "committed";
+      why = "the server still takes it to be in progress";
     } catch (const ConnectionLost& lost) {
-      if (std::chrono::steady_clock::now() >= limit) {
-        throw Error(ErrorCode::io, fmt::format("{}: whether the transaction was committed is not known: {}",
-                                               pool_.name(), lost.what()));
-      }
+      why = lost.what();
     }
-    std::this_thread::sleep_for(std::chrono::milliseconds{20});
+    if (std::chrono::steady_clock::now() >= limit) {
+      throw Error(ErrorCode::io,
+                  fmt::format("{}: whether the transaction was committed is not known: {}", pool_.name(), why));
+    }
   }
 }
 

@@ -75,6 +75,16 @@ create table if not exists oncelog.tables (
   primary key (name, key)
 );
 
+-- Answers of calls that leave nothing behind by which they would be known again, for as long as any caller may send them
+-- again: a timeout is an hour at most.
+create table if not exists oncelog.attempts (
+  attempt uuid primary key,
+  at      timestamptz not null,
+  answer  boolean not null default false
+);
+
+create index if not exists attempts_at on oncelog.attempts (at);
+
 -- The one clock of the store. Tests have another.
 create or replace function oncelog.clock() returns timestamptz language sql as $$ select clock_timestamp() $$;
 
@@ -434,19 +444,36 @@ begin
   return v_freed;
 end $$;
 
+-- What a call of that attempt has answered before; null when it is the first. One that is under way is waited for.
+create or replace function oncelog._answered(p_attempt uuid) returns boolean language plpgsql as $$
+declare
+  v_answer boolean;
+begin
+  if p_attempt is null then return null; end if;
+  insert into oncelog.attempts (attempt, at) values (p_attempt, oncelog.clock()) on conflict do nothing;
+  if found then return null; end if;
+  select answer into strict v_answer from oncelog.attempts where attempt = p_attempt;
+  return v_answer;
+end $$;
+
 -- Makes a processed id fresh again. Returns whether it was processed.
-create or replace function oncelog.forget(p_scope text, p_id bytea) returns boolean language plpgsql
+create or replace function oncelog.forget(p_scope text, p_id bytea, p_attempt uuid default null) returns boolean
+language plpgsql
 set jit = off set enable_seqscan = off set enable_bitmapscan = off as $$
 declare
-  v_scope integer := oncelog.scope(p_scope);
-  v_at    timestamptz;
+  v_scope  integer := oncelog.scope(p_scope);
+  v_before boolean := oncelog._answered(p_attempt);
+  v_at     timestamptz;
 begin
+  if v_before is not null then return v_before; end if;
   with gone as (delete from oncelog.entries as e where e.scope = v_scope and e.id = p_id and e.token is null returning e.at)
     select max(at) into v_at from gone;
   if v_at is null then return false; end if;
   -- A random one: a number that a crash has taken back must not come again.
   update oncelog.scopes set generation = (random() * 9e18)::bigint where number = v_scope;
-  return v_at > oncelog.clock() - (select retention from oncelog.settings where one);
+  if v_at <= oncelog.clock() - (select retention from oncelog.settings where one) then return false; end if;
+  update oncelog.attempts set answer = true where attempt = p_attempt;
+  return true;
 end $$;
 
 -- The store's time, and the scope's generation.
@@ -455,14 +482,19 @@ create or replace function oncelog.pulse(p_scope text) returns table (now timest
 $$;
 
 -- Frees a claimed id, or a lock (of scope ''), whoever holds it. Returns whether there was a claim.
-create or replace function oncelog.release(p_scope text, p_id bytea) returns boolean language sql
+create or replace function oncelog.release(p_scope text, p_id bytea, p_attempt uuid default null) returns boolean
+language plpgsql
 set jit = off set enable_seqscan = off set enable_bitmapscan = off as $$
-  with freed as (
-    delete from oncelog.entries as e
-      where e.scope = oncelog.scope(p_scope) and e.id = p_id and e.token is not null
-      returning e.token)
-  select exists (select from freed)
-$$;
+declare
+  v_scope  integer := oncelog.scope(p_scope);
+  v_before boolean := oncelog._answered(p_attempt);
+begin
+  if v_before is not null then return v_before; end if;
+  delete from oncelog.entries as e where e.scope = v_scope and e.id = p_id and e.token is not null;
+  if not found then return false; end if;
+  update oncelog.attempts set answer = true where attempt = p_attempt;
+  return true;
+end $$;
 
 -- The records of these ids, of those that are processed.
 create or replace function oncelog.find(p_scope text, p_ids bytea[], p_whole boolean default true)
@@ -527,6 +559,7 @@ declare
 begin
   select * into v from oncelog.settings for update skip locked;
   if not found then return false; end if;  -- Another is at it.
+  delete from oncelog.attempts where at < v_now - interval '2 hours';
   if v.next is not null then
     -- Whoever read the settings before the turn was committed had a transaction id by then, which is below what is noted
     -- here, after the commit.

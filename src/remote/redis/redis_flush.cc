@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <thread>
 
@@ -45,19 +46,19 @@ void RedisBackend::flush(Node& node) {
   Node::Lease lease = router_.connect(node);
   Connection& connection = lease.connection();
   check_can_wait(lease.facts().syncs, connection.name());
-  const Deadline limit = router_.deadline() + std::chrono::seconds{4};
+  const Deadline limit = router_.deadline();
   if (lease.facts().syncs == Syncs::when_asked) {
     const std::string key = router_.key_at(node, keys_.prefix());
-    connection.ask({"SET", key, "", "PX", "1000"}, router_.deadline());
-    const Reply synced =
-        connection.ask({"WAITAOF", "1", "0", std::to_string(timeout_.count())}, router_.deadline() + timeout_);
+    connection.ask({"SET", key, "", "PX", "1000"}, limit);
+    const int left_ms = std::max(milliseconds_until(limit), 1);  // 0 would be for ever.
+    const Reply synced = connection.ask({"WAITAOF", "1", "0", std::to_string(left_ms)}, limit);
     if (integer_of(*elements_of(*synced, 2)[0]) < 1) {
       throw Error(ErrorCode::io, fmt::format("{}: the server's disk took longer than the timeout", connection.name()));
     }
   } else if (lease.facts().syncs == Syncs::each_second) {
     std::int64_t idle_since_us = 0;  // 0: it was not idle yet.
     while (true) {
-      const Progress now = progress_of(connection, router_.deadline());
+      const Progress now = progress_of(connection, limit);
       if (now.idle && idle_since_us == 0) idle_since_us = now.time_us;
       if (now.idle && now.time_us >= idle_since_us + kStartsWithinUs) break;
       if (std::chrono::steady_clock::now() > limit) {

@@ -211,7 +211,7 @@ void Router::sort_out(Round& round, const Pending& one, Reply reply, std::vector
 std::vector<Router::Pending> Router::send(std::span<const Command> commands, std::vector<Pending> pending, Ack ack,
                                           std::vector<Reply>& replies, Deadline deadline) {
   static const Command kAsking{"ASKING"};
-  const Command on_disk{"WAITAOF", "1", "0", std::to_string(timeout_.count())};
+  const Command on_disk{"WAITAOF", "1", "0", std::to_string(std::max(milliseconds_until(deadline), 1))};
   std::map<Node*, std::vector<Pending>> by_node;
   for (const Pending& one : pending) by_node[one.node].push_back(one);
   std::vector<Node::Lease> leases;

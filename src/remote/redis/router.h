@@ -13,6 +13,7 @@
 #include <oncelog/remote.h>
 
 #include "remote/address.h"
+#include "remote/call_limit.h"
 #include "remote/redis/keys.h"
 #include "remote/redis/node.h"
 #include "remote/redis/reply.h"
@@ -43,7 +44,7 @@ class Router {
   Node::Lease connect(Node& node);
   /// A key of which that server is the master, for a write that only has to be one.
   std::string key_at(const Node& node, const std::string& prefix);
-  Deadline deadline() const { return std::chrono::steady_clock::now() + timeout_; }
+  Deadline deadline() const { return CallLimit::or_within(timeout_); }
 
   /// Whether a server was met whose disk must be waited for, with a write to wait for.
   bool waits_for_writes() const { return waits_.load(std::memory_order_relaxed); }

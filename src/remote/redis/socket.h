@@ -12,6 +12,9 @@ namespace oncelog::internal::remote {
 
 using Deadline = std::chrono::steady_clock::time_point;
 
+/// Rounded up; 0 when it has passed, and at most an hour.
+int milliseconds_until(Deadline deadline);
+
 /// A connected stream socket that never waits past a deadline, and never raises SIGPIPE. One thread. All functions
 /// throw ConnectionLost.
 class Socket {
