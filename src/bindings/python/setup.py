@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 NEEDED = "oncelog >= 0.1"
 
@@ -25,22 +26,28 @@ def pkg_config(*arguments):
     return shlex.split(found.stdout)
 
 
-def extension():
-    pkg_config("--print-errors", "--exists", NEEDED)
-    return Extension(
-        "oncelog._oncelog",
-        sources=[f"native/{name}.c" for name in ("claim", "convert", "ids", "module", "scope", "store")],
-        depends=[f"native/{name}.h" for name in ("convert", "handles", "ids")],
-        include_dirs=["."],
-        extra_compile_args=["-std=c11", "-fvisibility=hidden", *pkg_config("--cflags", "oncelog")],
-        extra_link_args=pkg_config("--libs", "oncelog"),
-    )
+class BuildExtension(build_ext):
+    """Asks pkg-config only when something is compiled: a source distribution is made without the library."""
+
+    def run(self):
+        pkg_config("--print-errors", "--exists", NEEDED)
+        for extension in self.extensions:
+            extension.extra_compile_args += pkg_config("--cflags", "oncelog")
+            extension.extra_link_args += pkg_config("--libs", "oncelog")
+        super().run()
 
 
-# A source distribution is made of files alone.
-making = set(sys.argv[1:]) - {"sdist", "egg_info", "dist_info"}
 setup(
     packages=["oncelog"],
     package_data={"oncelog": ["py.typed", "*.pyi"]},
-    ext_modules=[extension()] if making else [],
+    cmdclass={"build_ext": BuildExtension},
+    ext_modules=[
+        Extension(
+            "oncelog._oncelog",
+            sources=[f"native/{name}.c" for name in ("claim", "convert", "ids", "module", "scope", "store")],
+            depends=[f"native/{name}.h" for name in ("convert", "handles", "ids")],
+            include_dirs=["."],
+            extra_compile_args=["-std=c11", "-fvisibility=hidden"],
+        )
+    ],
 )

@@ -23,7 +23,7 @@ from oncelog import Verdict
 @pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
 def test_a_store_works_in_a_process_started_by(method, store):
     context = multiprocessing.get_context(method)
-    billing = store.scope("billing", orphans=oncelog.Orphans.KEEP)
+    billing = store.scope("billing", orphans=oncelog.OrphanPolicy.KEEP)
     store.mark("parent")
     answers = context.Queue()
     child = context.Process(target=work_of_children.mark, args=(store, billing, "child", answers))

@@ -175,3 +175,10 @@ def test_a_closed_store_says_so_and_its_scopes_stay(store):
 def test_the_library_and_topics(store):
     assert oncelog.library_version().split(".")[0] == "0"
     assert oncelog.topic_matches("orders.*", "orders.new") and not oncelog.topic_matches("orders.*", "orders")
+
+
+def test_an_address_needs_oncelog_remote():
+    # Where that library is there: no server answers.
+    with pytest.raises((oncelog.UnsupportedError, oncelog.IoError)) as failed:
+        oncelog.Store("redis+unix:///no/such/socket", timeout=0.1)
+    assert "oncelog-remote" in str(failed.value) or isinstance(failed.value, oncelog.IoError)

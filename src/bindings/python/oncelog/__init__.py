@@ -36,7 +36,7 @@ from ._idempotent import idempotent
 from ._oncelog import fingerprint, library_version, topic_matches
 from ._scope import MarkedBatch, Scope
 from ._store import NO_CAP, Store, restore
-from ._values import Ack, ClaimInfo, Completed, Marked, Orphans, Owner, Problem, Record, Source, Verdict
+from ._values import Ack, ClaimInfo, Completed, Marked, OrphanPolicy, Owner, Problem, Record, Source, Verdict
 
 __all__ = [
     "NO_CAP",
@@ -64,7 +64,7 @@ __all__ = [
     "NotAStoreError",
     "NotFoundError",
     "OptionsMismatchError",
-    "Orphans",
+    "OrphanPolicy",
     "Owner",
     "Problem",
     "ReadOnlyError",

@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Ty
 from . import _oncelog
 from ._claim import VERDICTS, Claim, ClaimBatch
 from ._errors import ForkedError
-from ._values import Ack, Id, IdArray, Marked, Moment, Orphans, Record, Seconds, Source, Verdict
+from ._values import Ack, Id, IdArray, Marked, Moment, OrphanPolicy, Record, Seconds, Source, Verdict
 from ._values import attributes, milliseconds
 
 _Answer = TypeVar("_Answer")
@@ -91,7 +91,7 @@ class Scope:
 
     __slots__ = ("name", "_opening", "_orphans", "_raw")
 
-    def __init__(self, opening: Opening, name: str, orphans: Orphans) -> None:
+    def __init__(self, opening: Opening, name: str, orphans: OrphanPolicy) -> None:
         self.name = name
         self._opening = opening
         self._orphans = orphans

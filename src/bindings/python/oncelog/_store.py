@@ -12,7 +12,7 @@ from . import _oncelog
 from ._claim import Lock
 from ._errors import InvalidArgumentError
 from ._scope import Opening, Scope, patiently
-from ._values import Ack, ClaimInfo, Id, Moment, Orphans, Problem, Record, Seconds
+from ._values import Ack, ClaimInfo, Id, Moment, OrphanPolicy, Problem, Record, Seconds
 from ._values import microseconds, milliseconds, moment_of
 
 Address = Union[str, "os.PathLike[str]"]
@@ -88,7 +88,7 @@ class Store(Scope):
             # Of the library, 0 is the default and -1 nothing.
             "near_staleness_ms": 0 if near_staleness is None else milliseconds(near_staleness) or -1,
         }
-        super().__init__(Opening(_lasting(address), options), scope, Orphans.FREE_AT_ONCE)
+        super().__init__(Opening(_lasting(address), options), scope, OrphanPolicy.FREE_AT_ONCE)
 
     def __reduce__(self) -> Any:
         return (_opened, (self._opening, self.name))
@@ -116,7 +116,7 @@ class Store(Scope):
 
     # --- Scopes and locks.
 
-    def scope(self, name: str, *, orphans: Orphans = Orphans.FREE_AT_ONCE) -> Scope:
+    def scope(self, name: str, *, orphans: OrphanPolicy = OrphanPolicy.FREE_AT_ONCE) -> Scope:
         """The id space of that name, 1 to 255 bytes. `orphans` is for the claims taken with this handle."""
         return Scope(self._opening, name, orphans)
 
@@ -210,7 +210,7 @@ def _lasting(address: Address) -> str:
 def _opened(opening: Opening, scope: str) -> Store:
     """A store that was sent to another process."""
     store = Store.__new__(Store)
-    Scope.__init__(store, opening, scope, Orphans.FREE_AT_ONCE)
+    Scope.__init__(store, opening, scope, OrphanPolicy.FREE_AT_ONCE)
     return store
 
 

@@ -45,7 +45,7 @@ class Ack(enum.IntEnum):
     DISK = 2  #: Until it survives a power failure.
 
 
-class Orphans(enum.IntEnum):
+class OrphanPolicy(enum.IntEnum):
     """What the owner's death and the lease's expiry do to a claim."""
 
     FREE_AT_ONCE = 0  #: Either frees it.
