@@ -47,8 +47,8 @@ def in_python(folder):
         lists, arrays = store.scope("lists"), store.scope("arrays")
 
         def mark(piece):
-            mark_one = store.mark
-            return sum([1 for id in piece if mark_one(id)])
+            mark_one, fresh = store.mark, oncelog.Verdict.FRESH
+            return sum([1 for id in piece if mark_one(id).verdict is fresh])
 
         def of_list(piece):
             return lists.mark_batch(piece).verdicts.count(oncelog.Verdict.FRESH)

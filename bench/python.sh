@@ -10,7 +10,7 @@ python=/usr/bin/python3
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 
-"$python" -c 'import pip, setuptools' 2>/dev/null || {
+"$python" -c 'import setuptools, pip' 2>/dev/null || {
   echo "skipped: no python3-pip and python3-setuptools"
   exit 77
 }

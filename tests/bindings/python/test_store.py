@@ -1,7 +1,9 @@
 """What a store answers, an id at a time."""
 
 import datetime
+import gc
 import pickle
+import sys
 
 import oncelog
 import pytest
@@ -59,6 +61,45 @@ def test_a_message_from_before_the_memory_is_too_old(store):
     assert store.mark("m-1", sent_at=datetime.datetime.now(UTC)).verdict is Verdict.FRESH
     with pytest.raises(ValueError, match="time zone"):
         store.mark("m-2", sent_at=datetime.datetime(2001, 1, 1))
+
+
+def test_arguments_may_be_named(store):
+    assert store.mark(id="m-1") and not store.mark(id="m-1")
+    assert store.contains(id="m-1") and not store.contains("m-1", correlation="c")
+    for wrong in (lambda: store.mark(), lambda: store.mark("a", "b"), lambda: store.mark("a", lease=3)):
+        with pytest.raises(TypeError):
+            wrong()
+
+
+def test_calls_leave_nothing_behind(store):
+    """Each reference that a call takes is given back, whether it succeeds or raises."""
+    numpy = pytest.importorskip("numpy")
+    id, correlation, ids, array = "m-" + "1" * 50, b"c" * 50, ["a" * 50, 7], numpy.array([b"z" * 50])
+    store.mark(id, correlation=correlation, result=b"r")
+    held = store.begin("held", lease=3600)
+
+    def calls():
+        store.mark(id), store.mark(id, correlation=correlation), store.contains(id), store.find(id)
+        store.begin(id, lease=30).record, store.begin("held", lease=30).owner, store.find_batch([id, "absent"])
+        store.mark_batch([id]), store.contains_batch(array), store.mark_batch(array), store.begin_batch([id], lease=3)
+        store.scope("other"), store.scopes(), store.claims(), store.correlated(correlation), store.lock("l", lease=3)
+        store.scan(lambda record: None)
+        for wrong in (lambda: store.mark_batch(ids), lambda: store.mark(7), lambda: store.mark("")):
+            with pytest.raises((TypeError, oncelog.Error)):
+                wrong()
+
+    kept = [id, correlation, ids, ids[0], array, Verdict.FRESH, Verdict.DUPLICATE, Verdict.IN_PROGRESS, True, None]
+    kept = [o for o in kept if sys.getrefcount(o) < 2**30]  # What is immortal has no count.
+    calls()
+    before = [sys.getrefcount(o) for o in kept]
+    blocks = sys.getallocatedblocks()
+    for _ in range(1000):
+        calls()
+    gc.collect()
+    for object, count in zip(kept, before):
+        assert abs(sys.getrefcount(object) - count) < 500, object
+    assert sys.getallocatedblocks() - blocks < 500
+    assert held.complete()
 
 
 def test_scopes_do_not_know_of_each_other(store):

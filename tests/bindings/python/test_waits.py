@@ -1,6 +1,8 @@
 """No wait holds the GIL or an event loop."""
 
 import asyncio
+import os
+import signal
 import sys
 import threading
 
@@ -8,31 +10,33 @@ import oncelog
 import pytest
 
 CALLS = {
-    "mark": lambda raw, scope, i: scope.mark(f"m-{i}", None, 0),
-    "mark, on disk": lambda raw, scope, i: scope.mark(f"m-{i}", None, 2),
-    "contains": lambda raw, scope, i: scope.contains("m"),
-    "contains_correlated": lambda raw, scope, i: scope.contains_correlated("m", "c"),
-    "find": lambda raw, scope, i: scope.find("m"),
-    "begin": lambda raw, scope, i: scope.begin(f"m-{i}", 30, None, 0),
-    "complete": lambda raw, scope, i: scope.begin(f"m-{i}", 30, None, 0).complete(None, 0),
-    "wait_until_free": lambda raw, scope, i: scope.wait_until_free("m", 0),
-    "forget": lambda raw, scope, i: scope.forget("m", 1),
-    "release": lambda raw, scope, i: scope.release("m"),
-    "mark_batch": lambda raw, scope, i: scope.mark_batch([f"m-{i}"], 0),
-    "contains_batch": lambda raw, scope, i: scope.contains_batch(["m"]),
-    "find_batch": lambda raw, scope, i: scope.find_batch(["m"]),
-    "begin_batch": lambda raw, scope, i: scope.begin_batch(["m"], 30),
-    "lock": lambda raw, scope, i: raw.lock("name", 30, 0),
-    "wait": lambda raw, scope, i: raw.wait(scope.mark(f"m-{i}", None, 0).lsn),
-    "sync": lambda raw, scope, i: raw.sync(),
-    "claims": lambda raw, scope, i: raw.claims(),
-    "scan": lambda raw, scope, i: raw.scan(id, "", 0, 0),
-    "correlated": lambda raw, scope, i: raw.correlated("c"),
-    "verify": lambda raw, scope, i: raw.verify(False),
-    "expire": lambda raw, scope, i: raw.expire(),
-    "metrics": lambda raw, scope, i: raw.metrics(False),
-    "scopes": lambda raw, scope, i: raw.scopes(),
-    "scope": lambda raw, scope, i: raw.scope("other", 0),
+    "Store.mark": lambda store, raw, scope, i: store.mark(f"m-{i}"),
+    "Store.contains": lambda store, raw, scope, i: store.contains("m"),
+    "mark": lambda store, raw, scope, i: scope.mark(f"m-{i}", None, 0),
+    "mark, on disk": lambda store, raw, scope, i: scope.mark(f"m-{i}", None, 2),
+    "contains": lambda store, raw, scope, i: scope.contains("m"),
+    "contains_correlated": lambda store, raw, scope, i: scope.contains_correlated("m", "c"),
+    "find": lambda store, raw, scope, i: scope.find("m"),
+    "begin": lambda store, raw, scope, i: scope.begin(f"m-{i}", 30, None, 0),
+    "complete": lambda store, raw, scope, i: scope.begin(f"m-{i}", 30, None, 0).complete(None, 0),
+    "wait_until_free": lambda store, raw, scope, i: scope.wait_until_free("m", 0),
+    "forget": lambda store, raw, scope, i: scope.forget("m", 1),
+    "release": lambda store, raw, scope, i: scope.release("m"),
+    "mark_batch": lambda store, raw, scope, i: scope.mark_batch([f"m-{i}"], 0),
+    "contains_batch": lambda store, raw, scope, i: scope.contains_batch(["m"]),
+    "find_batch": lambda store, raw, scope, i: scope.find_batch(["m"]),
+    "begin_batch": lambda store, raw, scope, i: scope.begin_batch(["m"], 30),
+    "lock": lambda store, raw, scope, i: raw.lock("name", 30, 0),
+    "wait": lambda store, raw, scope, i: raw.wait(scope.mark(f"m-{i}", None, 0).lsn),
+    "sync": lambda store, raw, scope, i: raw.sync(),
+    "claims": lambda store, raw, scope, i: raw.claims(),
+    "scan": lambda store, raw, scope, i: raw.scan(id, "", 0, 0),
+    "correlated": lambda store, raw, scope, i: raw.correlated("c"),
+    "verify": lambda store, raw, scope, i: raw.verify(False),
+    "expire": lambda store, raw, scope, i: raw.expire(),
+    "metrics": lambda store, raw, scope, i: raw.metrics(False),
+    "scopes": lambda store, raw, scope, i: raw.scopes(),
+    "scope": lambda store, raw, scope, i: raw.scope("other", 0),
 }
 
 
@@ -61,7 +65,7 @@ def test_another_thread_runs_during(name, store, no_switches):
         assert not ran
     calls = 0
     while not ran and calls < 100000:
-        call(raw, scope, calls)
+        call(store, raw, scope, calls)
         calls += 1
     assert ran
     thread.join()
@@ -122,10 +126,7 @@ def test_what_is_on_disk_is_not_waited_for(store):
 
 
 def test_a_signal_ends_a_wait(store):
-    import os
-    import signal
-
-    store.keep = store.begin("m", lease=3600)
+    held = store.begin("m", lease=3600)
 
     class Interrupted(Exception):
         pass
@@ -144,3 +145,4 @@ def test_a_signal_ends_a_wait(store):
     finally:
         killer.join()
         signal.signal(signal.SIGUSR1, before)
+    assert held.complete()

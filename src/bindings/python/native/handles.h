@@ -33,13 +33,17 @@ typedef struct {
   int busy;
 } LockObject;
 
-extern PyTypeObject StoreType, ScopeType, ClaimType, BatchType, LockType;
+extern PyTypeObject StoreType, ScopeType, ClaimType, BatchType, LockType, CallsType;
 
 /// Each takes the handle, which it frees where it fails.
 PyObject* new_scope(oncelog_scope* scope);
 PyObject* new_claim(oncelog_claim* claim);
 PyObject* new_batch(oncelog_claim_batch* batch);
 PyObject* new_lock(oncelog_lock* lock);
+
+/// Of an id alone. In a child of fork() nothing is raised, and `forked` is set.
+PyObject* mark_plainly(ScopeObject* scope, PyObject* id, int* forked);
+PyObject* contains_plainly(ScopeObject* scope, PyObject* id, int* forked);
 
 /// open(address, ...) and restore(backup, directory, allow_foreign_owner) of the module.
 PyObject* open_store(PyObject* module, PyObject* arguments, PyObject* names);

@@ -60,9 +60,47 @@ static PyObject* scope_find(ScopeObject* self, PyObject* given) {
 
 static PyObject* marked_of(const oncelog_marked* marked) {
   PyObject* const verdict = verdict_of(marked->verdict);
-  if (verdict == NULL) return NULL;
-  return named_tuple(python_types.marked, Py_BuildValue("NKO", verdict, (unsigned long long)marked->lsn,
-                                                        marked->redelivered ? Py_True : Py_False));
+  PyObject* const lsn = PyLong_FromUnsignedLongLong(marked->lsn);
+  // As a named tuple's own constructor ends, at a third of its cost.
+  PyObject* const tuple = verdict != NULL && lsn != NULL ? python_types.marked->tp_alloc(python_types.marked, 3) : NULL;
+  if (tuple == NULL) {
+    Py_XDECREF(verdict);
+    Py_XDECREF(lsn);
+    return NULL;
+  }
+  PyTuple_SET_ITEM(tuple, 0, verdict);
+  PyTuple_SET_ITEM(tuple, 1, lsn);
+  PyTuple_SET_ITEM(tuple, 2, Py_NewRef(marked->redelivered ? Py_True : Py_False));
+  return tuple;
+}
+
+/// What failed: in a child of fork() nothing, for the caller to do it once more.
+static PyObject* raised_unless_forked(oncelog_code code, oncelog_error* error, int* forked) {
+  if (code != ONCELOG_FORKED) return raised(code, error);
+  oncelog_error_free(error);
+  *forked = 1;
+  return NULL;
+}
+
+PyObject* mark_plainly(ScopeObject* scope, PyObject* id, int* forked) {
+  oncelog_text text;
+  oncelog_marked marked = {.size = sizeof marked};
+  oncelog_error* error = NULL;
+  oncelog_code code;
+  if (text_of(id, "an id", &text) != 0) return NULL;
+  Py_BEGIN_ALLOW_THREADS code =
+      oncelog_mark(scope->scope, text.data, text.size, NULL, ONCELOG_ACK_DEFAULT, &marked, &error);
+  Py_END_ALLOW_THREADS return code != ONCELOG_OK ? raised_unless_forked(code, error, forked) : marked_of(&marked);
+}
+
+PyObject* contains_plainly(ScopeObject* scope, PyObject* id, int* forked) {
+  oncelog_text text;
+  uint8_t known = 0;
+  oncelog_error* error = NULL;
+  oncelog_code code;
+  if (text_of(id, "an id", &text) != 0) return NULL;
+  Py_BEGIN_ALLOW_THREADS code = oncelog_contains(scope->scope, text.data, text.size, &known, &error);
+  Py_END_ALLOW_THREADS return code != ONCELOG_OK ? raised_unless_forked(code, error, forked) : PyBool_FromLong(known);
 }
 
 static PyObject* scope_mark(ScopeObject* self, PyObject* const* given, Py_ssize_t count) {

@@ -2,7 +2,7 @@
 
 from typing import Any, Callable, Dict, List, Optional, Tuple, Type, Union, final
 
-from ._values import ClaimInfo, Id, Marked, Problem, RawAttributes, Record, Verdict
+from ._values import Ack, ClaimInfo, Id, Marked, Moment, Problem, RawAttributes, Record, Source, Verdict
 
 def setup(
     errors: Dict[int, Any],
@@ -115,3 +115,21 @@ class Lock:
     def owner(self) -> Optional[Tuple[int, int]]: ...
     def renew(self, lease_ms: int, /) -> bool: ...
     def release(self) -> None: ...
+
+class Calls:
+    _raw: Scope
+    def mark(
+        self,
+        id: Id,
+        *,
+        ack: Ack = ...,
+        correlation: Optional[Id] = None,
+        result: Optional[Id] = None,
+        source: Optional[Source] = None,
+        fingerprint: int = 0,
+        sent_at: Optional[Moment] = None,
+    ) -> Marked:
+        """Marks the id as processed unless it is already: exactly one caller gets FRESH within the retention."""
+
+    def contains(self, id: Id, *, correlation: Optional[Id] = None) -> bool:
+        """Whether the id was processed within the retention; with `correlation`, as a part of that. Takes no lock."""

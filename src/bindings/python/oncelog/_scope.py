@@ -86,16 +86,16 @@ class Opening:
         return (Opening, (self.address, self.options))
 
 
-class Scope:
+class Scope(_oncelog.Calls):
     """One logical consumer's id space, shared by all its instances. Any thread. Made by Store.scope()."""
 
-    __slots__ = ("name", "_opening", "_orphans", "_raw")
+    __slots__ = ("name", "_opening", "_orphans")
 
     def __init__(self, opening: Opening, name: str, orphans: OrphanPolicy) -> None:
         self.name = name
         self._opening = opening
         self._orphans = orphans
-        self._raw: _oncelog.Scope = opening.call("scope", name, orphans)
+        self._raw = opening.call("scope", name, orphans)
 
     def _call(self, method: str, *given: object) -> Any:
         try:
@@ -116,7 +116,9 @@ class Scope:
 
     # --- One id.
 
-    def mark(
+    # mark() and contains() are in the extension, which leaves to these what is more than an id.
+
+    def _mark(
         self,
         id: Id,
         *,
@@ -127,12 +129,9 @@ class Scope:
         fingerprint: int = 0,
         sent_at: Optional[Moment] = None,
     ) -> Marked:
-        """Marks the id as processed unless it is already: exactly one caller gets FRESH within the retention."""
         given = attributes(correlation, result, source, fingerprint, sent_at)
-        try:
-            return self._raw.mark(id, given, ack)
-        except ForkedError:
-            return self._reopened().mark(id, given, ack)
+        marked: Marked = self._call("mark", id, given, ack)
+        return marked
 
     def begin(
         self,
@@ -163,16 +162,12 @@ class Scope:
 
         return Claim(patiently(patience, attempt, refused), ack)
 
-    def contains(self, id: Id, *, correlation: Optional[Id] = None) -> bool:
-        """Whether the id was processed within the retention; with `correlation`, as a part of that. Takes no lock."""
+    def _contains(self, id: Id, *, correlation: Optional[Id] = None) -> bool:
         if correlation is not None:
             return bool(self._call("contains_correlated", id, correlation))
-        try:
-            return self._raw.contains(id)
-        except ForkedError:
-            return self._reopened().contains(id)
+        return bool(self._call("contains", id))
 
-    __contains__ = contains
+    __contains__ = _oncelog.Calls.contains
 
     def find(self, id: Id) -> Optional[Record]:
         """The record of an id that was processed within the retention."""
