@@ -13,7 +13,7 @@ source "$source/tests/command/lib.sh"
 command -v "$python" >/dev/null || skip "there is no $python"
 "$python" -c 'import sysconfig, os, sys; sys.exit(not os.path.exists(sysconfig.get_paths()["include"] + "/Python.h"))' ||
   skip "there are no headers of Python (python3-dev)"
-for module in pip setuptools pytest mypy; do
+for module in pip setuptools wheel pytest mypy; do
   "$python" -c "import $module" 2>/dev/null || skip "there is no python3-$module (tools/setup --tests)"
 done
 command -v pkg-config >/dev/null || skip "there is no pkg-config"

@@ -4,7 +4,6 @@ import concurrent.futures
 import multiprocessing
 import os
 import pickle
-import shutil
 import signal
 import socket
 import subprocess
@@ -147,9 +146,7 @@ def test_claims_cannot_be_sent(store):
 
 
 def test_the_workers_of_a_preloaded_gunicorn_share_a_store(path):
-    gunicorn = shutil.which("gunicorn")
-    if gunicorn is None:
-        pytest.skip("gunicorn is not installed")
+    pytest.importorskip("gunicorn")
     folder = path.parent
     (folder / "service.py").write_text(
         textwrap.dedent(
@@ -170,7 +167,8 @@ def test_the_workers_of_a_preloaded_gunicorn_share_a_store(path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, gunicorn, "--preload", "--workers", "2", "--bind", f"127.0.0.1:{port}", "service:application"]
+    command = [sys.executable, "-m", "gunicorn", "--preload", "--workers", "2"]
+    command += ["--bind", f"127.0.0.1:{port}", "service:application"]
     server = subprocess.Popen(command, cwd=folder, stderr=subprocess.DEVNULL)
     try:
         answers = [ask(server, f"http://127.0.0.1:{port}/m-{i % 10}") for i in range(60)]
