@@ -23,10 +23,11 @@ def test_a_block_completes_the_claim(store):
 
 
 def test_an_exception_frees_the_id_at_once(store):
+    claim = store.begin("m-1", lease=3600)
     with pytest.raises(KeyError):
-        with store.begin("m-1", lease=3600):
+        with claim:
             raise KeyError("work")
-    assert "m-1" not in store
+    assert not claim.held and "m-1" not in store
     assert store.begin("m-1", lease=30).verdict is Verdict.FRESH
 
 
