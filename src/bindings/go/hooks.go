@@ -1,5 +1,6 @@
 package oncelog
 
+// #include <stdint.h>
 // #include <oncelog/c.h>
 import "C"
 
@@ -8,7 +9,6 @@ import (
 	"runtime/cgo"
 	"runtime/debug"
 	"time"
-	"unsafe"
 )
 
 // Decision is one decision on an id.
@@ -46,7 +46,7 @@ type hooks struct {
 	onEvent    func(EventKind, string)
 }
 
-func valueOf[T any](user unsafe.Pointer) T { return cgo.Handle(uintptr(user)).Value().(T) }
+func valueOf[T any](user C.uintptr_t) T { return cgo.Handle(user).Value().(T) }
 
 // endProcess is for a panic that must not unwind the frames of C++ between the hook and its caller, which may recover.
 func endProcess() {
@@ -58,7 +58,7 @@ func endProcess() {
 }
 
 //export oncelogGoDecision
-func oncelogGoDecision(decision *C.oncelog_decision, user unsafe.Pointer) {
+func oncelogGoDecision(decision *C.oncelog_decision, user C.uintptr_t) {
 	defer endProcess()
 	seen := Decision{
 		Scope:       textOf(decision.scope),
@@ -73,13 +73,13 @@ func oncelogGoDecision(decision *C.oncelog_decision, user unsafe.Pointer) {
 }
 
 //export oncelogGoEvent
-func oncelogGoEvent(kind C.oncelog_event_kind, sentence *C.char, user unsafe.Pointer) {
+func oncelogGoEvent(kind C.oncelog_event_kind, sentence *C.char, user C.uintptr_t) {
 	defer endProcess()
 	valueOf[*hooks](user).onEvent(EventKind(kind), C.GoString(sentence))
 }
 
 //export oncelogGoFreeHooks
-func oncelogGoFreeHooks(user unsafe.Pointer) { cgo.Handle(uintptr(user)).Delete() }
+func oncelogGoFreeHooks(user C.uintptr_t) { cgo.Handle(user).Delete() }
 
 // visit is a visitor of records, and what it has panicked with.
 type visit struct {
@@ -99,7 +99,7 @@ func (v *visit) run(call func(C.uintptr_t) error) error {
 }
 
 //export oncelogGoRecord
-func oncelogGoRecord(record *C.oncelog_record, user unsafe.Pointer) (stop C.int) {
+func oncelogGoRecord(record *C.oncelog_record, user C.uintptr_t) (stop C.int) {
 	v := valueOf[*visit](user)
 	stop = 1
 	defer func() { v.panicked = recover() }()

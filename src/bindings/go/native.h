@@ -52,11 +52,26 @@ static inline oncelog_ids native_ids(size_t count, const void* data, const uint6
 
 // --- The store.
 
-// The hooks, which are written in Go.
-void oncelogGoDecision(oncelog_decision* decision, void* user);
-void oncelogGoEvent(oncelog_event_kind kind, char* sentence, void* user);
-void oncelogGoFreeHooks(void* user);
-int oncelogGoRecord(oncelog_record* record, void* user);
+// The callbacks, which are written in Go. `user` is a number by which Go finds what it is about, and must be one there:
+// Go's stack may hold no pointer that is none.
+void oncelogGoDecision(oncelog_decision* decision, uintptr_t user);
+void oncelogGoEvent(oncelog_event_kind kind, char* sentence, uintptr_t user);
+void oncelogGoFreeHooks(uintptr_t user);
+int oncelogGoRecord(oncelog_record* record, uintptr_t user);
+
+static inline void native_on_decision(const oncelog_decision* decision, void* user) {
+  oncelogGoDecision((oncelog_decision*)decision, (uintptr_t)user);
+}
+
+static inline void native_on_event(oncelog_event_kind kind, const char* sentence, void* user) {
+  oncelogGoEvent(kind, (char*)sentence, (uintptr_t)user);
+}
+
+static inline void native_free_hooks(void* user) { oncelogGoFreeHooks((uintptr_t)user); }
+
+static inline int native_on_record(const oncelog_record* record, void* user) {
+  return oncelogGoRecord((oncelog_record*)record, (uintptr_t)user);
+}
 
 typedef struct {
   int64_t retention_ms;
@@ -80,7 +95,7 @@ typedef struct {
   uint8_t on_event;
 } native_options;
 
-// The strings are C's. `user` is a number by which Go finds the hooks.
+// The strings are C's. `user` is 0 where there are no hooks.
 static inline native_answer native_open(const char* place, native_options flat, const char* live_dir,
                                         const char* near_directory, uintptr_t user) {
   const oncelog_options options = {
@@ -92,10 +107,10 @@ static inline native_answer native_open(const char* place, native_options flat, 
       .read_only = flat.read_only,
       .allow_foreign_owner = flat.allow_foreign_owner,
       .allow_network_filesystem = flat.allow_network_filesystem,
-      .on_decision = flat.on_decision ? (oncelog_decision_hook)oncelogGoDecision : NULL,
-      .on_event = flat.on_event ? (oncelog_event_hook)oncelogGoEvent : NULL,
+      .on_decision = flat.on_decision ? native_on_decision : NULL,
+      .on_event = flat.on_event ? native_on_event : NULL,
       .user = (void*)user,
-      .free_user = user != 0 ? oncelogGoFreeHooks : NULL,
+      .free_user = user != 0 ? native_free_hooks : NULL,
       .max_bytes = flat.max_bytes,
       .live_dir = live_dir,
       .expected_ids = flat.expected_ids,
@@ -167,14 +182,14 @@ static inline native_answer native_scan(const oncelog_store* store, _GoString_ s
                                     .since_us = since_us,
                                     .until_us = until_us};
   native_answer answer = {0};
-  oncelog_scan(store, &range, (oncelog_record_visitor)oncelogGoRecord, (void*)user, &answer.error);
+  oncelog_scan(store, &range, native_on_record, (void*)user, &answer.error);
   return answer;
 }
 
 static inline native_answer native_correlated(const oncelog_store* store, _GoString_ correlation, uintptr_t user) {
   native_answer answer = {0};
   oncelog_correlated(store, _GoStringPtr(correlation), _GoStringLen(correlation),
-                     (oncelog_record_visitor)oncelogGoRecord, (void*)user, &answer.error);
+                     native_on_record, (void*)user, &answer.error);
   return answer;
 }
 

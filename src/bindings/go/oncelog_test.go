@@ -114,7 +114,7 @@ func TestARecordHoldsAllAttributes(t *testing.T) {
 	same(t, "a message that is older than the store", oncelog.TooOld, tooOld.Verdict)
 
 	var visited []string
-	visitor := func(r *oncelog.Record) bool { visited = append(visited, r.ID); return true }
+	visitor := func(r *oncelog.Record) bool { grow(2000); visited = append(visited, r.ID); return true }
 	same(t, "visiting", nil, store.Correlated(background, "payment 7", visitor))
 	same(t, "the correlation", []string{"m-1"}, visited)
 }
@@ -425,6 +425,17 @@ func TestCloseIsSafeWhileCallsRun(t *testing.T) {
 	}
 }
 
+// grow makes the runtime move the stack, and look at each pointer on it.
+func grow(depth int) (sum byte) {
+	var frame [256]byte
+	if depth == 0 {
+		runtime.GC()
+		return frame[0]
+	}
+	frame[depth%len(frame)] = grow(depth-1) + 1
+	return frame[0]
+}
+
 func TestHooksSeeDecisionsAndMayUseTheStore(t *testing.T) {
 	var store *oncelog.Store
 	var seen []string
@@ -432,6 +443,7 @@ func TestHooksSeeDecisionsAndMayUseTheStore(t *testing.T) {
 		if _, err := store.Durable(); err != nil {
 			t.Error(err)
 		}
+		grow(1000)
 		seen = append(seen, fmt.Sprint(d.Scope, " ", d.ID, " ", d.Correlation, " ", d.Verdict, " ", d.FirstSeen.IsZero()))
 	}}
 	store = openStore(t, &options)

@@ -91,12 +91,12 @@ func (s *Scope) Mark(ctx context.Context, id string, attributes *Attributes, ack
 	}
 	flat := flattenOne(attributes)
 	if !s.store.waits(ack) {
-		return s.mark(id, &flat, ack)
+		return s.mark(id, flat, ack)
 	}
-	return await(ctx, func() (Marked, error) { return s.mark(id, &flat, ack) }, nil)
+	return await(ctx, func() (Marked, error) { return s.mark(id, flat, ack) }, nil)
 }
 
-func (s *Scope) mark(id string, flat *flatAttributes, ack Ack) (Marked, error) {
+func (s *Scope) mark(id string, flat flatAttributes, ack Ack) (Marked, error) {
 	if !s.store.life.enter() {
 		return Marked{}, ErrClosed
 	}

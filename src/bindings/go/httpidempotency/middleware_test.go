@@ -126,7 +126,7 @@ func TestAKeyStandsForOneRequest(t *testing.T) {
 func TestARequestNeedsAWellFormedKey(t *testing.T) {
 	s := serve(t, pay, nil)
 	s.answers(http.StatusBadRequest, s.send("POST", "/pay", "10"))
-	for _, key := range []string{"", `""`, `"open`, `"a"b`, `a,b`, `"a\x"`, `"a`+"\t"+`"`, "a b", `"é"`, strings.Repeat("k", 256)} {
+	for _, key := range []string{"", `""`, `"open`, `"a"b`, `a,b`, `"a\x"`, `"a` + "\t" + `"`, "a b", `"é"`, strings.Repeat("k", 256)} {
 		s.answers(http.StatusBadRequest, s.send("POST", "/pay", "10", key))
 	}
 	s.answers(http.StatusBadRequest, s.send("POST", "/pay", "10", "a", "b"))
