@@ -1,6 +1,6 @@
-// What Go calls in place of the C interface. cgo forbids C to be given memory of Go that holds pointers to memory of Go,
-// so no struct of the C interface that has pointers is made in Go: these functions take flat buffers and numbers, make
-// the structs on C's side, and return what there is to return by value.
+// What Go calls in place of the C interface. cgo forbids C to be given memory of Go that holds pointers to memory of
+// Go, so no struct of the C interface that has pointers is made in Go: these functions take flat buffers and numbers,
+// make the structs on C's side, and return what there is to return by value.
 #ifndef ONCELOG_GO_NATIVE_H
 #define ONCELOG_GO_NATIVE_H
 
@@ -30,20 +30,21 @@ typedef struct {
 } native_attributes;
 
 static inline oncelog_attributes native_widen(const char* texts, uint64_t begin, const native_attributes* flat) {
-  const oncelog_attributes wide = {
-      .size = sizeof wide,
-      .correlation = {texts + begin, flat->correlation_end - begin},
-      .result = {texts + flat->correlation_end, flat->result_end - flat->correlation_end},
-      .source_name = {texts + flat->result_end, flat->source_end - flat->result_end},
-      .source_offset = flat->source_offset,
-      .fingerprint = flat->fingerprint,
-      .sent_at_us = flat->sent_at_us,
-      .source_partition = (uint32_t)flat->source_partition};
+  const oncelog_attributes wide = {.size = sizeof wide,
+                                   .correlation = {texts + begin, flat->correlation_end - begin},
+                                   .result = {texts + flat->correlation_end, flat->result_end - flat->correlation_end},
+                                   .source_name = {texts + flat->result_end, flat->source_end - flat->result_end},
+                                   .source_offset = flat->source_offset,
+                                   .fingerprint = flat->fingerprint,
+                                   .sent_at_us = flat->sent_at_us,
+                                   .source_partition = (uint32_t)flat->source_partition};
   return wide;
 }
 
 // An empty Go slice has no address, which is the empty text of the C interface only with the length 0.
-static inline const char* native_texts(const void* texts) { return texts == NULL ? "" : (const char*)texts; }
+static inline const char* native_texts(const void* texts) {
+  return texts == NULL ? "" : (const char*)texts;
+}
 
 static inline oncelog_ids native_ids(size_t count, const void* data, const uint64_t* ends) {
   const oncelog_ids ids = {.size = sizeof ids, .count = count, .data = native_texts(data), .ends = ends};
@@ -67,7 +68,9 @@ static inline void native_on_event(oncelog_event_kind kind, const char* sentence
   oncelogGoEvent(kind, (char*)sentence, (uintptr_t)user);
 }
 
-static inline void native_free_hooks(void* user) { oncelogGoFreeHooks((uintptr_t)user); }
+static inline void native_free_hooks(void* user) {
+  oncelogGoFreeHooks((uintptr_t)user);
+}
 
 static inline int native_on_record(const oncelog_record* record, void* user) {
   return oncelogGoRecord((oncelog_record*)record, (uintptr_t)user);
@@ -98,31 +101,30 @@ typedef struct {
 // The strings are C's. `user` is 0 where there are no hooks.
 static inline native_answer native_open(const char* place, native_options flat, const char* live_dir,
                                         const char* near_directory, uintptr_t user) {
-  const oncelog_options options = {
-      .size = sizeof options,
-      .retention_ms = flat.retention_ms,
-      .buckets = flat.buckets,
-      .ack = flat.ack,
-      .never_create = flat.never_create,
-      .read_only = flat.read_only,
-      .allow_foreign_owner = flat.allow_foreign_owner,
-      .allow_network_filesystem = flat.allow_network_filesystem,
-      .on_decision = flat.on_decision ? native_on_decision : NULL,
-      .on_event = flat.on_event ? native_on_event : NULL,
-      .user = (void*)user,
-      .free_user = user != 0 ? native_free_hooks : NULL,
-      .max_bytes = flat.max_bytes,
-      .live_dir = live_dir,
-      .expected_ids = flat.expected_ids,
-      .flush_interval_ms = flat.flush_interval_ms,
-      .ring_bytes = flat.ring_bytes,
-      .map_bytes = flat.map_bytes,
-      .max_claims = flat.max_claims,
-      .max_readers = flat.max_readers,
-      .timeout_ms = flat.timeout_ms,
-      .connections = flat.connections,
-      .near_directory = near_directory,
-      .near_staleness_ms = flat.near_staleness_ms};
+  const oncelog_options options = {.size = sizeof options,
+                                   .retention_ms = flat.retention_ms,
+                                   .buckets = flat.buckets,
+                                   .ack = flat.ack,
+                                   .never_create = flat.never_create,
+                                   .read_only = flat.read_only,
+                                   .allow_foreign_owner = flat.allow_foreign_owner,
+                                   .allow_network_filesystem = flat.allow_network_filesystem,
+                                   .on_decision = flat.on_decision ? native_on_decision : NULL,
+                                   .on_event = flat.on_event ? native_on_event : NULL,
+                                   .user = (void*)user,
+                                   .free_user = user != 0 ? native_free_hooks : NULL,
+                                   .max_bytes = flat.max_bytes,
+                                   .live_dir = live_dir,
+                                   .expected_ids = flat.expected_ids,
+                                   .flush_interval_ms = flat.flush_interval_ms,
+                                   .ring_bytes = flat.ring_bytes,
+                                   .map_bytes = flat.map_bytes,
+                                   .max_claims = flat.max_claims,
+                                   .max_readers = flat.max_readers,
+                                   .timeout_ms = flat.timeout_ms,
+                                   .connections = flat.connections,
+                                   .near_directory = near_directory,
+                                   .near_staleness_ms = flat.near_staleness_ms};
   native_answer answer = {0};
   oncelog_open(place, &options, (oncelog_store**)&answer.handle, &answer.error);
   return answer;
@@ -188,8 +190,8 @@ static inline native_answer native_scan(const oncelog_store* store, _GoString_ s
 
 static inline native_answer native_correlated(const oncelog_store* store, _GoString_ correlation, uintptr_t user) {
   native_answer answer = {0};
-  oncelog_correlated(store, _GoStringPtr(correlation), _GoStringLen(correlation),
-                     native_on_record, (void*)user, &answer.error);
+  oncelog_correlated(store, _GoStringPtr(correlation), _GoStringLen(correlation), native_on_record, (void*)user,
+                     &answer.error);
   return answer;
 }
 
