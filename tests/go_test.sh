@@ -40,7 +40,7 @@ says "the same payment by another message" "^message m-2: order 17, paid 1250 ce
 says "another amount" "^message m-4: order 17, refused" out
 same "messages that were processed" 4 "$(grep -c ^message out)"
 says "the correlation" "^order 17: payments 17: paid 1250 cents$" out
-says "the figures" '^oncelog_process_marks' out
+says "the figures" '^oncelog_process_decisions_total{scope="payments",verdict="conflict"} 1$' out
 says "the debug log" '^debug: payments "17" is duplicate$' err
 exits "the example with what it has seen" 0 ./order-service store
 same "messages that were processed again" 0 "$(grep -c ^message out)"

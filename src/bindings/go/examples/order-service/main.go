@@ -116,7 +116,7 @@ func report(ctx context.Context, store *oncelog.Store, order string) error {
 		return err
 	}
 	for _, line := range strings.Split(metrics, "\n") {
-		if strings.HasPrefix(line, "oncelog_ids") || strings.HasPrefix(line, "oncelog_process_") {
+		if strings.HasPrefix(line, "oncelog_ids") || strings.HasPrefix(line, "oncelog_process_decisions_total{") {
 			fmt.Println(line)
 		}
 	}
