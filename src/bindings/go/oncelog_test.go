@@ -292,7 +292,18 @@ func TestNothingIsDoneOnceTheContextHasEnded(t *testing.T) {
 
 // Contexts that end at any moment: after an error nothing may be held.
 func TestNoClaimOutlivesItsContext(t *testing.T) {
-	store, orders := openScope(t)
+	t.Run("here", func(t *testing.T) {
+		store, orders := openScope(t)
+		noClaimOutlivesItsContext(t, store, orders)
+	})
+	t.Run("as at a server", func(t *testing.T) {
+		store, orders := openScope(t)
+		store.WaitAsForAServer()
+		noClaimOutlivesItsContext(t, store, orders)
+	})
+}
+
+func noClaimOutlivesItsContext(t *testing.T, store *oncelog.Store, orders *oncelog.Scope) {
 	var taken, ended atomic.Int64
 	var workers sync.WaitGroup
 	for worker := 0; worker < 4; worker++ {
@@ -320,11 +331,33 @@ func TestNoClaimOutlivesItsContext(t *testing.T) {
 	if taken.Load() == 0 || ended.Load() == 0 {
 		t.Fatalf("%d claims were taken and %d contexts ended", taken.Load(), ended.Load())
 	}
-	left := begin(t, orders, "m-1")
-	same(t, "the claim", oncelog.Fresh, left.Verdict)
-	left.Abandon()
-	lock := must[*oncelog.Lock](t)(store.Lock(background, "l", oncelog.LockOptions{Lease: time.Hour}))
+	// What a server's answer has brought too late is given back in the background.
+	const patience = 5 * time.Second
+	free := must[bool](t)(orders.WaitUntilFree(background, "m-1", patience))
+	same(t, "free", true, free)
+	lock := must[*oncelog.Lock](t)(store.Lock(background, "l", oncelog.LockOptions{Lease: time.Hour, Patience: patience}))
 	same(t, "the lock", true, lock.Held())
+	lock.Release()
+}
+
+func TestCallsInTheBackgroundAnswerAsOthersDo(t *testing.T) {
+	store, orders := openScope(t)
+	store.WaitAsForAServer()
+	ctx, cancel := context.WithCancel(background)
+	defer cancel()
+	claim := must[*oncelog.Claim](t)(orders.Begin(ctx, "m-1", oncelog.BeginOptions{Lease: time.Hour}))
+	same(t, "renewed", true, must[bool](t)(claim.Renew(ctx, time.Hour)))
+	completed := must[oncelog.Completed](t)(claim.Complete(ctx, &oncelog.Attributes{Result: []byte("r")}, oncelog.AckHost))
+	same(t, "completed", true, completed.InTime)
+	same(t, "held", false, claim.Held())
+	same(t, "the result", "r", string(must[*oncelog.Record](t)(orders.Find("m-1")).Result))
+	batch := must[*oncelog.ClaimBatch](t)(orders.BeginBatch(ctx, []string{"m-1", "m-2"}, time.Hour))
+	same(t, "verdicts", []oncelog.Verdict{oncelog.Duplicate, oncelog.Fresh}, batch.Verdicts)
+	must[oncelog.CompletedBatch](t)(batch.Complete(ctx))
+	marked := must[[]oncelog.Marked](t)(orders.MarkBatch(ctx, []string{"m-2", "m-3"}, nil, oncelog.AckHost))
+	same(t, "marked", []oncelog.Verdict{oncelog.Duplicate, oncelog.Fresh}, []oncelog.Verdict{marked[0].Verdict, marked[1].Verdict})
+	lock := must[*oncelog.Lock](t)(store.Lock(ctx, "l", oncelog.LockOptions{Lease: time.Hour}))
+	same(t, "the lock", true, must[bool](t)(lock.Renew(ctx, time.Hour)))
 	lock.Release()
 }
 
