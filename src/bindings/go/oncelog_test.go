@@ -114,7 +114,7 @@ func TestARecordHoldsAllAttributes(t *testing.T) {
 	same(t, "a message that is older than the store", oncelog.TooOld, tooOld.Verdict)
 
 	var visited []string
-	visitor := func(r *oncelog.Record) bool { grow(2000); visited = append(visited, r.ID); return true }
+	visitor := func(r *oncelog.Record) bool { visited = append(visited, r.ID); return true }
 	same(t, "visiting", nil, store.Correlated(background, "payment 7", visitor))
 	same(t, "the correlation", []string{"m-1"}, visited)
 }
@@ -458,15 +458,43 @@ func TestCloseIsSafeWhileCallsRun(t *testing.T) {
 	}
 }
 
-// grow makes the runtime move the stack, and look at each pointer on it.
-func grow(depth int) (sum byte) {
-	var frame [256]byte
-	if depth == 0 {
-		runtime.GC()
-		return frame[0]
+// deep calls work that many frames further down.
+//
+//go:noinline
+func deep(frames int, work func()) int {
+	if frames == 0 {
+		work()
+		return 0
 	}
-	frame[depth%len(frame)] = grow(depth-1) + 1
-	return frame[0]
+	return deep(frames-1, work) + 1
+}
+
+// Wherever a callback makes the stack too small, so that the runtime moves it and looks at each pointer on it.
+func TestCallbacksMayGrowTheStack(t *testing.T) {
+	decisions := 0
+	store := openStore(t, &oncelog.Options{OnDecision: func(oncelog.Decision) { decisions++ }})
+	orders := must[*oncelog.Scope](t)(store.Scope("orders"))
+	for frames := 0; frames < 500; frames++ {
+		done := make(chan struct{})
+		go func() { // On a stack that is small again.
+			defer close(done)
+			deep(frames, func() {
+				_, err := orders.Mark(background, "m-1", nil, oncelog.AckHost)
+				same(t, "marking", nil, err)
+			})
+		}()
+		<-done
+		done = make(chan struct{})
+		go func() {
+			defer close(done)
+			deep(frames, func() {
+				visitor := func(*oncelog.Record) bool { return true }
+				same(t, "visiting", nil, store.Scan(background, oncelog.Range{}, visitor))
+			})
+		}()
+		<-done
+	}
+	same(t, "decisions", 500, decisions)
 }
 
 func TestHooksSeeDecisionsAndMayUseTheStore(t *testing.T) {
@@ -476,7 +504,6 @@ func TestHooksSeeDecisionsAndMayUseTheStore(t *testing.T) {
 		if _, err := store.Durable(); err != nil {
 			t.Error(err)
 		}
-		grow(1000)
 		seen = append(seen, fmt.Sprint(d.Scope, " ", d.ID, " ", d.Correlation, " ", d.Verdict, " ", d.FirstSeen.IsZero()))
 	}}
 	store = openStore(t, &options)
