@@ -12,7 +12,9 @@ command -v go >/dev/null || { echo "skipped: there is no go (golang-go)"; exit 7
 [[ $sanitize == none ]] || { echo "skipped: a library with the sanitizer $sanitize cannot be loaded by a program of Go"; exit 77; }
 source "$(dirname "$0")/command/lib.sh"
 
-root=$folder/root
+# Always the same folder: Go keeps in its cache where it has found a library.
+root=$build/go-root
+rm -rf "$root"
 # Nothing is built here: the test runs after the build.
 "$meson" install -C "$build" --no-rebuild --destdir "$root" >"$folder/log" 2>&1 || { cat "$folder/log" >&2; exit 1; }
 pc=$(find "$root" -name oncelog.pc)
@@ -25,15 +27,14 @@ export LD_LIBRARY_PATH GOFLAGS=-mod=mod GOPROXY=off GOCACHE=$build/go-cache
 # The stricter check of what pointers C is given, which later versions have elsewhere.
 [[ $(go env GOVERSION) != go1.19* && $(go env GOVERSION) != go1.20* ]] || export GODEBUG=cgocheck=2
 
-cd "$package"
-same "files that gofmt would change" "" "$(gofmt -l .)"
-exits "go vet" 0 go vet ./...
+in_package() (cd "$package" && "$@")
+same "files that gofmt would change" "" "$(gofmt -l "$package")"
+exits "go vet" 0 in_package go vet ./...
 cat err >&2
-exits "go test -race" 0 go test -race -count=1 ./...
+exits "go test -race" 0 in_package go test -race -count=1 ./...
 cat out err >&2
 
-go build -o "$folder/order-service" ./examples/order-service
-cd "$folder"
+in_package go build -o "$folder/order-service" ./examples/order-service
 exits "the example" 0 ./order-service store
 says "a payment" "^message m-1: order 17, paid 1250 cents$" out
 says "the same payment by another message" "^message m-2: order 17, paid 1250 cents before$" out
