@@ -1,0 +1,3 @@
+module oncelog.dev/oncelog
+
+go 1.19
