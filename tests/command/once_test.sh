@@ -73,7 +73,7 @@ exits "the other one's result stands" 0 once --id over -- echo third
 same "the other one's output" next "$(cat out)"
 
 # A death frees the id.
-once --id killed -- sh -c 'echo begun >>killed.txt; read -r word <go' &
+"$oncelog" once --store runs --id killed -- sh -c 'echo begun >>killed.txt; read -r word <go' &
 killed=$!
 until [[ -s killed.txt ]]; do :; done
 kill -9 "$killed"
