@@ -30,6 +30,7 @@ struct Holder {
   std::uint64_t token = 0;
   std::int64_t deadline_us = 0;  // Boot clock.
   OrphanPolicy orphans = OrphanPolicy::free_at_once;
+  std::uint64_t fingerprint = 0;
 };
 
 /// What a store must answer, in the plainest form: all records ever accepted, and the newest of each id; and who holds

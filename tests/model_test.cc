@@ -194,7 +194,11 @@ class Walk {
       const bool same_source = !text.source.name.empty() && text.source == known->text.source;
       return {differs ? Verdict::conflict : Verdict::duplicate, known, same_source};
     }
-    if (model_->holder(scope, id) != nullptr) return {Verdict::in_progress};
+    if (const Holder* holder = model_->holder(scope, id)) {
+      const bool differs =
+          text.fingerprint != 0 && holder->fingerprint != 0 && text.fingerprint != holder->fingerprint;
+      return {differs ? Verdict::conflict : Verdict::in_progress};
+    }
     if (!text.sent_at) return {};
     const std::int64_t sent_us = text.sent_at->time_since_epoch().count();
     // What was processed and let go of must not pass for fresh.
@@ -315,8 +319,8 @@ class Walk {
   }
 
   void hold(const std::string& scope, const std::string& id, std::uint64_t token, std::chrono::milliseconds lease,
-            OrphanPolicy orphans) {
-    model_->holders()[{scope, id}] = {token, host_.boot_us() + microseconds(lease).count(), orphans};
+            OrphanPolicy orphans, std::uint64_t fingerprint = 0) {
+    model_->holders()[{scope, id}] = {token, host_.boot_us() + microseconds(lease).count(), orphans, fingerprint};
   }
 
   /// Whether the token's claim is still there to be ended.
@@ -346,11 +350,12 @@ class Walk {
       REQUIRE(claim.record()->lsn == wanted.entry->lsn);
       expect_text(*claim.record(), wanted.entry->text);
     }
-    REQUIRE(claim.owner().has_value() == (wanted.verdict == Verdict::in_progress));
+    const bool is_held = wanted.entry == nullptr && wanted.verdict == Verdict::conflict;  // With another payload.
+    REQUIRE(claim.owner().has_value() == (wanted.verdict == Verdict::in_progress || is_held));
     REQUIRE(static_cast<bool>(claim) == (wanted.verdict == Verdict::fresh));
     if (!claim) return;
     expect_token(claim.token());
-    hold(name, id, claim.token(), lease, orphans);
+    hold(name, id, claim.token(), lease, orphans, text.fingerprint);
     claims_.push_back({std::move(claim), name, id, text});
   }
 
@@ -554,7 +559,9 @@ class Walk {
     const bool still = holds(held.scope, held.id, held.claim.token());
     REQUIRE(tx.complete(held.claim) == still);
     if (!still) return;
-    model_->holders()[{held.scope, held.id}] = {0, std::numeric_limits<std::int64_t>::max()};
+    Holder& holder = model_->holders()[{held.scope, held.id}];
+    holder.token = 0;
+    holder.deadline_us = std::numeric_limits<std::int64_t>::max();
     done.push_back({held.scope, held.id, held.text});
     done.back().text.result.clear();
   }
@@ -573,7 +580,8 @@ class Walk {
     REQUIRE(marked.verdict == wanted);
     if (wanted != Verdict::fresh) return;
     ++last_token_;  // The transaction takes one, and reports it to nobody.
-    model_->holders()[{scope.name(), id}] = {0, std::numeric_limits<std::int64_t>::max()};
+    model_->holders()[{scope.name(), id}] = {0, std::numeric_limits<std::int64_t>::max(), OrphanPolicy::free_at_once,
+                                             text.fingerprint};
     done.push_back({scope.name(), id, text});
   }
 

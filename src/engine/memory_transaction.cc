@@ -42,7 +42,7 @@ class MemoryEngine::Body final : public TransactionBody {
     };
     if (decided.marked == Verdict::fresh) {
       add(std::move(claim), attributes, false);
-    } else if (decided.marked == Verdict::in_progress && std::ranges::any_of(marks_, is_own)) {
+    } else if (decided.owner && std::ranges::any_of(marks_, is_own)) {
       decided.marked.verdict = Verdict::duplicate;
     }
     engine_.report(scope, {&id, 1}, {&attributes, 1}, {&decided, 1});

@@ -105,7 +105,7 @@ Marked Transactions::Body::mark(const ScopeRef& scope, std::string_view id, cons
   const auto is_own = [&](const Mark& own) { return own.claim.id == id && own.claim.lease.scope == scope.key.number; };
   if (marked == Verdict::fresh) {
     add(std::move(claim), attributes);
-  } else if (marked == Verdict::in_progress && std::ranges::any_of(marks_, is_own)) {
+  } else if (marked != Verdict::too_old && !attempt.found && std::ranges::any_of(marks_, is_own)) {
     marked.verdict = Verdict::duplicate;
   }
   Report report(store_.options().on_decision, store_.reader().counters, scope, 1);

@@ -58,7 +58,7 @@ Marked RemoteEngine::Body::mark(const ScopeRef& scope, std::string_view id, cons
   }
   mark.claim.lease = {answer.token, scope.key.number, {}, mark.claim.id};
   if (answer.token == 0) marks_.pop_back();
-  if (answer.marked == Verdict::in_progress && has_marked(scope.key.number, id)) {
+  if (answer.owner && has_marked(scope.key.number, id)) {
     answer.marked.verdict = Verdict::duplicate;
   }
   engine_.report(scope, {&id, 1}, {&attributes, 1}, {&answer, 1});

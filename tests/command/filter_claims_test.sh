@@ -10,7 +10,7 @@ blocked 0 output-0
 exec 8<output-0
 claimed 1024
 same "a claim's owner" "$job alive" "$("$oncelog" claims --store blocked | awk 'NR == 1 { print $2, $3 }')"
-{ echo mine; seq -f "0-%060.0f" 1200 1200; echo after; } >two.txt
+{ echo mine; seq -f "0-%054.0f" 1200 1200; echo after; } >two.txt
 "$oncelog" filter --store blocked --quiet <two.txt >waited &
 waiting=$!
 until [[ -s waited ]]; do :; done

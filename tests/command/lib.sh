@@ -129,7 +129,7 @@ ended() {
 blocked() {
   rm -f "$2"
   mkfifo "$2"
-  seq -f "$1-%060.0f" 3000 >"long-$1.txt"
+  seq -f "$1-%054.0f" 3000 >"long-$1.txt"
   "$oncelog" filter --store blocked --quiet <"long-$1.txt" >"$2" &
   job=$!
 }

@@ -26,7 +26,7 @@ holds "the library's errors name options: $(sort -u named.txt | paste -sd' ')" "
 "$oncelog" mark --help >help.txt
 for option in $(sort -u named.txt); do
   flag=--${option//_/-}
-  same "$flag is an option" 1 "$(grep -c -- "^ *$flag " help.txt)"
+  same "$flag is an option" 1 "$(grep -cE -- "^ *$flag( |$)" help.txt)"
 done
 refuses "max_claims by its flag" "--max-claims is 0" "$oncelog" mark --store new --max-claims 0 x
 refuses "ring_bytes by its flag" "--ring-bytes is 1000," "$oncelog" lock --store new --ring-bytes 1000 n -- true

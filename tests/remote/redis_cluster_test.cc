@@ -141,7 +141,7 @@ TEST_CASE("a single key that is on its way is asked for where it is going") {
 }
 
 TEST_CASE("while one server is down the others' shards go on, and it is found again") {
-  RedisCluster cluster;
+  RedisCluster cluster({"--appendfsync", "always"});
   const auto store = open_redis(parse_redis_address(cluster.address("p")), {.timeout = 1s});
   std::vector<Lsn> lsns;
   for (int i = 0; i < 60; ++i) lsns.push_back(mark(*store, "orders", std::to_string(i)).marked.lsn);
