@@ -195,8 +195,7 @@ class Walk {
       return {differs ? Verdict::conflict : Verdict::duplicate, known, same_source};
     }
     if (const Holder* holder = model_->holder(scope, id)) {
-      const bool differs =
-          text.fingerprint != 0 && holder->fingerprint != 0 && text.fingerprint != holder->fingerprint;
+      const bool differs = text.fingerprint != 0 && holder->fingerprint != 0 && text.fingerprint != holder->fingerprint;
       return {differs ? Verdict::conflict : Verdict::in_progress};
     }
     if (!text.sent_at) return {};
