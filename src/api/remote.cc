@@ -48,7 +48,7 @@ void check_options(const Options& options) {
 using internal::EventDispatch;
 using internal::remote::Backend;
 
-std::shared_ptr<Backend> engine_at(std::string_view address, const Options& options) {
+std::shared_ptr<Backend> engine_at(std::string_view address, [[maybe_unused]] const Options& options) {
   if (begins_with(address, kPostgresqlSchemes)) {
 #ifdef ONCELOG_WITH_POSTGRESQL
     auto parsed = internal::remote::PostgresqlAddress::parse(address);

@@ -44,7 +44,7 @@ std::int64_t RedisBackend::now_us() {
 
 std::vector<std::string> RedisBackend::scopes() {
   const std::string key = keys_.scopes();
-  const Reply reply = router_.run(std::move(Command{"ZRANGE", key, "0", "-1"}.belongs_to(key)));
+  const Reply reply = router_.run(Command{"ZRANGE", key, "0", "-1"}.belongs_to(key));
   std::vector<std::string> names;
   for (const redisReply* name : elements_of(*reply)) names.emplace_back(text_of(*name));
   return names;

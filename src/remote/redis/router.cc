@@ -208,7 +208,7 @@ void Router::sort_out(Round& round, const Pending& one, Reply reply, std::vector
   round.failed = one.node->endpoint().name();
 }
 
-std::vector<Router::Pending> Router::send(std::span<const Command> commands, std::vector<Pending> pending, Ack ack,
+std::vector<Router::Pending> Router::send(std::span<const Command> commands, std::span<const Pending> pending, Ack ack,
                                           std::vector<Reply>& replies, Deadline deadline) {
   static const Command kAsking{"ASKING"};
   const Command on_disk{"WAITAOF", "1", "0", std::to_string(std::max(milliseconds_until(deadline), 1))};
@@ -260,7 +260,7 @@ std::vector<Reply> Router::run(std::span<const Command> commands, Ack ack) {
     for (std::size_t i = 0; i < commands.size(); ++i) pending.push_back({i, &node_of(commands[i])});
     for (int round = 0; !pending.empty(); ++round) {
       if (round == kMostRounds) throw ConnectionLost(name_ + ": the servers send each other's clients in circles");
-      pending = send(commands, std::move(pending), ack, replies, limit);
+      pending = send(commands, pending, ack, replies, limit);
     }
   } catch (const ConnectionLost&) {
     const std::lock_guard guard(mutex_);

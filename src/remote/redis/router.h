@@ -60,7 +60,7 @@ class Router {
   struct Round;
 
   /// Sends what is pending, and returns what has to be sent again, elsewhere or with its script loaded.
-  std::vector<Pending> send(std::span<const Command> commands, std::vector<Pending> pending, Ack ack,
+  std::vector<Pending> send(std::span<const Command> commands, std::span<const Pending> pending, Ack ack,
                             std::vector<Reply>& replies, Deadline deadline);
   void sort_out(Round& round, const Pending& one, Reply reply, std::vector<Reply>& replies);
   Node& node_of(const Command& command);
