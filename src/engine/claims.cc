@@ -38,7 +38,8 @@ struct Claims::BeginPolicy {
   Need accept(std::size_t i, Hold&, Lease* orphan, const ChainEnd*, Owners& owners) {
     const Probe& probe = chunk.probes[i];
     std::uint64_t token = 0;
-    const Need need = claims.take_lease(orphan, probe, terms, owners, token);
+    const std::uint64_t fingerprint = chunk.attributes.empty() ? 0 : chunk.attributes[i].fingerprint;
+    const Need need = claims.take_lease(orphan, probe, terms, fingerprint, owners, token);
     if (need != Need::none) return need;
     taken[i] = {token, probe.scope, probe.hash, probe.id};
     chunk.out[i] = {Verdict::fresh, Lsn{}};
@@ -59,17 +60,16 @@ struct Claims::BeginPolicy {
 };
 
 /// Takes a lease, or the orphan, under the store's mutex.
-Need Claims::take_lease(Lease* orphan, const Probe& probe, const ClaimTerms& terms, Owners& owners,
-                        std::uint64_t& token) {
+Need Claims::take_lease(Lease* orphan, const Probe& probe, const ClaimTerms& terms, std::uint64_t fingerprint,
+                        Owners& owners, std::uint64_t& token) {
   const LeaseTable leases = store_.state().leases();
   if (!leases.has_tokens()) return Need::token_epoch;
   const std::int64_t deadline_us = admin_.deadline_us(terms.lease);
   if (orphan != nullptr) {
-    leases.pass_on(*orphan, store_.self(), deadline_us, terms.orphans, terms.fingerprint);
+    leases.pass_on(*orphan, store_.self(), deadline_us, terms.orphans, fingerprint);
     HostCounters::add(store_.header().counters.takeovers, 1);
   } else {
-    orphan =
-        leases.take(probe.hash, probe.scope, probe.id, store_.self(), deadline_us, terms.orphans, terms.fingerprint);
+    orphan = leases.take(probe.hash, probe.scope, probe.id, store_.self(), deadline_us, terms.orphans, fingerprint);
     if (orphan == nullptr) return Need::lease;
   }
   owners.reaped = false;
@@ -87,13 +87,11 @@ Claims::Attempt Claims::try_begin(ScopeKey scope, std::string_view id, const Att
   Reader& reader = store_.reader();
   const auto limit = limit_of(patience);
   const bool asks = compares(attributes) || attributes.sent_at;
-  ClaimTerms own = terms;
-  own.fingerprint = attributes.fingerprint;
   for (;;) {
     Attempt attempt;
     const Chunk chunk{std::span(&probe, 1), std::span(&attributes, asks ? 1 : 0), std::span(&attempt.found, 1),
                       std::span(&attempt.marked, 1), std::span(&attempt.copy, 1)};
-    BeginPolicy policy{*this, chunk, own, std::span(&held, 1), &attempt.owner};
+    BeginPolicy policy{*this, chunk, terms, std::span(&held, 1), &attempt.owner};
     decide(acceptor_, reader, chunk, policy);
     if (asks) compare_attributes(chunk);
     if (attempt.marked.verdict != Verdict::in_progress || Steady::now() >= limit) return attempt;
@@ -190,7 +188,7 @@ bool Claims::lock(std::string_view name, milliseconds lease, milliseconds patien
   const ClaimTerms terms{lease, OrphanPolicy::free_at_once};
   return when_free(probe, patience, owner, [&](Lease* orphan, Owners& owners) {
     std::uint64_t token = 0;
-    const Need need = take_lease(orphan, probe, terms, owners, token);
+    const Need need = take_lease(orphan, probe, terms, 0, owners, token);
     if (need == Need::none) held = {token, probe.scope, probe.hash, name};
     return need;
   });

@@ -53,7 +53,8 @@ class Claims {
   struct BeginPolicy;
   struct Completion;
 
-  Need take_lease(Lease* orphan, const Probe& probe, const ClaimTerms& terms, Owners& owners, std::uint64_t& token);
+  Need take_lease(Lease* orphan, const Probe& probe, const ClaimTerms& terms, std::uint64_t fingerprint, Owners& owners,
+                  std::uint64_t& token);
   template <typename Take>
   bool when_free(const Probe& probe, std::chrono::milliseconds patience, std::optional<ClaimOwner>& owner, Take take);
   void sleep_until_freed(const Probe& probe, std::chrono::steady_clock::time_point limit);

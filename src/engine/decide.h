@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "engine/accept.h"
+#include "engine/compare.h"
 #include "engine/visibility.h"
 
 namespace oncelog::internal {
@@ -164,8 +165,7 @@ class Round {
 
   /// Whether the holder of the id was given another payload.
   bool has_another_payload(std::size_t i, const Lease& lease) const {
-    const std::uint64_t given = chunk_.attributes.empty() ? 0 : chunk_.attributes[i].fingerprint;
-    return given != 0 && lease.fingerprint != 0 && given != lease.fingerprint;
+    return !chunk_.attributes.empty() && payloads_differ(chunk_.attributes[i].fingerprint, lease.fingerprint);
   }
 
   bool too_old(std::size_t i) const {

@@ -49,9 +49,7 @@ void compare_attributes(const Chunk& chunk) {
     const auto record = decode_record(chunk.copies[i].bytes());
     if (!record || !record->attributes) continue;
     const StoredAttributes& stored = *record->attributes;
-    if (given.fingerprint != 0 && stored.fingerprint != 0 && given.fingerprint != stored.fingerprint) {
-      marked.verdict = Verdict::conflict;
-    }
+    if (payloads_differ(given.fingerprint, stored.fingerprint)) marked.verdict = Verdict::conflict;
     marked.redelivered = !given.source.name.empty() && record->source_name() == given.source.name &&
                          stored.source_partition == given.source.partition &&
                          stored.source_offset == given.source.offset;

@@ -38,7 +38,6 @@ struct ScopeRef {
 struct ClaimTerms {
   std::chrono::milliseconds lease{0};
   OrphanPolicy orphans = OrphanPolicy::free_at_once;
-  std::uint64_t fingerprint = 0;  // Of the payload; see Attributes.
 };
 
 /// What became of an attempt to claim an id.

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "engine/compare.h"
 #include "engine/metrics.h"
 #include "engine/report.h"
 #include "shared/argument_checks.h"
@@ -144,18 +145,9 @@ MemoryEngine::Decided MemoryEngine::look(const Key& key, const Attributes* given
   Decided decided;
   if (const Record* record = processed(key)) {
     decided.record = *record;
-    decided.marked = {Verdict::duplicate, record->lsn};
-    if (given == nullptr) return decided;
-    if (given->fingerprint != 0 && record->fingerprint != 0 && given->fingerprint != record->fingerprint) {
-      decided.marked.verdict = Verdict::conflict;
-    }
-    decided.marked.redelivered =
-        !given->source.name.empty() &&
-        record->source == Source{std::string(given->source.name), given->source.partition, given->source.offset};
+    decided.marked = compare(*record, given);
   } else if (const Claimed* claimed = held(key)) {
-    const std::uint64_t fingerprint = given == nullptr ? 0 : given->fingerprint;
-    const bool differs = fingerprint != 0 && claimed->fingerprint != 0 && fingerprint != claimed->fingerprint;
-    decided.marked.verdict = differs ? Verdict::conflict : Verdict::in_progress;
+    decided.marked.verdict = compare_claimed(claimed->fingerprint, given);
     decided.owner = ClaimOwner{::getpid(), claimed->deadline};
   } else if (given != nullptr && given->sent_at && *given->sent_at < known_since()) {
     decided.marked.verdict = Verdict::too_old;
@@ -256,22 +248,19 @@ bool MemoryEngine::forget(ScopeKey scope, std::string_view id, Ack ack) {
   return true;
 }
 
-HeldLease MemoryEngine::take(const Key& key, const ClaimTerms& terms) {
+HeldLease MemoryEngine::take(const Key& key, const ClaimTerms& terms, std::uint64_t fingerprint) {
   if (claims_.size() >= options_.max_claims.value_or(kDefaultMaxClaims) && !claims_.contains(key)) {
     throw Error(ErrorCode::full,
                 fmt::format("{} claims and locks are held, which is all that max_claims allows", claims_.size()));
   }
-  claims_[key] = {++last_token_, clock_->now() + terms.lease, terms.orphans, terms.fingerprint};
+  claims_[key] = {++last_token_, clock_->now() + terms.lease, terms.orphans, fingerprint};
   return {last_token_, key.first, {}, key.second};
 }
 
 MemoryEngine::Decided MemoryEngine::try_to_claim(const Key& key, const Attributes* given, const ClaimTerms& terms,
                                                  HeldLease& lease) {
   Decided decided = look(key, given);
-  if (decided.marked != Verdict::fresh) return decided;
-  ClaimTerms own = terms;
-  if (given != nullptr) own.fingerprint = given->fingerprint;
-  lease = take(key, own);
+  if (decided.marked == Verdict::fresh) lease = take(key, terms, fingerprint_of(given));
   return decided;
 }
 

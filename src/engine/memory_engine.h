@@ -100,7 +100,7 @@ class MemoryEngine final : public Engine {
   /// Everything but what is done with a fresh id.
   Decided look(const Key& key, const Attributes* given);
   Decided try_to_claim(const Key& key, const Attributes* given, const ClaimTerms& terms, HeldLease& lease);
-  HeldLease take(const Key& key, const ClaimTerms& terms);
+  HeldLease take(const Key& key, const ClaimTerms& terms, std::uint64_t fingerprint = 0);
   Lsn accept(std::uint32_t scope, std::string_view id, const Attributes& given, bool forgotten = false);
   bool free(const HeldLease& lease);
   Time now() const { return std::max(clock_->now(), last_time_); }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "engine/compare.h"
 #include "shared/argument_checks.h"
 
 namespace oncelog::internal::remote {
@@ -26,19 +27,6 @@ class Row {
   std::vector<T> many_;
   std::size_t size_;
 };
-
-/// What a server says of an id that was processed as `record`.
-Marked compare(const Record& record, const Attributes* given) {
-  Marked marked{Verdict::duplicate, record.lsn};
-  if (given == nullptr) return marked;
-  if (given->fingerprint != 0 && record.fingerprint != 0 && given->fingerprint != record.fingerprint) {
-    marked.verdict = Verdict::conflict;
-  }
-  const SourceView& source = given->source;
-  marked.redelivered = !source.name.empty() && record.source.name == source.name &&
-                       record.source.partition == source.partition && record.source.offset == source.offset;
-  return marked;
-}
 
 void answer_known(const Ask& ask, Record& record, Answer& out) {
   out.marked = compare(record, ask.given);

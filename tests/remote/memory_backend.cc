@@ -8,6 +8,7 @@
 
 #include <oncelog/error.h>
 
+#include "engine/compare.h"
 #include "shared/argument_checks.h"
 
 namespace oncelog::testing {
@@ -99,18 +100,10 @@ Answer MemoryBackend::look(const Key& key, const Attributes* given) {
     Record record = entry->record;
     record.scope.clear();
     record.id.clear();
-    answer.marked = {Verdict::duplicate, record.lsn};
-    if (given != nullptr) {
-      const bool differs = given->fingerprint != 0 && record.fingerprint != 0;
-      if (differs && given->fingerprint != record.fingerprint) answer.marked.verdict = Verdict::conflict;
-      const Source source{std::string(given->source.name), given->source.partition, given->source.offset};
-      answer.marked.redelivered = !source.name.empty() && source == record.source;
-    }
+    answer.marked = internal::compare(record, given);
     answer.record = std::move(record);
   } else if (const Claimed* claimed = held(key)) {
-    const std::uint64_t fingerprint = given == nullptr ? 0 : given->fingerprint;
-    const bool differs = fingerprint != 0 && claimed->fingerprint != 0 && fingerprint != claimed->fingerprint;
-    answer.marked.verdict = differs ? Verdict::conflict : Verdict::in_progress;
+    answer.marked.verdict = internal::compare_claimed(claimed->fingerprint, given);
     answer.owner = ClaimOwner{::getpid(), claimed->deadline};
   } else if (given != nullptr && given->sent_at && *given->sent_at < first_known()) {
     answer.marked.verdict = Verdict::too_old;
@@ -191,8 +184,7 @@ Answer MemoryBackend::claim_one(const Key& key, const Ask& ask, const Terms& ter
     answer.marked.verdict = Verdict::duplicate;
     answer.owner.reset();
   } else if (answer.marked == Verdict::fresh) {
-    const std::uint64_t fingerprint = ask.given == nullptr ? 0 : ask.given->fingerprint;
-    claims_[key] = {++last_token_, now_ + terms.lease, terms.orphans, attempt, fingerprint};
+    claims_[key] = {++last_token_, now_ + terms.lease, terms.orphans, attempt, internal::fingerprint_of(ask.given)};
     answer.token = last_token_;
     own.emplace(key, attempt);
   }

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "engine/compare.h"
 #include "remote/redis/codec.h"
 #include "shared/argument_checks.h"
 
@@ -48,9 +49,7 @@ Answer answer_of(const Ask& ask, std::string_view packed) {
   const std::string_view rest = packed.substr(packed.empty() ? 0 : 1);
   if (kind == kClaimed) {
     const StoredClaim claim = unpacked_claim(rest);
-    const std::uint64_t given = ask.given == nullptr ? 0 : ask.given->fingerprint;
-    const bool differs = given != 0 && claim.fingerprint != 0 && given != claim.fingerprint;
-    answer.marked.verdict = differs ? Verdict::conflict : Verdict::in_progress;
+    answer.marked.verdict = compare_claimed(claim.fingerprint, ask.given);
     answer.owner = claim.owner;
   } else if (kind == kOwn) {
     answer.marked.verdict = Verdict::duplicate;
@@ -58,15 +57,7 @@ Answer answer_of(const Ask& ask, std::string_view packed) {
     answer.marked.verdict = Verdict::too_old;
   } else if (kind == kDuplicate) {
     Record record = unpacked_record(rest);
-    answer.marked = {Verdict::duplicate, record.lsn};
-    if (const Attributes* given = ask.given) {
-      const bool differs =
-          given->fingerprint != 0 && record.fingerprint != 0 && given->fingerprint != record.fingerprint;
-      if (differs) answer.marked.verdict = Verdict::conflict;
-      const SourceView& source = given->source;
-      answer.marked.redelivered =
-          !source.name.empty() && record.source == Source{std::string(source.name), source.partition, source.offset};
-    }
+    answer.marked = compare(record, ask.given);
     answer.record = std::move(record);
   } else {
     Unpacker(packed, "verdict").expect(false);
@@ -335,7 +326,7 @@ void RedisBackend::claim(std::string_view scope, std::span<const Ask> asked, con
               .argument =
                   [&](std::size_t i, std::string& to) {
                     put_ask(to, attempt_of(asked[i], attempt), occurrences[i], asked[i].given);
-                    put(to, asked[i].given == nullptr ? 0 : asked[i].given->fingerprint, 8);
+                    put(to, fingerprint_of(asked[i].given), 8);
                   },
               .answered =
                   [&](std::size_t i, const ShardKeys& keys, std::string_view packed) {
