@@ -25,7 +25,7 @@ Healer::Healer(const lmdb::Env& env, const Log& log, std::uint64_t hash_seed, co
 bool Healer::due(const View& view, std::int64_t now_us) const {
   if (view.built_is_lost || deserted_at(view, now_us)) return true;
   const Work work = next_work(view, flushed());
-  return work.any() && (!work.left() || now_us >= others_until_us_.load(std::memory_order_relaxed));
+  return work.any() && (!work.left() || !turn_.is_others(now_us));
 }
 
 bool Healer::refuses(std::uint64_t bucket) const {
@@ -141,7 +141,9 @@ bool Healer::read_ahead(std::int64_t now_us) {
   Work work = next_work(*view, end);
   if (work.left() && ahead_ && !ahead_->added && work.continues(ahead_->work)) return false;
   ahead_.reset();
-  if (!work.left() || others_read(work, now_us)) return false;
+  if (!work.left()) return false;
+  turn_.look(work.table, work.filter, now_us);
+  if (turn_.is_others(now_us)) return false;
   if (!txn_) txn_.emplace(env_, log_.dbi());
   const lmdb::ReadTxn::Active active(*txn_);
   const bool much = still && !short_of_memory_;
@@ -161,36 +163,6 @@ bool Healer::read_ahead(std::int64_t now_us) {
     throw;
   }
   return true;
-}
-
-Healer::Place Healer::Place::of(const Work& work) {
-  Place place;
-  if (work.table) {
-    place.bucket = work.table->bucket;
-    place.slots = work.table->table->slots();
-    place.table_copied = work.table->table->copied();
-  }
-  if (work.filter) {
-    place.lines = work.filter->filter->lines();
-    place.filter_copied = work.filter->filter->copied();
-  }
-  return place;
-}
-
-/// Whether the other one is of the same table or the same generation, and further.
-bool Healer::Place::is_behind(const Place& other) const {
-  const bool same_table = slots != 0 && bucket == other.bucket && slots == other.slots;
-  const bool same_filter = lines != 0 && lines == other.lines;
-  return (same_table && table_copied < other.table_copied) || (same_filter && filter_copied < other.filter_copied);
-}
-
-/// Whether another process is at it: then all would read the same, and only the first to add it would have read it for
-/// something. When the other one has come no further for kOthersUs, this one goes on.
-bool Healer::others_read(const Work& work, std::int64_t now_us) {
-  const Place before = std::exchange(place_, Place::of(work));
-  const bool own = std::exchange(came_further_, false);
-  if (!own && before.is_behind(place_)) others_until_us_.store(now_us + kOthersUs, std::memory_order_relaxed);
-  return now_us < others_until_us_.load(std::memory_order_relaxed);
 }
 
 /// Whether hardly anything has been accepted for a while: then nobody else needs the processors.
@@ -284,7 +256,7 @@ void Healer::add_some(const View& view) {
   if (!add_records(view, until) || !add_links(view, until) || !add_chains(view, until)) return;
   note_copied();
   ahead_->added = true;
-  came_further_ = true;
+  turn_.came_further();
   failpoint();
 }
 

@@ -10,6 +10,7 @@
 
 #include "background/growth.h"
 #include "background/hint_copies.h"
+#include "background/reading_turn.h"
 #include "background/sorted_hints.h"
 #include "base/store_locks.h"
 #include "lmdb/handles.h"
@@ -97,20 +98,6 @@ class Healer {
     bool continues(const Work& former) const;
   };
 
-  /// How far some work has come.
-  struct Place {
-    std::uint64_t bucket = 0;
-    std::uint64_t slots = 0;
-    std::uint64_t lines = 0;
-    Lsn table_copied;
-    Lsn filter_copied;
-
-    static Place of(const Work& work);
-    bool is_behind(const Place& other) const;
-  };
-  /// For so long reading is left to another process that has come further with it.
-  static constexpr std::int64_t kOthersUs = 1'000'000;
-
   /// What was read for some work, and how much of it has been added.
   struct Ahead {
     Work work;
@@ -147,7 +134,6 @@ class Healer {
   bool publish(const Work& work) REQUIRES(kWriterGate);
   bool adopt_lanes(const View& view, const Work& work) REQUIRES(kWriterGate);
   bool is_still(std::int64_t now_us);
-  bool others_read(const Work& work, std::int64_t now_us);
   void add_some(const View& view) REQUIRES(kWriterGate);
   bool add_records(const View& view, Clock::time_point until) REQUIRES(kWriterGate);
   bool add_links(const View& view, Clock::time_point until) REQUIRES(kWriterGate);
@@ -176,16 +162,14 @@ class Healer {
   Lsn still_head_;
   std::int64_t still_since_us_ = 0;
   bool short_of_memory_ = false;  // Then it reads as while marks come.
-  Place place_;                   // As it was seen last,
-  bool came_further_ = false;     // and whether this process has come further since.
 
   mutable std::mutex refused_mutex_;
   std::set<std::uint64_t> refused_;  // Buckets with a damaged record.
   TooSmall too_small_;
   Progress seen_ GUARDED_BY(kWriterGate);
-  std::atomic<bool> still_{false};                // As the background has seen it last. Relaxed: it only plans.
-  std::atomic<std::int64_t> others_until_us_{0};  // A boot time. Relaxed: as above.
-  std::atomic<std::int64_t> look_from_us_{0};     // A boot time. Relaxed: only when something is looked at again.
+  std::atomic<bool> still_{false};  // As the background has seen it last. Relaxed: it only plans.
+  ReadingTurn turn_;
+  std::atomic<std::int64_t> look_from_us_{0};  // A boot time. Relaxed: only when something is looked at again.
 };
 
 }  // namespace oncelog::internal
