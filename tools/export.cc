@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <memory>
 #include <vector>
 
@@ -24,32 +23,28 @@ namespace {
 constexpr std::size_t kBytesPerWrite = std::size_t{64} << 10;
 constexpr std::size_t kIdsPerLookup = 256;
 
-[[noreturn]] void fail(const std::filesystem::path& file, const char* what) {
-  throw Error(ErrorCode::io, fmt::format("{}: {}: {}", file.string(), what, std::strerror(errno)), file);
-}
-
 /// The last whole line of a file. What follows it, of a write that was cut short, is removed.
 std::string last_line_of(const std::filesystem::path& file) {
   const int descriptor = ::open(file.c_str(), O_RDWR | O_CLOEXEC);
   if (descriptor < 0) {
     if (errno == ENOENT) return {};
-    fail(file, "open");
+    fail_on(file, "open");
   }
   const auto close = [](const int* open) { ::close(*open); };
   const std::unique_ptr<const int, decltype(close)> closing(&descriptor, close);
   off_t begin = ::lseek(descriptor, 0, SEEK_END);
-  if (begin < 0) fail(file, "lseek");
+  if (begin < 0) fail_on(file, "lseek");
   std::string tail;
   while (begin > 0 && std::ranges::count(tail, '\n') < 2) {
     const auto step = static_cast<std::size_t>(std::min<off_t>(begin, off_t{64} << 10));
     std::string some(step, '\0');
     begin -= static_cast<off_t>(step);
-    if (::pread(descriptor, some.data(), step, begin) != static_cast<ssize_t>(step)) fail(file, "read");
+    if (::pread(descriptor, some.data(), step, begin) != static_cast<ssize_t>(step)) fail_on(file, "read");
     tail.insert(0, some);
   }
   const std::size_t end = tail.rfind('\n');
   const off_t whole = begin + static_cast<off_t>(end == std::string::npos ? 0 : end + 1);
-  if (::ftruncate(descriptor, whole) != 0) fail(file, "ftruncate");
+  if (::ftruncate(descriptor, whole) != 0) fail_on(file, "ftruncate");
   if (end == std::string::npos) return {};
   const std::size_t before = end == 0 ? std::string::npos : tail.rfind('\n', end - 1);
   return tail.substr(before == std::string::npos ? 0 : before + 1,

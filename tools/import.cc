@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 #include <fstream>
 #include <vector>
 
@@ -27,10 +26,6 @@ constexpr std::size_t kRecordsPerCall = 1024;
 constexpr std::size_t kBytesPerCall = std::size_t{4} << 20;
 constexpr std::uint64_t kRecordsPerCheckpoint = 65'536;
 
-[[noreturn]] void fail(const fs::path& file, const char* what) {
-  throw Error(ErrorCode::io, fmt::format("{}: {}: {}", file.string(), what, std::strerror(errno)), file);
-}
-
 /// How much of an input is on the store's disk. The file is replaced as a whole, once that is so.
 class Checkpoint {
  public:
@@ -50,14 +45,14 @@ class Checkpoint {
     const fs::path fresh = file_.string() + ".new";
     const std::string text = fmt::format("{} {}\n", lines, bytes);
     const int descriptor = ::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (descriptor < 0) fail(fresh, "open");
+    if (descriptor < 0) fail_on(fresh, "open");
     const bool written =
         ::write(descriptor, text.data(), text.size()) == static_cast<ssize_t>(text.size()) && ::fsync(descriptor) == 0;
     const int error = errno;
     ::close(descriptor);
     errno = error;
-    if (!written) fail(fresh, "write");
-    if (::rename(fresh.c_str(), file_.c_str()) != 0) fail(file_, "rename");
+    if (!written) fail_on(fresh, "write");
+    if (::rename(fresh.c_str(), file_.c_str()) != 0) fail_on(file_, "rename");
   }
 
  private:
@@ -73,7 +68,7 @@ int open_input(const ImportOptions& options, const Checkpoint& checkpoint) {
     throw Error(ErrorCode::invalid_argument, "--checkpoint is for --input FILE: standard input cannot be gone on with");
   }
   const int descriptor = ::open(options.input.c_str(), O_RDONLY | O_CLOEXEC);
-  if (descriptor < 0) fail(options.input, "open");
+  if (descriptor < 0) fail_on(options.input, "open");
   if (checkpoint.bytes() == 0) return descriptor;
   char end = 0;
   const auto place = static_cast<off_t>(checkpoint.bytes());
@@ -83,7 +78,7 @@ int open_input(const ImportOptions& options, const Checkpoint& checkpoint) {
                             options.input.string(), checkpoint.bytes()),
                 options.input);
   }
-  if (::lseek(descriptor, place, SEEK_SET) < 0) fail(options.input, "lseek");
+  if (::lseek(descriptor, place, SEEK_SET) < 0) fail_on(options.input, "lseek");
   return descriptor;
 }
 

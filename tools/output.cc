@@ -185,6 +185,10 @@ void Output::sync() {
   throw Error(ErrorCode::io, "cannot write " + name_ + " to disk: " + std::strerror(errno));
 }
 
+void fail_on(const std::filesystem::path& file, const char* call) {
+  throw Error(ErrorCode::io, fmt::format("{}: {}: {}", file.string(), call, std::strerror(errno)), file);
+}
+
 Output standard_output(char line_end) {
   return Output(STDOUT_FILENO, "standard output", line_end);
 }

@@ -69,6 +69,9 @@ class Output {
   std::vector<std::string_view> runs_;
 };
 
+/// Throws Error::io for a call on a file that has just failed, with what errno says.
+[[noreturn]] void fail_on(const std::filesystem::path& file, const char* call);
+
 /// Standard output.
 Output standard_output(char line_end = '\n');
 

@@ -26,6 +26,29 @@
 
 /// The commands that take no ids.
 namespace oncelog::tool {
+namespace {
+
+/// run_when_chosen() for a subcommand that runs `options->command`, which CLI11 has not seen. An argument before the
+/// "--" is `none`; `needed` is what has to stand there besides the store.
+template <typename Options>
+void run_with_command(CLI::App& command, Run& chosen, const std::shared_ptr<Options>& options,
+                      int (*run)(const Options&), const char* none, const char* needed) {
+  command.allow_extras();
+  command.callback([&command, &chosen, options, run, none, needed] {
+    const std::string name = command.get_name();
+    const std::string usage = fmt::format("write oncelog {} --store DIR {} -- COMMAND...", name, needed);
+    if (const std::vector<std::string> extras = command.remaining(); !extras.empty()) {
+      throw Error(ErrorCode::invalid_argument, fmt::format("{}: '{}' is {}, and stands before --; {}", name,
+                                                           printable(extras.front()), none, usage));
+    }
+    if (options->command.empty()) {
+      throw Error(ErrorCode::invalid_argument, fmt::format("{}: no command; {}", name, usage));
+    }
+    chosen = [options, run] { return run(*options); };
+  });
+}
+
+}  // namespace
 
 void add_stat(CLI::App& app, Run& chosen) {
   const auto options = std::make_shared<StatOptions>();
@@ -93,19 +116,7 @@ void add_lock(CLI::App& app, Run& chosen, std::vector<std::string> to_run) {
       "sudo. Only the command itself gets these signals, not what it has started: that goes on without the lock\n"
       "unless the command ends it.");
   add_example(command, "oncelog lock --store seen --wait 10s nightly -- echo \"running\"");
-  command.allow_extras();
-  command.callback([&command, &chosen, options] {
-    constexpr const char* kUsage = "write oncelog lock --store DIR NAME -- COMMAND...";
-    if (const std::vector<std::string> extras = command.remaining(); !extras.empty()) {
-      throw Error(ErrorCode::invalid_argument,
-                  fmt::format("lock: '{}' is neither an option nor the lock's name, and stands before --; {}",
-                              printable(extras.front()), kUsage));
-    }
-    if (options->command.empty()) {
-      throw Error(ErrorCode::invalid_argument, fmt::format("lock: no command; {}", kUsage));
-    }
-    chosen = [options] { return run_lock(*options); };
-  });
+  run_with_command(command, chosen, options, run_lock, "neither an option nor the lock's name", "NAME");
 }
 
 void add_once(CLI::App& app, Run& chosen, std::vector<std::string> to_run) {
@@ -136,18 +147,7 @@ void add_once(CLI::App& app, Run& chosen, std::vector<std::string> to_run) {
       "is not kept. Signals are passed on to the command, which gets SIGTERM when oncelog is killed; then the id is\n"
       "free again. The id's result is the exit code, a newline and the output, for programs that read it.");
   add_example(command, "oncelog once --store seen --id nightly-2026-11-25 -- echo \"done\"");
-  command.allow_extras();
-  command.callback([&command, &chosen, options] {
-    constexpr const char* kUsage = "write oncelog once --store DIR --id ID -- COMMAND...";
-    if (const std::vector<std::string> extras = command.remaining(); !extras.empty()) {
-      throw Error(ErrorCode::invalid_argument,
-                  fmt::format("once: '{}' is no option, and stands before --; {}", printable(extras.front()), kUsage));
-    }
-    if (options->command.empty()) {
-      throw Error(ErrorCode::invalid_argument, fmt::format("once: no command; {}", kUsage));
-    }
-    chosen = [options] { return run_once(*options); };
-  });
+  run_with_command(command, chosen, options, run_once, "no option", "--id ID");
 }
 
 void add_topics(CLI::App& app, Run& chosen) {
