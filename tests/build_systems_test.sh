@@ -14,9 +14,7 @@ compiler=("$@")
 source "$(dirname "$0")/command/lib.sh"
 
 root="$folder/a place"
-# Nothing is built here: the test runs after the build.
-"$meson" install -C "$build" --no-rebuild --destdir "$root" >log 2>&1 || { cat log >&2; exit 1; }
-pc=$(find "$root" -name oncelog.pc)
+install_built "$build" "$meson" "$root"
 prefix="$root$(sed -n 's/^prefix=//p' "$pc")"
 libraries=$(dirname "$(find "$root" -name 'liboncelog.*' | head -1)")
 

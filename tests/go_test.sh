@@ -15,10 +15,7 @@ source "$(dirname "$0")/command/lib.sh"
 # Always the same folder: Go keeps in its cache where it has found a library.
 root=$build/go-root
 rm -rf "$root"
-# Nothing is built here: the test runs after the build.
-"$meson" install -C "$build" --no-rebuild --destdir "$root" >"$folder/log" 2>&1 || { cat "$folder/log" >&2; exit 1; }
-pc=$(find "$root" -name oncelog.pc)
-[[ -f $pc ]] || { echo "no oncelog.pc was installed" >&2; exit 1; }
+install_built "$build" "$meson" "$root"
 sed -i "s|^prefix=|prefix=$root|" "$pc"
 export PKG_CONFIG_PATH=${pc%/*}${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}
 LD_LIBRARY_PATH=$(dirname "$(find "$root" -name liboncelog.so | head -1)")

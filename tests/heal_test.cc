@@ -176,15 +176,26 @@ TEST_CASE("a filter that outgrew its plan becomes one generation with the ids of
   CHECK(store.layout().next_generation == view->layout.next_generation);
 }
 
-TEST_CASE("a lane that is swept while a generation is built is clean in it") {
-  Healed store;
-  store.append_all(0, 1'000);
-  store.next_bucket();
-  store.append_all(1'000, 2'400);
-  store.flush();
+/// A store in its second bucket, whose filter is too small for that.
+struct Outgrown : Healed {
+  Outgrown() {
+    append_all(0, 1'000);
+    next_bucket();
+    append_all(1'000, 2'400);
+    flush();
+  }
+};
+
+/// Until some of the generation that is built has been copied.
+void tick_until_copied(Healed& store) {
   while (!store.views->newest()->built_generation || store.views->newest()->built_generation->copied() == Lsn{}) {
     REQUIRE(store.upkeep->tick());
   }
+}
+
+TEST_CASE("a lane that is swept while a generation is built is clean in it") {
+  Outgrown store;
+  tick_until_copied(store);
   Layout layout = store.layout();
   drop_oldest(layout);
   store.header().layout.publish(layout);
@@ -227,10 +238,8 @@ TEST_CASE("a table that was planned for a bucket is left alone, however few ids 
   CHECK(parts.layout().current().first_part == 0);
 }
 
-TEST_CASE("what a dead process has copied and not noted is copied once") {
-  Healed store;
-  store.append_all(0, 1'500);
-  store.flush();
+/// Heals the chain of the first bucket, whose healer dies once after it has copied something, and before it notes that.
+void copy_twice(Healed& store) {
   REQUIRE(store.bucket(0).tables == 2);
   IndexTable& newest = store.views->newest()->buckets[0].newest_table();
   while (newest.copied() == Lsn{}) REQUIRE(store.upkeep->tick());
@@ -239,18 +248,19 @@ TEST_CASE("what a dead process has copied and not noted is copied once") {
   store.tick_all();
   CHECK(store.bucket(0).tables == 1);
   CHECK(newest.count() == entries);
+}
+
+TEST_CASE("what a dead process has copied and not noted is copied once") {
+  Healed store;
+  store.append_all(0, 1'500);
+  store.flush();
+  copy_twice(store);
   CHECK(store.views->newest()->buckets[0].records() == 1'500);
 }
 
 TEST_CASE("what a dead process has added to a filter and not noted is counted once") {
-  Healed store;
-  store.append_all(0, 1'000);
-  store.next_bucket();
-  store.append_all(1'000, 2'400);
-  store.flush();
-  while (!store.views->newest()->built_generation || store.views->newest()->built_generation->copied() == Lsn{}) {
-    REQUIRE(store.upkeep->tick());
-  }
+  Outgrown store;
+  tick_until_copied(store);
   store.views->newest()->built_generation->note_copied(Lsn{});
   store.heal();
   REQUIRE(store.layout().generation_count == 1);
@@ -273,14 +283,7 @@ TEST_CASE("chains that a dead process has added and not noted have one entry eac
     previous = store.append(std::to_string(i), 0, &chained, previous);
   }
   store.flush();
-  REQUIRE(store.bucket(0).tables == 2);
-  IndexTable& newest = store.views->newest()->buckets[0].newest_table();
-  while (newest.copied() == Lsn{}) REQUIRE(store.upkeep->tick());
-  const std::uint64_t entries = newest.count();
-  newest.note_copied(Lsn{});
-  store.tick_all();
-  CHECK(store.bucket(0).tables == 1);
-  CHECK(newest.count() == entries);
+  copy_twice(store);
 }
 
 TEST_CASE("while one process comes further with it another one does not read, and goes on when it does not") {
@@ -311,11 +314,7 @@ TEST_CASE("while one process comes further with it another one does not read, an
 }
 
 TEST_CASE("four processes that add the same stretch count its ids once, and come to rest") {
-  Healed store;
-  store.append_all(0, 1'000);
-  store.next_bucket();
-  store.append_all(1'000, 2'400);
-  store.flush();
+  Outgrown store;
   std::vector<std::unique_ptr<Upkeep>> all;
   for (int i = 0; i < 4; ++i) {
     all.push_back(std::make_unique<Upkeep>(store.tables.env, *store.tables.log, store.identity.hash_seed, *store.live,

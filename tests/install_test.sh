@@ -13,11 +13,7 @@ compiler=("$@")
 source "$(dirname "$0")/command/lib.sh"
 
 root=$folder/root
-# Nothing is built here: the test runs after the build.
-"$meson" install -C "$build" --no-rebuild --destdir "$root" >"$folder/log" 2>&1 || { cat "$folder/log" >&2; exit 1; }
-
-pc=$(find "$root" -name oncelog.pc)
-[[ -f $pc ]] || { echo "no oncelog.pc was installed" >&2; exit 1; }
+install_built "$build" "$meson" "$root"
 # The system's packages stay where they are; ours is below the destination folder.
 sed -i "s|^prefix=|prefix=$root|" "$pc"
 export PKG_CONFIG_PATH=${pc%/*}${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}

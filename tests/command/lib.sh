@@ -36,6 +36,14 @@ skip() {
   exit 77
 }
 
+# install_built BUILD-FOLDER MESON ROOT: below that folder, what `meson install` puts into a system; sets pc to its
+# oncelog.pc. Nothing is built: the test runs after the build.
+install_built() {
+  "$2" install -C "$1" --no-rebuild --destdir "$3" >"$folder/log" 2>&1 || { cat "$folder/log" >&2; exit 1; }
+  pc=$(find "$3" -name oncelog.pc)
+  [[ -f $pc ]] || { echo "no oncelog.pc was installed" >&2; exit 1; }
+}
+
 checks=0
 failures=0
 # fail WHAT: of a check that has been counted

@@ -9,6 +9,7 @@
 
 #include <oncelog/remote.h>
 
+#include "answered.h"
 #include "asking.h"
 #include "cutting_proxy.h"
 #include "postgresql_server.h"
@@ -45,18 +46,6 @@ std::string address_in(const std::filesystem::path& directory, const std::string
 std::unique_ptr<Backend> open_at(const std::string& address, const oncelog::remote::Options& options = {}) {
   const PostgresqlAddress parsed = PostgresqlAddress::parse(address);
   return std::make_unique<PostgresqlBackend>(parsed.uri, parsed.name, parsed.schema, options);
-}
-
-/// Asks again, with the same arguments, until there is an answer.
-template <typename Call>
-auto answered(Call call) {
-  while (true) {
-    try {
-      return call();
-    } catch (const ConnectionLost&) {
-      std::this_thread::sleep_for(1ms);
-    }
-  }
 }
 
 /// Cuts an exchange after each of its bytes in turn, in both directions, until there is no byte more. `call` is given

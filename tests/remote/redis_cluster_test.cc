@@ -3,6 +3,7 @@
 #include <thread>
 #include <vector>
 
+#include "answered.h"
 #include "redis_asking.h"
 #include "redis_engines.h"
 #include "redis_server.h"
@@ -160,15 +161,8 @@ TEST_CASE("while one server is down the others' shards go on, and it is found ag
   CHECK(lost < 60);
   cluster.at(2).start();
   for (int i = 0; i < 60; ++i) {
-    Answer answer;
-    wait_until([&] {
-      try {
-        answer = mark(*store, "orders", std::to_string(i));
-        return true;
-      } catch (const ConnectionLost&) {
-        return false;  // It has not joined the others yet.
-      }
-    });
+    // Until it has joined the others.
+    const Answer answer = answered([&] { return mark(*store, "orders", std::to_string(i)); });
     CHECK(answer.marked == Marked{Verdict::duplicate, lsns[static_cast<std::size_t>(i)]});
   }
 }

@@ -6,6 +6,7 @@
 #include <thread>
 #include <vector>
 
+#include "answered.h"
 #include "cutting_proxy.h"
 #include "redis_asking.h"
 #include "redis_engines.h"
@@ -32,18 +33,6 @@ const Terms kMinute{1min, OrphanPolicy::free_after_lease};
 
 std::unique_ptr<Backend> open_at(const std::string& address, const remote::Options& options = {}) {
   return open_redis(parse_redis_address(address), options);
-}
-
-/// Asks again, with the same arguments, until there is an answer.
-template <typename Call>
-auto answered(Call call) {
-  while (true) {
-    try {
-      return call();
-    } catch (const ConnectionLost&) {
-      std::this_thread::sleep_for(1ms);
-    }
-  }
 }
 
 /// What the sentence of a lost connection says.
