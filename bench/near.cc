@@ -21,6 +21,7 @@
 #include <oncelog/oncelog.h>
 
 #include "memory_backend.h"
+#include "messages.h"
 #include "remote/gathering.h"
 #include "remote/near.h"
 #include "report.h"
@@ -102,35 +103,32 @@ Verdict mark(Backend& backend, std::string_view id, const Attempt& attempt) {
   return answer.marked.verdict;
 }
 
-/// One consumer: of five messages one comes again that was among its last thousand. Returns how many it was given.
-std::size_t consume(Backend& backend, const Ids& ids, std::uint64_t number, std::atomic<std::size_t>& wrong) {
+/// One consumer. Returns how many messages it was given.
+std::size_t consume(Backend& backend, Messages& messages, std::uint64_t number, std::atomic<std::size_t>& wrong) {
   ::prctl(PR_SET_TIMERSLACK, 1000UL);  // Or each sleep takes twice as long.
-  std::mt19937_64 random(number);
   Attempt attempt{};
   attempt[15] = static_cast<std::uint8_t>(number);
-  std::size_t next = 0;
-  std::uint64_t message = 0;
-  for (; next < ids.size(); ++message) {
+  for (std::uint64_t message = 0;; ++message) {
+    std::size_t fresh = 0;
+    const auto ids = messages.next(1, fresh);
+    if (ids.empty()) return message;
     std::memcpy(attempt.data(), &message, sizeof message);
-    const bool again = next > 0 && random() % 5 == 0;
-    const std::size_t at = again ? next - 1 - random() % std::min<std::size_t>(next, 1000) : next++;
-    wrong += mark(backend, ids[at], attempt) != (again ? Verdict::duplicate : Verdict::fresh);
+    wrong += mark(backend, ids[0], attempt) != (fresh == 1 ? Verdict::fresh : Verdict::duplicate);
   }
-  return message;
 }
 
 void run_consumers(benchmark::State& state, Front front, unsigned threads, std::size_t messages) {
   for (auto _ : state) {
     const ScratchDir directory(std::filesystem::temp_directory_path());
     const auto backend = engine(front, directory.path() / "near");
-    std::vector<Ids> ids;
-    for (unsigned i = 0; i < threads; ++i) ids.emplace_back(i * messages, messages / threads);
+    std::vector<Messages> streams;
+    for (unsigned i = 0; i < threads; ++i) streams.emplace_back(Ids(i * messages, messages / threads), i);
     std::atomic<std::size_t> given{0};
     std::atomic<std::size_t> wrong{0};
     const auto begin = Clock::now();
     std::vector<std::thread> consumers;
     for (unsigned i = 0; i < threads; ++i) {
-      consumers.emplace_back([&, i] { given += consume(*backend, ids[i], i, wrong); });
+      consumers.emplace_back([&, i] { given += consume(*backend, streams[i], i, wrong); });
     }
     for (std::thread& consumer : consumers) consumer.join();
     const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();

@@ -14,7 +14,6 @@
 #include <functional>
 #include <memory>
 #include <optional>
-#include <random>
 #include <string>
 #include <thread>
 #include <vector>
@@ -24,6 +23,7 @@
 
 #include "days.h"
 #include "latencies.h"
+#include "messages.h"
 #include "peers/peer.h"
 #include "report.h"
 #include "workload.h"
@@ -83,29 +83,6 @@ std::unique_ptr<Engine> postgresql() {
 /// Returns how many of a batch's ids were fresh.
 using Mark = std::function<std::size_t(std::span<const std::string_view>)>;
 
-/// A consumer's messages: of five one comes again that was among its last thousand.
-class Messages {
- public:
-  Messages(std::uint64_t number, std::size_t fresh) : ids_(number << 32, fresh), random_(number) {}
-
-  /// The next `count` of them, fewer at the end; all of the fresh ones are counted in `fresh`.
-  std::span<const std::string_view> next(std::size_t count, std::size_t& fresh) {
-    batch_.clear();
-    while (batch_.size() < count && next_ < ids_.size()) {
-      const bool again = next_ > 0 && random_() % 5 == 0;
-      fresh += !again;
-      batch_.push_back(ids_[again ? next_ - 1 - random_() % std::min<std::size_t>(next_, 1000) : next_++]);
-    }
-    return batch_;
-  }
-
- private:
-  Ids ids_;
-  std::mt19937_64 random_;
-  std::size_t next_ = 0;
-  std::vector<std::string_view> batch_;
-};
-
 /// Consumers side by side, each with a way of its own to mark.
 void run_consumers(benchmark::State& state, unsigned threads, std::size_t batch, std::size_t messages,
                    const std::function<Mark()>& connect) {
@@ -116,7 +93,7 @@ void run_consumers(benchmark::State& state, unsigned threads, std::size_t batch,
     std::vector<Messages> streams;
     for (unsigned i = 0; i < threads; ++i) {
       marks.push_back(connect());
-      streams.emplace_back(i + 1, messages / threads);
+      streams.emplace_back(Ids(std::uint64_t{i + 1} << 32, messages / threads), i + 1);
     }
     const auto begin = Clock::now();
     std::vector<std::thread> consumers;
