@@ -9,6 +9,14 @@ static int is_busy(int busy) {
   return 1;
 }
 
+/// WITHOUT_GIL for a call on a claim or lock.
+#define WHILE_BUSY(self, ...) \
+  do {                        \
+    (self)->busy = 1;         \
+    WITHOUT_GIL(__VA_ARGS__); \
+    (self)->busy = 0;         \
+  } while (0)
+
 // --- Claims.
 
 PyObject* new_claim(oncelog_claim* claim) {
@@ -25,8 +33,8 @@ PyObject* new_claim(oncelog_claim* claim) {
 static void claim_free(ClaimObject* self) {
   oncelog_claim* const claim = self->claim;
   // The last handle on a store closes it, which waits for the disk.
-  Py_BEGIN_ALLOW_THREADS oncelog_claim_free(claim);
-  Py_END_ALLOW_THREADS PyObject_Free(self);
+  WITHOUT_GIL(oncelog_claim_free(claim));
+  PyObject_Free(self);
 }
 
 static PyObject* claim_complete(ClaimObject* self, PyObject* const* given, Py_ssize_t count) {
@@ -41,9 +49,7 @@ static PyObject* claim_complete(ClaimObject* self, PyObject* const* given, Py_ss
       integer_of(given[1], "ack", 0, UINT8_MAX, &ack) != 0 || is_busy(self->busy)) {
     return NULL;
   }
-  self->busy = 1;
-  Py_BEGIN_ALLOW_THREADS code = oncelog_claim_complete(self->claim, used, (oncelog_ack)ack, &in_time, &lsn, &error);
-  Py_END_ALLOW_THREADS self->busy = 0;
+  WHILE_BUSY(self, code = oncelog_claim_complete(self->claim, used, (oncelog_ack)ack, &in_time, &lsn, &error));
   if (code != ONCELOG_OK) return raised(code, error);
   return Py_BuildValue("OK", in_time ? Py_True : Py_False, (unsigned long long)lsn);
 }
@@ -54,18 +60,14 @@ static PyObject* claim_renew(ClaimObject* self, PyObject* given) {
   oncelog_error* error = NULL;
   oncelog_code code;
   if (integer_of(given, "lease", LLONG_MIN, LLONG_MAX, &lease) != 0 || is_busy(self->busy)) return NULL;
-  self->busy = 1;
-  Py_BEGIN_ALLOW_THREADS code = oncelog_claim_renew(self->claim, lease, &held, &error);
-  Py_END_ALLOW_THREADS self->busy = 0;
-  return code != ONCELOG_OK ? raised(code, error) : PyBool_FromLong(held);
+  WHILE_BUSY(self, code = oncelog_claim_renew(self->claim, lease, &held, &error));
+  return bool_of(code, error, held);
 }
 
 static PyObject* claim_abandon(ClaimObject* self, PyObject* none) {
   (void)none;
   if (is_busy(self->busy)) return NULL;
-  self->busy = 1;
-  Py_BEGIN_ALLOW_THREADS oncelog_claim_abandon(self->claim);
-  Py_END_ALLOW_THREADS self->busy = 0;
+  WHILE_BUSY(self, oncelog_claim_abandon(self->claim));
   Py_RETURN_NONE;
 }
 
@@ -146,8 +148,8 @@ PyObject* new_batch(oncelog_claim_batch* batch) {
 
 static void batch_free(BatchObject* self) {
   oncelog_claim_batch* const batch = self->batch;
-  Py_BEGIN_ALLOW_THREADS oncelog_claim_batch_free(batch);
-  Py_END_ALLOW_THREADS PyObject_Free(self);
+  WITHOUT_GIL(oncelog_claim_batch_free(batch));
+  PyObject_Free(self);
 }
 
 static PyObject* batch_verdicts(BatchObject* self, PyObject* none) {
@@ -165,9 +167,7 @@ static PyObject* batch_complete(BatchObject* self, PyObject* none) {
   oncelog_error* error = NULL;
   oncelog_code code;
   if (is_busy(self->busy)) return NULL;
-  self->busy = 1;
-  Py_BEGIN_ALLOW_THREADS code = oncelog_claim_batch_complete(self->batch, &late, &newest, &error);
-  Py_END_ALLOW_THREADS self->busy = 0;
+  WHILE_BUSY(self, code = oncelog_claim_batch_complete(self->batch, &late, &newest, &error));
   if (code != ONCELOG_OK) return raised(code, error);
   return Py_BuildValue("nK", (Py_ssize_t)late, (unsigned long long)newest);
 }
@@ -175,18 +175,14 @@ static PyObject* batch_complete(BatchObject* self, PyObject* none) {
 static PyObject* batch_abandon_from(BatchObject* self, PyObject* given) {
   long long position;
   if (integer_of(given, "position", 0, LLONG_MAX, &position) != 0 || is_busy(self->busy)) return NULL;
-  self->busy = 1;
-  Py_BEGIN_ALLOW_THREADS oncelog_claim_batch_abandon_from(self->batch, (size_t)position);
-  Py_END_ALLOW_THREADS self->busy = 0;
+  WHILE_BUSY(self, oncelog_claim_batch_abandon_from(self->batch, (size_t)position));
   Py_RETURN_NONE;
 }
 
 static PyObject* batch_abandon(BatchObject* self, PyObject* none) {
   (void)none;
   if (is_busy(self->busy)) return NULL;
-  self->busy = 1;
-  Py_BEGIN_ALLOW_THREADS oncelog_claim_batch_abandon(self->batch);
-  Py_END_ALLOW_THREADS self->busy = 0;
+  WHILE_BUSY(self, oncelog_claim_batch_abandon(self->batch));
   Py_RETURN_NONE;
 }
 
@@ -221,8 +217,8 @@ PyObject* new_lock(oncelog_lock* lock) {
 
 static void lock_free(LockObject* self) {
   oncelog_lock* const lock = self->lock;
-  Py_BEGIN_ALLOW_THREADS oncelog_lock_free(lock);
-  Py_END_ALLOW_THREADS PyObject_Free(self);
+  WITHOUT_GIL(oncelog_lock_free(lock));
+  PyObject_Free(self);
 }
 
 static PyObject* lock_renew(LockObject* self, PyObject* given) {
@@ -231,18 +227,14 @@ static PyObject* lock_renew(LockObject* self, PyObject* given) {
   oncelog_error* error = NULL;
   oncelog_code code;
   if (integer_of(given, "lease", LLONG_MIN, LLONG_MAX, &lease) != 0 || is_busy(self->busy)) return NULL;
-  self->busy = 1;
-  Py_BEGIN_ALLOW_THREADS code = oncelog_lock_renew(self->lock, lease, &held, &error);
-  Py_END_ALLOW_THREADS self->busy = 0;
-  return code != ONCELOG_OK ? raised(code, error) : PyBool_FromLong(held);
+  WHILE_BUSY(self, code = oncelog_lock_renew(self->lock, lease, &held, &error));
+  return bool_of(code, error, held);
 }
 
 static PyObject* lock_release(LockObject* self, PyObject* none) {
   (void)none;
   if (is_busy(self->busy)) return NULL;
-  self->busy = 1;
-  Py_BEGIN_ALLOW_THREADS oncelog_lock_release(self->lock);
-  Py_END_ALLOW_THREADS self->busy = 0;
+  WHILE_BUSY(self, oncelog_lock_release(self->lock));
   Py_RETURN_NONE;
 }
 

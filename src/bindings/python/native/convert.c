@@ -120,6 +120,10 @@ PyObject* named_tuple(PyTypeObject* type, PyObject* fields) {
   return tuple;
 }
 
+PyObject* bool_of(oncelog_code code, oncelog_error* error, int answer) {
+  return code != ONCELOG_OK ? raised(code, error) : PyBool_FromLong(answer);
+}
+
 PyObject* verdict_of(oncelog_verdict verdict) {
   if (verdict < 5) return Py_NewRef(python_types.verdicts[verdict]);
   return PyErr_Format(PyExc_RuntimeError, "liboncelog answers a verdict %d, which this package does not know", verdict);

@@ -16,6 +16,13 @@ static inline PyObject* Py_NewRef(PyObject* object) {
 }
 #endif
 
+/// Runs a call of the library's while other threads have the GIL.
+#define WITHOUT_GIL(...)                \
+  do {                                  \
+    Py_BEGIN_ALLOW_THREADS __VA_ARGS__; \
+    Py_END_ALLOW_THREADS                \
+  } while (0)
+
 /// What the package's Python part has handed in, see oncelog_python_setup().
 typedef struct {
   PyObject* errors;       ///< A dict: code -> class of exception, called with the sentence, the path and the code.
@@ -44,6 +51,8 @@ int integer_of(PyObject* given, const char* what, long long least, long long mos
 /// An int within 64 bits without a sign.
 int lsn_of(PyObject* given, uint64_t* lsn);
 
+/// What a call that answers yes or no has answered, or what raised() does.
+PyObject* bool_of(oncelog_code code, oncelog_error* error, int answer);
 PyObject* verdict_of(oncelog_verdict verdict);
 PyObject* record_of(const oncelog_record* record);
 PyObject* claim_info_of(const oncelog_claim_info* claim);

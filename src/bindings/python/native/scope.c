@@ -16,8 +16,8 @@ PyObject* new_scope(oncelog_scope* scope) {
 static void scope_free(ScopeObject* self) {
   oncelog_scope* const scope = self->scope;
   // The last handle on a store closes it, which waits for the disk.
-  Py_BEGIN_ALLOW_THREADS oncelog_scope_free(scope);
-  Py_END_ALLOW_THREADS PyObject_Free(self);
+  WITHOUT_GIL(oncelog_scope_free(scope));
+  PyObject_Free(self);
 }
 
 static PyObject* scope_contains(ScopeObject* self, PyObject* given) {
@@ -26,8 +26,8 @@ static PyObject* scope_contains(ScopeObject* self, PyObject* given) {
   oncelog_error* error = NULL;
   oncelog_code code;
   if (text_of(given, "an id", &id) != 0) return NULL;
-  Py_BEGIN_ALLOW_THREADS code = oncelog_contains(self->scope, id.data, id.size, &known, &error);
-  Py_END_ALLOW_THREADS return code != ONCELOG_OK ? raised(code, error) : PyBool_FromLong(known);
+  WITHOUT_GIL(code = oncelog_contains(self->scope, id.data, id.size, &known, &error));
+  return bool_of(code, error, known);
 }
 
 static PyObject* scope_contains_correlated(ScopeObject* self, PyObject* const* given, Py_ssize_t count) {
@@ -39,9 +39,9 @@ static PyObject* scope_contains_correlated(ScopeObject* self, PyObject* const* g
       text_of(given[1], "correlation", &correlation) != 0) {
     return NULL;
   }
-  Py_BEGIN_ALLOW_THREADS code =
-      oncelog_contains_correlated(self->scope, id.data, id.size, correlation.data, correlation.size, &known, &error);
-  Py_END_ALLOW_THREADS return code != ONCELOG_OK ? raised(code, error) : PyBool_FromLong(known);
+  WITHOUT_GIL(code = oncelog_contains_correlated(self->scope, id.data, id.size, correlation.data, correlation.size,
+                                                 &known, &error));
+  return bool_of(code, error, known);
 }
 
 static PyObject* scope_find(ScopeObject* self, PyObject* given) {
@@ -50,8 +50,8 @@ static PyObject* scope_find(ScopeObject* self, PyObject* given) {
   oncelog_error* error = NULL;
   oncelog_code code;
   if (text_of(given, "an id", &id) != 0) return NULL;
-  Py_BEGIN_ALLOW_THREADS code = oncelog_find(self->scope, id.data, id.size, &record, &error);
-  Py_END_ALLOW_THREADS if (code != ONCELOG_OK) return raised(code, error);
+  WITHOUT_GIL(code = oncelog_find(self->scope, id.data, id.size, &record, &error));
+  if (code != ONCELOG_OK) return raised(code, error);
   if (record == NULL) Py_RETURN_NONE;
   PyObject* const found = record_of(record);
   oncelog_free(record);
@@ -88,9 +88,8 @@ PyObject* mark_plainly(ScopeObject* scope, PyObject* id, int* forked) {
   oncelog_error* error = NULL;
   oncelog_code code;
   if (text_of(id, "an id", &text) != 0) return NULL;
-  Py_BEGIN_ALLOW_THREADS code =
-      oncelog_mark(scope->scope, text.data, text.size, NULL, ONCELOG_ACK_DEFAULT, &marked, &error);
-  Py_END_ALLOW_THREADS return code != ONCELOG_OK ? raised_unless_forked(code, error, forked) : marked_of(&marked);
+  WITHOUT_GIL(code = oncelog_mark(scope->scope, text.data, text.size, NULL, ONCELOG_ACK_DEFAULT, &marked, &error));
+  return code != ONCELOG_OK ? raised_unless_forked(code, error, forked) : marked_of(&marked);
 }
 
 PyObject* contains_plainly(ScopeObject* scope, PyObject* id, int* forked) {
@@ -99,8 +98,8 @@ PyObject* contains_plainly(ScopeObject* scope, PyObject* id, int* forked) {
   oncelog_error* error = NULL;
   oncelog_code code;
   if (text_of(id, "an id", &text) != 0) return NULL;
-  Py_BEGIN_ALLOW_THREADS code = oncelog_contains(scope->scope, text.data, text.size, &known, &error);
-  Py_END_ALLOW_THREADS return code != ONCELOG_OK ? raised_unless_forked(code, error, forked) : PyBool_FromLong(known);
+  WITHOUT_GIL(code = oncelog_contains(scope->scope, text.data, text.size, &known, &error));
+  return code != ONCELOG_OK ? raised_unless_forked(code, error, forked) : PyBool_FromLong(known);
 }
 
 static PyObject* scope_mark(ScopeObject* self, PyObject* const* given, Py_ssize_t count) {
@@ -115,8 +114,8 @@ static PyObject* scope_mark(ScopeObject* self, PyObject* const* given, Py_ssize_
       attributes_of(given[1], &attributes, &used) != 0 || integer_of(given[2], "ack", 0, UINT8_MAX, &ack) != 0) {
     return NULL;
   }
-  Py_BEGIN_ALLOW_THREADS code = oncelog_mark(self->scope, id.data, id.size, used, (oncelog_ack)ack, &marked, &error);
-  Py_END_ALLOW_THREADS return code != ONCELOG_OK ? raised(code, error) : marked_of(&marked);
+  WITHOUT_GIL(code = oncelog_mark(self->scope, id.data, id.size, used, (oncelog_ack)ack, &marked, &error));
+  return code != ONCELOG_OK ? raised(code, error) : marked_of(&marked);
 }
 
 static PyObject* scope_begin(ScopeObject* self, PyObject* const* given, Py_ssize_t count) {
@@ -133,8 +132,8 @@ static PyObject* scope_begin(ScopeObject* self, PyObject* const* given, Py_ssize
       integer_of(given[3], "patience", LLONG_MIN, LLONG_MAX, &patience) != 0) {
     return NULL;
   }
-  Py_BEGIN_ALLOW_THREADS code = oncelog_begin(self->scope, id.data, id.size, lease, used, patience, &claim, &error);
-  Py_END_ALLOW_THREADS return code != ONCELOG_OK ? raised(code, error) : new_claim(claim);
+  WITHOUT_GIL(code = oncelog_begin(self->scope, id.data, id.size, lease, used, patience, &claim, &error));
+  return code != ONCELOG_OK ? raised(code, error) : new_claim(claim);
 }
 
 static PyObject* scope_wait_until_free(ScopeObject* self, PyObject* const* given, Py_ssize_t count) {
@@ -147,8 +146,8 @@ static PyObject* scope_wait_until_free(ScopeObject* self, PyObject* const* given
       integer_of(given[1], "patience", LLONG_MIN, LLONG_MAX, &patience) != 0) {
     return NULL;
   }
-  Py_BEGIN_ALLOW_THREADS code = oncelog_wait_until_free(self->scope, id.data, id.size, patience, &unclaimed, &error);
-  Py_END_ALLOW_THREADS return code != ONCELOG_OK ? raised(code, error) : PyBool_FromLong(unclaimed);
+  WITHOUT_GIL(code = oncelog_wait_until_free(self->scope, id.data, id.size, patience, &unclaimed, &error));
+  return bool_of(code, error, unclaimed);
 }
 
 static PyObject* scope_forget(ScopeObject* self, PyObject* const* given, Py_ssize_t count) {
@@ -161,8 +160,8 @@ static PyObject* scope_forget(ScopeObject* self, PyObject* const* given, Py_ssiz
       integer_of(given[1], "ack", 0, UINT8_MAX, &ack) != 0) {
     return NULL;
   }
-  Py_BEGIN_ALLOW_THREADS code = oncelog_forget(self->scope, id.data, id.size, (oncelog_ack)ack, &known, &error);
-  Py_END_ALLOW_THREADS return code != ONCELOG_OK ? raised(code, error) : PyBool_FromLong(known);
+  WITHOUT_GIL(code = oncelog_forget(self->scope, id.data, id.size, (oncelog_ack)ack, &known, &error));
+  return bool_of(code, error, known);
 }
 
 static PyObject* scope_release(ScopeObject* self, PyObject* given) {
@@ -171,8 +170,8 @@ static PyObject* scope_release(ScopeObject* self, PyObject* given) {
   oncelog_error* error = NULL;
   oncelog_code code;
   if (text_of(given, "an id", &id) != 0) return NULL;
-  Py_BEGIN_ALLOW_THREADS code = oncelog_release(self->scope, id.data, id.size, &claimed, &error);
-  Py_END_ALLOW_THREADS return code != ONCELOG_OK ? raised(code, error) : PyBool_FromLong(claimed);
+  WITHOUT_GIL(code = oncelog_release(self->scope, id.data, id.size, &claimed, &error));
+  return bool_of(code, error, claimed);
 }
 
 // --- Batches: what they answer comes as bytearrays, which the package turns into lists or arrays.
@@ -185,8 +184,8 @@ static PyObject* scope_contains_batch(ScopeObject* self, PyObject* given) {
   PyObject* known = PyByteArray_FromStringAndSize(NULL, (Py_ssize_t)ids.ids.count);
   if (known != NULL) {
     uint8_t* const out = (uint8_t*)PyByteArray_AS_STRING(known);
-    Py_BEGIN_ALLOW_THREADS code = oncelog_contains_batch(self->scope, &ids.ids, out, &error);
-    Py_END_ALLOW_THREADS if (code != ONCELOG_OK) {
+    WITHOUT_GIL(code = oncelog_contains_batch(self->scope, &ids.ids, out, &error));
+    if (code != ONCELOG_OK) {
       Py_CLEAR(known);
       raised(code, error);
     }
@@ -215,8 +214,8 @@ static PyObject* scope_find_batch(ScopeObject* self, PyObject* given) {
   oncelog_error* error = NULL;
   oncelog_code code;
   if (ids_of(given, &ids) != 0) return NULL;
-  Py_BEGIN_ALLOW_THREADS code = oncelog_find_batch(self->scope, &ids.ids, &records, &error);
-  Py_END_ALLOW_THREADS const size_t count = ids.ids.count;
+  WITHOUT_GIL(code = oncelog_find_batch(self->scope, &ids.ids, &records, &error));
+  const size_t count = ids.ids.count;
   ids_free(&ids);
   if (code != ONCELOG_OK) return raised(code, error);
   PyObject* const list = records_of(records, count);
@@ -242,9 +241,8 @@ static PyObject* scope_mark_batch(ScopeObject* self, PyObject* const* given, Py_
     uint8_t* const verdicts_out = (uint8_t*)PyByteArray_AS_STRING(verdicts);
     uint64_t* const lsns_out = (uint64_t*)(void*)PyByteArray_AS_STRING(lsns);
     uint8_t* const redelivered_out = (uint8_t*)PyByteArray_AS_STRING(redelivered);
-    Py_BEGIN_ALLOW_THREADS code = oncelog_mark_batch(self->scope, &ids.ids, NULL, (oncelog_ack)ack, verdicts_out,
-                                                     lsns_out, redelivered_out, &error);
-    Py_END_ALLOW_THREADS
+    WITHOUT_GIL(code = oncelog_mark_batch(self->scope, &ids.ids, NULL, (oncelog_ack)ack, verdicts_out, lsns_out,
+                                          redelivered_out, &error));
   }
   ids_free(&ids);
   if (code == ONCELOG_OK) return Py_BuildValue("NNN", verdicts, lsns, redelivered);
@@ -264,8 +262,8 @@ static PyObject* scope_begin_batch(ScopeObject* self, PyObject* const* given, Py
       ids_of(given[0], &ids) != 0) {
     return NULL;
   }
-  Py_BEGIN_ALLOW_THREADS code = oncelog_begin_batch(self->scope, &ids.ids, lease, &batch, &error);
-  Py_END_ALLOW_THREADS ids_free(&ids);
+  WITHOUT_GIL(code = oncelog_begin_batch(self->scope, &ids.ids, lease, &batch, &error));
+  ids_free(&ids);
   return code != ONCELOG_OK ? raised(code, error) : new_batch(batch);
 }
 

@@ -91,8 +91,8 @@ PyObject* open_store(PyObject* module, PyObject* arguments, PyObject* names) {
     oncelog_store* store = NULL;
     oncelog_error* error = NULL;
     oncelog_code code;
-    Py_BEGIN_ALLOW_THREADS code = oncelog_open(path, &options, &store, &error);
-    Py_END_ALLOW_THREADS opened = code != ONCELOG_OK ? raised(code, error) : new_store(store);
+    WITHOUT_GIL(code = oncelog_open(path, &options, &store, &error));
+    opened = code != ONCELOG_OK ? raised(code, error) : new_store(store);
   }
   Py_XDECREF(bytes);
   Py_XDECREF(live);
@@ -113,8 +113,8 @@ PyObject* restore_store(PyObject* module, PyObject* arguments) {
   }
   const char* const from = PyBytes_AS_STRING(backup);
   const char* const to = PyBytes_AS_STRING(directory);
-  Py_BEGIN_ALLOW_THREADS code = oncelog_restore(from, to, foreign_owner, &below, &bytes, &error);
-  Py_END_ALLOW_THREADS Py_DECREF(backup);
+  WITHOUT_GIL(code = oncelog_restore(from, to, foreign_owner, &below, &bytes, &error));
+  Py_DECREF(backup);
   Py_DECREF(directory);
   if (code != ONCELOG_OK) return raised(code, error);
   return Py_BuildValue("KK", (unsigned long long)below, (unsigned long long)bytes);
@@ -123,8 +123,8 @@ PyObject* restore_store(PyObject* module, PyObject* arguments) {
 static void store_free(StoreObject* self) {
   oncelog_store* const store = self->store;
   // The last handle on a store closes it, which waits for the disk.
-  Py_BEGIN_ALLOW_THREADS oncelog_store_free(store);
-  Py_END_ALLOW_THREADS PyObject_Free(self);
+  WITHOUT_GIL(oncelog_store_free(store));
+  PyObject_Free(self);
 }
 
 // --- What is on disk.
@@ -143,8 +143,8 @@ static PyObject* store_wait(StoreObject* self, PyObject* given) {
   oncelog_error* error = NULL;
   oncelog_code code;
   if (lsn_of(given, &lsn) != 0) return NULL;
-  Py_BEGIN_ALLOW_THREADS code = oncelog_wait(self->store, lsn, &error);
-  Py_END_ALLOW_THREADS if (code != ONCELOG_OK) return raised(code, error);
+  WITHOUT_GIL(code = oncelog_wait(self->store, lsn, &error));
+  if (code != ONCELOG_OK) return raised(code, error);
   Py_RETURN_NONE;
 }
 
@@ -152,8 +152,8 @@ static PyObject* store_sync(StoreObject* self, PyObject* none) {
   (void)none;
   oncelog_error* error = NULL;
   oncelog_code code;
-  Py_BEGIN_ALLOW_THREADS code = oncelog_sync(self->store, &error);
-  Py_END_ALLOW_THREADS if (code != ONCELOG_OK) return raised(code, error);
+  WITHOUT_GIL(code = oncelog_sync(self->store, &error));
+  if (code != ONCELOG_OK) return raised(code, error);
   Py_RETURN_NONE;
 }
 
@@ -162,8 +162,8 @@ static PyObject* store_known_since(StoreObject* self, PyObject* none) {
   int64_t time = 0;
   oncelog_error* error = NULL;
   oncelog_code code;
-  Py_BEGIN_ALLOW_THREADS code = oncelog_known_since(self->store, &time, &error);
-  Py_END_ALLOW_THREADS return code != ONCELOG_OK ? raised(code, error) : PyLong_FromLongLong(time);
+  WITHOUT_GIL(code = oncelog_known_since(self->store, &time, &error));
+  return code != ONCELOG_OK ? raised(code, error) : PyLong_FromLongLong(time);
 }
 
 // --- Scopes and locks.
@@ -179,8 +179,8 @@ static PyObject* store_scope(StoreObject* self, PyObject* const* given, Py_ssize
     return NULL;
   }
   const oncelog_scope_options options = {.size = sizeof options, .orphans = (oncelog_orphan_policy)orphans};
-  Py_BEGIN_ALLOW_THREADS code = oncelog_store_scope(self->store, name.data, name.size, &options, &scope, &error);
-  Py_END_ALLOW_THREADS return code != ONCELOG_OK ? raised(code, error) : new_scope(scope);
+  WITHOUT_GIL(code = oncelog_store_scope(self->store, name.data, name.size, &options, &scope, &error));
+  return code != ONCELOG_OK ? raised(code, error) : new_scope(scope);
 }
 
 static PyObject* store_scopes(StoreObject* self, PyObject* none) {
@@ -189,8 +189,8 @@ static PyObject* store_scopes(StoreObject* self, PyObject* none) {
   size_t count = 0;
   oncelog_error* error = NULL;
   oncelog_code code;
-  Py_BEGIN_ALLOW_THREADS code = oncelog_store_scopes(self->store, &names, &count, &error);
-  Py_END_ALLOW_THREADS if (code != ONCELOG_OK) return raised(code, error);
+  WITHOUT_GIL(code = oncelog_store_scopes(self->store, &names, &count, &error));
+  if (code != ONCELOG_OK) return raised(code, error);
   PyObject* list = PyList_New((Py_ssize_t)count);
   for (size_t i = 0; list != NULL && i < count; ++i) {
     PyObject* const name = PyUnicode_DecodeUTF8(names[i].data, (Py_ssize_t)names[i].size, "surrogateescape");
@@ -215,8 +215,8 @@ static PyObject* store_lock(StoreObject* self, PyObject* const* given, Py_ssize_
       integer_of(given[2], "patience", LLONG_MIN, LLONG_MAX, &patience) != 0) {
     return NULL;
   }
-  Py_BEGIN_ALLOW_THREADS code = oncelog_lock_acquire(self->store, name.data, name.size, lease, patience, &lock, &error);
-  Py_END_ALLOW_THREADS return code != ONCELOG_OK ? raised(code, error) : new_lock(lock);
+  WITHOUT_GIL(code = oncelog_lock_acquire(self->store, name.data, name.size, lease, patience, &lock, &error));
+  return code != ONCELOG_OK ? raised(code, error) : new_lock(lock);
 }
 
 // --- What operators ask for. Visitors run without the GIL, and take it for each item.
@@ -277,8 +277,8 @@ static PyObject* store_claims(StoreObject* self, PyObject* none) {
   oncelog_error* error = NULL;
   oncelog_code code;
   if (visit.list == NULL) return NULL;
-  Py_BEGIN_ALLOW_THREADS code = oncelog_claims(self->store, visit_claim, &visit, &error);
-  Py_END_ALLOW_THREADS return visits_over(&visit, code, error);
+  WITHOUT_GIL(code = oncelog_claims(self->store, visit_claim, &visit, &error));
+  return visits_over(&visit, code, error);
 }
 
 static PyObject* store_scan(StoreObject* self, PyObject* const* given, Py_ssize_t count) {
@@ -294,8 +294,8 @@ static PyObject* store_scan(StoreObject* self, PyObject* const* given, Py_ssize_
   range.since_us = since;
   range.until_us = until;
   Visit visit = {.visit = given[0]};
-  Py_BEGIN_ALLOW_THREADS code = oncelog_scan(self->store, &range, visit_record, &visit, &error);
-  Py_END_ALLOW_THREADS return visits_over(&visit, code, error);
+  WITHOUT_GIL(code = oncelog_scan(self->store, &range, visit_record, &visit, &error));
+  return visits_over(&visit, code, error);
 }
 
 static PyObject* store_correlated(StoreObject* self, PyObject* given) {
@@ -305,9 +305,8 @@ static PyObject* store_correlated(StoreObject* self, PyObject* given) {
   if (text_of(given, "correlation", &correlation) != 0) return NULL;
   Visit visit = {.list = PyList_New(0)};
   if (visit.list == NULL) return NULL;
-  Py_BEGIN_ALLOW_THREADS code =
-      oncelog_correlated(self->store, correlation.data, correlation.size, visit_record, &visit, &error);
-  Py_END_ALLOW_THREADS return visits_over(&visit, code, error);
+  WITHOUT_GIL(code = oncelog_correlated(self->store, correlation.data, correlation.size, visit_record, &visit, &error));
+  return visits_over(&visit, code, error);
 }
 
 static PyObject* store_verify(StoreObject* self, PyObject* given) {
@@ -318,8 +317,8 @@ static PyObject* store_verify(StoreObject* self, PyObject* given) {
   if (deep < 0) return NULL;
   Visit visit = {.list = PyList_New(0)};
   if (visit.list == NULL) return NULL;
-  Py_BEGIN_ALLOW_THREADS code = oncelog_verify(self->store, deep, visit_problem, &visit, &problems, &error);
-  Py_END_ALLOW_THREADS PyObject* const list = visits_over(&visit, code, error);
+  WITHOUT_GIL(code = oncelog_verify(self->store, deep, visit_problem, &visit, &problems, &error));
+  PyObject* const list = visits_over(&visit, code, error);
   return list == NULL ? NULL : Py_BuildValue("KN", (unsigned long long)problems, list);
 }
 
@@ -328,8 +327,8 @@ static PyObject* store_expire(StoreObject* self, PyObject* none) {
   uint64_t buckets = 0, blocks = 0;
   oncelog_error* error = NULL;
   oncelog_code code;
-  Py_BEGIN_ALLOW_THREADS code = oncelog_expire(self->store, &buckets, &blocks, &error);
-  Py_END_ALLOW_THREADS if (code != ONCELOG_OK) return raised(code, error);
+  WITHOUT_GIL(code = oncelog_expire(self->store, &buckets, &blocks, &error));
+  if (code != ONCELOG_OK) return raised(code, error);
   return Py_BuildValue("KK", (unsigned long long)buckets, (unsigned long long)blocks);
 }
 
@@ -340,9 +339,9 @@ static PyObject* store_metrics(StoreObject* self, PyObject* given) {
   oncelog_error* error = NULL;
   oncelog_code code;
   if (host_only < 0) return NULL;
-  Py_BEGIN_ALLOW_THREADS code =
-      oncelog_metrics(self->store, host_only ? ONCELOG_HOST : ONCELOG_HOST_AND_PROCESS, &text, &size, &error);
-  Py_END_ALLOW_THREADS if (code != ONCELOG_OK) return raised(code, error);
+  WITHOUT_GIL(
+      code = oncelog_metrics(self->store, host_only ? ONCELOG_HOST : ONCELOG_HOST_AND_PROCESS, &text, &size, &error));
+  if (code != ONCELOG_OK) return raised(code, error);
   PyObject* const metrics = PyUnicode_DecodeUTF8(text, (Py_ssize_t)size, "surrogateescape");
   oncelog_free(text);
   return metrics;
@@ -355,8 +354,8 @@ static PyObject* store_backup(StoreObject* self, PyObject* given) {
   oncelog_code code;
   const char* const path = path_of(given, &directory);
   if (path == NULL) return NULL;
-  Py_BEGIN_ALLOW_THREADS code = oncelog_backup(self->store, path, &below, &bytes, &error);
-  Py_END_ALLOW_THREADS Py_DECREF(directory);
+  WITHOUT_GIL(code = oncelog_backup(self->store, path, &below, &bytes, &error));
+  Py_DECREF(directory);
   if (code != ONCELOG_OK) return raised(code, error);
   return Py_BuildValue("KK", (unsigned long long)below, (unsigned long long)bytes);
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import types
 from typing import Any, Callable, Optional, Type, TypeVar
 
 from . import _oncelog
@@ -101,12 +100,7 @@ class Claim(_Leased):
         """Frees the id at once. Nothing happens when the claim is not held."""
         self._raw.abandon()
 
-    def __exit__(
-        self,
-        kind: Optional[Type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[types.TracebackType],
-    ) -> None:
+    def __exit__(self, kind: Optional[Type[BaseException]], *_: object) -> None:
         try:
             if kind is None and self.held and not self.complete():
                 raise ClaimLostError("the lease expired and another worker has taken the id: nothing was marked")
@@ -148,12 +142,7 @@ class ClaimBatch:
     def __enter__(self) -> ClaimBatch:
         return self
 
-    def __exit__(
-        self,
-        kind: Optional[Type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[types.TracebackType],
-    ) -> None:
+    def __exit__(self, kind: Optional[Type[BaseException]], *_: object) -> None:
         if kind is not None:
             self.abandon()
             return
@@ -174,12 +163,7 @@ class Lock(_Leased):
         """Frees the lock at once. Nothing happens when it is not held."""
         self._raw.release()
 
-    def __exit__(
-        self,
-        kind: Optional[Type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[types.TracebackType],
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.release()
 
     def __repr__(self) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import os
-import types
-from typing import Any, Callable, Dict, List, Optional, Tuple, Type, Union
+from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
 from . import _oncelog
 from ._claim import Lock
@@ -106,12 +105,7 @@ class Store(Scope):
     def __enter__(self) -> Store:
         return self
 
-    def __exit__(
-        self,
-        kind: Optional[Type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[types.TracebackType],
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     # --- Scopes and locks.
