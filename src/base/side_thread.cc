@@ -10,7 +10,7 @@ SideThread::~SideThread() {
   if (thread_.joinable()) thread_.join();
 }
 
-void SideThread::run(const char* name, std::function<void()> work) {
+void SideThread::run(const char* name, const std::function<void()>& work) {
   if (thread_.joinable()) thread_.join();  // It has ended.
   busy_.store(true, std::memory_order_relaxed);
   try {

@@ -19,7 +19,7 @@ class SideThread {
   bool idle() const { return !busy_.load(std::memory_order_acquire); }
   /// Begins work(), which must not throw; nothing may be under way. Where the system starts no thread, the caller does
   /// it.
-  void run(const char* name, std::function<void()> work);
+  void run(const char* name, const std::function<void()>& work);
 
  private:
   std::thread thread_;
