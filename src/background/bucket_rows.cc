@@ -57,6 +57,7 @@ BucketRows sound_rows(const BucketRows& rows, const lmdb::ReadTxn& txn, Lsn log_
     const Lsn end = i + 1 == sound.size() ? log_end : Lsn{sound[i + 1].second.first_lsn};
     // The last record's time: times are in the order of their LSNs.
     if (const auto last = last_header_below(txn, end)) row.newest_us = last->time_us();
+    row.newest_us = std::clamp(row.newest_us, std::int64_t{0}, kMaxTimeUs);
     row.slice_begin_us = std::clamp(row.slice_begin_us, std::int64_t{0}, kMaxTimeUs);
     row.entries = std::min(row.entries, (end.value - row.first_lsn) / kRecordHeaderBytes);
   }

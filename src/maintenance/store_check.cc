@@ -269,10 +269,12 @@ void StoreCheck::buckets(const lmdb::Pages& pages, const lmdb::Meta& meta) {
     if (found == seen_.end() || !is_live(found->second.newest_us)) continue;
     const Seen& seen = found->second;
     if (row.newest_us < seen.newest_us) {
-      problems_.add(
-          ProblemKind::bucket, where,
-          fmt::format("its row says that its newest record is {} us older than it is", seen.newest_us - row.newest_us),
-          "after a reboot its ids are fresh too early by that much", kRepair);
+      // Unsigned: a row says what it likes, and the distance may be more than an int64_t takes.
+      const std::uint64_t apart_us =
+          static_cast<std::uint64_t>(seen.newest_us) - static_cast<std::uint64_t>(row.newest_us);
+      problems_.add(ProblemKind::bucket, where,
+                    fmt::format("its row says that its newest record is {} us older than it is", apart_us),
+                    "after a reboot its ids are fresh too early by that much", kRepair);
     }
     if (row.entries < seen.entries) {
       problems_.add(ProblemKind::bucket, where,
