@@ -36,7 +36,7 @@ start_postgresql() {
   as_postgres "$postgresql/initdb" -D postgresql/data -U postgres --auth=trust --no-locale --encoding=UTF8 --no-sync \
     >postgresql.log
   # Its children end with it when it is killed.
-  as_postgres "$postgresql/postgres" -D postgresql/data -c listen_addresses= \
+  as_postgres "$postgresql/postgres" -D postgresql/data -c listen_addresses= -c dynamic_shared_memory_type=mmap \
     -c unix_socket_directories="$folder/postgresql" >>postgresql.log 2>&1 &
   local server=$!
   until ask_postgresql "select 1" >/dev/null 2>&1; do

@@ -80,6 +80,8 @@ void PostgresqlServer::start() {
                                    "-c",
                                    "listen_addresses=",
                                    "-c",
+                                   "dynamic_shared_memory_type=mmap",  // In its folder: a killed server deletes none.
+                                   "-c",
                                    fmt::format("unix_socket_directories={}", directory_.path().string())};
   for (const std::string& setting : settings_) {
     command.emplace_back("-c");
