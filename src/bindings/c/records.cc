@@ -68,6 +68,20 @@ const oncelog_record* block_of(const Record& record) {
   return copy;
 }
 
+const oncelog_once_result* block_of(const OnceResult& result) {
+  oncelog_once_result shown = {};
+  shown.size = sizeof shown;
+  shown.result = view(result.result);
+  shown.lsn = result.lsn.value;
+  shown.verdict = static_cast<oncelog_verdict>(result.verdict);
+  shown.ran = result.ran ? 1 : 0;
+  char* const block = allocate(sizeof shown + shown.result.size + 1);
+  auto* const copy = std::construct_at(reinterpret_cast<oncelog_once_result*>(block), shown);
+  char* at = block + sizeof shown;
+  move_text(copy->result, at);
+  return copy;
+}
+
 const oncelog_record* const* block_of(std::span<const std::optional<Record>> found) {
   std::size_t records = 0;
   std::size_t bytes = 0;
