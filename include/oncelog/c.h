@@ -461,6 +461,81 @@ ONCELOG_API oncelog_code oncelog_backup(const oncelog_store* store, const char* 
 ONCELOG_API oncelog_code oncelog_restore(const char* backup, const char* directory, int allow_foreign_owner,
                                          uint64_t* below, uint64_t* bytes, oncelog_error** error);
 
+/// What oncelog_import() has done with the records, as oncelog::Imported.
+typedef struct oncelog_imported {
+  size_t size;        ///< sizeof(oncelog_imported).
+  uint64_t imported;  ///< Are processed here now, since they were processed there.
+  uint64_t known;     ///< Were processed here already, and are left as they were.
+  uint64_t claimed;   ///< Are claimed here, and left out. Import them again later.
+  uint64_t expired;   ///< Are past the retention of this store, and left out.
+  uint64_t redated;   ///< Of those imported: lay in the future by this store's clock, and have its present.
+} oncelog_imported;
+
+/// Takes over what was processed in another store: `records` is an array of `count` structs of the first one's size,
+/// whose `lsn` is not looked at. Their texts need no NUL behind them. `imported` is optional. Errors: those of
+/// `Store::import`, which says what holds after one.
+ONCELOG_API oncelog_code oncelog_import(const oncelog_store* store, const oncelog_record* records, size_t count,
+                                        oncelog_imported* imported, oncelog_error** error);
+
+/// How oncelog_repair() and oncelog_rebuild_hints() read a store, as oncelog::RepairOptions. Zero is the default of
+/// each field.
+typedef struct oncelog_repair_options {
+  size_t size;                       ///< sizeof(oncelog_repair_options).
+  const char* live_dir;              ///< Where the shared memory is; null: where it was noted last.
+  int64_t retention_ms;              ///< The new store's, where the damaged one's is lost; 0: 24 hours.
+  uint64_t map_bytes;                ///< As in oncelog_options. Only for oncelog_rebuild_hints().
+  uint32_t max_readers;              ///< As in oncelog_options. Only for oncelog_rebuild_hints().
+  uint32_t buckets;                  ///< The new store's, where the damaged one's are lost; 0: 8.
+  uint8_t allow_foreign_owner;       ///< As in oncelog_options.
+  uint8_t allow_network_filesystem;  ///< As in oncelog_options. Only for oncelog_rebuild_hints().
+  uint8_t reserved[6];               ///< Zero.
+} oncelog_repair_options;
+
+/// What oncelog_repair() has saved, as oncelog::RepairReport.
+typedef struct oncelog_repair_report {
+  size_t size;                  ///< sizeof(oncelog_repair_report).
+  uint64_t records;             ///< Records saved; their checksums hold.
+  uint64_t from_shared_memory;  ///< Of these, those that were never flushed or were lost from the log.
+  uint64_t scopes;              ///< Scopes saved.
+  uint64_t entries;             ///< Entries of user tables saved.
+  uint64_t end;                 ///< The LSN where the new store's log ends.
+  uint64_t problems;            ///< How many parts could not be saved; 0: everything was saved.
+  int64_t known_since_us;       ///< Of the new store, in microseconds since 1970.
+} oncelog_repair_report;
+
+/// Makes a new store in the new or empty directory `into` of all that is whole in the one in `directory`, which must
+/// not be open in any process and is only read. `options`, `visitor` and `report` are optional. What could not be saved
+/// is visited at the end, the first 1000 of it. Errors: those of `repair`, which says what is saved.
+ONCELOG_API oncelog_code oncelog_repair(const char* directory, const char* into, const oncelog_repair_options* options,
+                                        oncelog_problem_visitor visitor, void* user, oncelog_repair_report* report,
+                                        oncelog_error** error);
+
+/// Rebuilds the filter and the index of the store from its log. No process may have the store open. `options` is
+/// optional. Errors: those of `rebuild_hints`.
+ONCELOG_API oncelog_code oncelog_rebuild_hints(const char* directory, const oncelog_repair_options* options,
+                                               oncelog_error** error);
+
+// --- Stores in memory, for unit tests of consumers; see testing.h.
+
+/// A clock that stands still until a test moves it. Any thread.
+typedef struct oncelog_clock oncelog_clock;
+
+/// A new clock at that time, in microseconds since 1970; 0: in 2019. The caller frees it, whenever it likes: a store
+/// keeps its clock.
+ONCELOG_API oncelog_code oncelog_clock_new(int64_t now_us, oncelog_clock** clock, oncelog_error** error);
+/// What the clock shows, in microseconds since 1970.
+ONCELOG_API int64_t oncelog_clock_now(const oncelog_clock* clock);
+/// That many microseconds pass.
+ONCELOG_API void oncelog_clock_advance(oncelog_clock* clock, int64_t by_us);
+/// Frees the handle.
+ONCELOG_API void oncelog_clock_free(oncelog_clock* clock);
+
+/// A new store in memory, gone with its last handle. `options` is optional; those of retention_ms, ack, on_decision,
+/// max_claims and the user pointer have an effect. `clock` is optional: without one, time stands still. Errors:
+/// ONCELOG_INVALID_ARGUMENT for an option outside its range or of a store at an address.
+ONCELOG_API oncelog_code oncelog_open_in_memory(const oncelog_options* options, const oncelog_clock* clock,
+                                                oncelog_store** store, oncelog_error** error);
+
 // --- The scope: one id.
 
 /// The scope's name, followed by a NUL. Valid as long as this handle. `name_bytes` is optional.

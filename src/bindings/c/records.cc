@@ -6,6 +6,10 @@
 #include <new>
 #include <optional>
 
+#include "base/error.h"
+#include "bindings/c/call.h"
+#include "bindings/c/structs.h"
+
 namespace oncelog::internal::c {
 namespace {
 
@@ -51,6 +55,23 @@ oncelog_record view(const Record& record) {
   shown.source_partition = record.source.partition;
   shown.forgotten = record.forgotten ? 1 : 0;
   return shown;
+}
+
+Record record_of(const oncelog_record* given) {
+  const oncelog_record known = known_part(given, "oncelog_record");
+  check_reserved(known.reserved, sizeof known.reserved, "oncelog_record");
+  if (known.forgotten > 1) refuse("oncelog_record.forgotten is neither 0 nor 1");
+  Record record;
+  record.scope = text(known.scope, "oncelog_record.scope");
+  record.id = text(known.id, "oncelog_record.id");
+  record.correlation = text(known.correlation, "oncelog_record.correlation");
+  record.result = text(known.result, "oncelog_record.result");
+  record.source = {std::string(text(known.source_name, "oncelog_record.source_name")), known.source_partition,
+                   known.source_offset};
+  record.fingerprint = known.fingerprint;
+  record.processed_at = time_of(known.processed_at_us);
+  record.forgotten = known.forgotten == 1;
+  return record;
 }
 
 const char* block_of(std::string_view text) {

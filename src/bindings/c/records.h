@@ -17,6 +17,10 @@ inline std::int64_t us_of(Time time) {
   return time.time_since_epoch().count();
 }
 
+inline Time time_of(std::int64_t us) {
+  return Time(std::chrono::microseconds{us});
+}
+
 inline oncelog_text view(const std::string& text) {
   return {text.c_str(), text.size()};
 }
@@ -26,6 +30,9 @@ inline oncelog_text view(std::string_view text) {
 
 /// Its texts are those of `record`.
 oncelog_record view(const Record& record);
+
+/// A record of the caller's. Errors: invalid_argument for a field outside its range.
+Record record_of(const oncelog_record* given);
 
 /// A copy of the bytes with a NUL behind them. Throws std::bad_alloc, as all below.
 const char* block_of(std::string_view text);
