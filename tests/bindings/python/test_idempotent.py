@@ -102,6 +102,23 @@ def test_work_that_outlives_its_claim_is_lost(store):
     assert "m" not in store
 
 
+def test_a_lease_is_renewed_while_the_work_lasts(store):
+    def work(event):
+        deadline = before = store.claims()[-1].deadline_us
+        while deadline == before:
+            deadline = store.claims()[-1].deadline_us
+        return "done"
+
+    handle = idempotent(store, key=key, lease=0.05, max_runtime=3600)(work)
+
+    @idempotent(store, key=key, lease=0.05, max_runtime=datetime.timedelta(hours=1))
+    async def handle_async(event):
+        return work(event)
+
+    assert handle({"messageId": "m"}) == "done"
+    assert asyncio.run(handle_async({"messageId": "n"})) == "done"
+
+
 def test_another_payload_is_a_conflict(store):
     handle = idempotent(
         store, key=key, lease=30, fingerprint=lambda event: oncelog.fingerprint(event["payload"])
