@@ -6,6 +6,7 @@ import threading
 
 import oncelog
 import pytest
+from conftest import BRIEF, await_renewal
 from oncelog import idempotent
 
 
@@ -104,14 +105,12 @@ def test_work_that_outlives_its_claim_is_lost(store):
 
 def test_a_lease_is_renewed_while_the_work_lasts(store):
     def work(event):
-        deadline = before = store.claims()[-1].deadline_us
-        while deadline == before:
-            deadline = store.claims()[-1].deadline_us
+        await_renewal(store)
         return "done"
 
-    handle = idempotent(store, key=key, lease=0.05, max_runtime=3600)(work)
+    handle = idempotent(store, key=key, lease=BRIEF, max_runtime=3600)(work)
 
-    @idempotent(store, key=key, lease=0.05, max_runtime=datetime.timedelta(hours=1))
+    @idempotent(store, key=key, lease=BRIEF, max_runtime=datetime.timedelta(hours=1))
     async def handle_async(event):
         return work(event)
 

@@ -7,6 +7,7 @@ import threading
 import oncelog
 import pytest
 import work_of_children
+from conftest import BRIEF, await_renewal
 from oncelog import Verdict
 
 
@@ -106,28 +107,19 @@ def test_processes_get_the_result_of_one_of_them(method, store):
     assert sum(runs for runs, _ in got) == 20
 
 
-def deadline(store):
-    return store.claims()[-1].deadline_us
-
-
 def test_a_lease_is_renewed_while_the_function_runs(store):
     def wait():
-        before = deadline(store)
-        while deadline(store) == before:
-            pass
+        await_renewal(store)
         return "done"
 
-    assert store.once("o-10", wait, lease=0.05).verdict is Verdict.FRESH
-    free = lambda: str(store.wait_until_free("o-11", 600))
-    assert store.once("o-11", free, lease=0.05, keep_alive=False).result == b"True"
+    assert store.once("o-10", wait, lease=BRIEF).verdict is Verdict.FRESH
+    assert store.once("o-11", lambda: str(store.wait_until_free("o-11", 600)), lease=0.05, keep_alive=False).result == b"True"
 
 
 def test_a_claim_is_kept_alive(store):
-    claim = store.begin("o-12", lease=0.05)
+    claim = store.begin("o-12", lease=BRIEF)
     assert claim.keep_alive(3600)
-    before = deadline(store)
-    while deadline(store) == before:
-        pass
+    await_renewal(store)
     assert claim.keep_alive(0.001) and store.wait_until_free("o-12", 600)
     claim.abandon()
     assert not claim.keep_alive(5)
