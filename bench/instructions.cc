@@ -90,6 +90,14 @@ std::size_t count_claimed(const Scope& scope, const Ids& ids) {
   return claimed;
 }
 
+std::size_t count_run_once(const Scope& scope, const Ids& ids) {
+  std::size_t run = 0;
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    run += scope.once(ids[i], {}, [] { return std::string(); }).verdict == Verdict::fresh ? 1 : 0;
+  }
+  return run;
+}
+
 std::size_t count_claimed_in_batches(const Scope& scope, const Ids& ids) {
   return sum_of_batches(ids, [&](std::span<const std::string_view> some) {
     ClaimBatch claims = scope.begin(some, kLease);
@@ -146,6 +154,10 @@ namespace measured {
   return count_claimed(scope, ids);
 }
 
+[[gnu::noinline]] std::size_t once(const Scope& scope, const Ids& ids) {
+  return count_run_once(scope, ids);
+}
+
 [[gnu::noinline]] std::size_t claim_batch(const Scope& scope, const Ids& ids) {
   return count_claimed_in_batches(scope, ids);
 }
@@ -175,9 +187,10 @@ constexpr std::array kOperations{
     Operation{"mark_fresh_batch", Of::fresh, measured::mark_fresh_batch},
     Operation{"claim", Of::fresh, measured::claim},
     Operation{"claim_batch", Of::fresh, measured::claim_batch},
+    Operation{"once", Of::fresh, measured::once},
 };
 
-constexpr std::size_t kIdsAnOperation = 6400;
+constexpr std::size_t kIdsAnOperation = 6016;
 constexpr unsigned kBuckets = 8;
 constexpr std::chrono::hours kRetention{24 * kBuckets};
 constexpr std::size_t kIdsABucket = 50'000;
@@ -185,7 +198,7 @@ constexpr std::size_t kIdsAFlush = 25'000;
 constexpr std::size_t kRecentIds = 6400;          // The newest, not flushed.
 constexpr std::size_t kOldIds = 4 * kIdsABucket;  // Those of the first buckets.
 constexpr std::size_t kFlushedIds = 7 * kIdsABucket + 12'000;
-constexpr std::size_t kFreshIds = 4 * (kIdsAnOperation + kBatch);  // Marked by the operations, and before them.
+constexpr std::size_t kFreshIds = 5 * (kIdsAnOperation + kBatch);  // Marked by the operations, and before them.
 constexpr std::uint64_t kRingBytes = std::uint64_t{8} << 20;
 constexpr std::size_t kRecordBytes = internal::record_bytes(Ids::kBytes);
 
@@ -241,6 +254,7 @@ class FilledStore {
     count_marked(scope_, Ids(kUnused + kBatch, kBatch), Verdict::fresh);
     count_claimed(scope_, Ids(kUnused + 2 * kBatch, kBatch));
     count_claimed_in_batches(scope_, Ids(kUnused + 3 * kBatch, kBatch));
+    count_run_once(scope_, Ids(kUnused + 4 * kBatch, kBatch));
   }
 
   /// Fresh ones are other ones each time.

@@ -120,6 +120,16 @@ by the instance that hung: refused, another one has the lock
 it has lost the lock
 END
 
+both nightly_job <<'END'
+the first attempt: the printer is on fire
+3 instances, runs: 1
+an instance has: 42 orders, 1250 euros
+an instance has: 42 orders, 1250 euros
+an instance has: 42 orders, 1250 euros
+the mails are kept alive: yes
+and sent: in time
+END
+
 first forget <<'END'
 mark: fresh
 mark: duplicate

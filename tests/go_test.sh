@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The Go package against what `meson install` puts into a system: its form, its tests under the race detector, and the
-# example, twice with the same store.
+# The Go package against what `meson install` puts into a system: its form, its tests under the race detector, also
+# on Redis and PostgreSQL where they and oncelog-remote are there, and the example, twice with the same store.
 #   go_test.sh BUILD-FOLDER SOURCE-FOLDER SANITIZE MESON
 set -euo pipefail
 
@@ -10,7 +10,9 @@ sanitize=$3
 meson=$4
 command -v go >/dev/null || { echo "skipped: there is no go (golang-go)"; exit 77; }
 [[ $sanitize == none ]] || { echo "skipped: a library with the sanitizer $sanitize cannot be loaded by a program of Go"; exit 77; }
-source "$(dirname "$0")/command/lib.sh"
+tests=$(realpath "$(dirname "$0")")/command
+source "$tests/lib.sh"
+source "$tests/servers.sh"
 
 # Always the same folder: Go keeps in its cache where it has found a library.
 root=$build/go-root
@@ -28,6 +30,7 @@ in_package() (cd "$package" && "$@")
 same "files that gofmt would change" "" "$(gofmt -l "$package")"
 exits "go vet" 0 in_package go vet ./...
 cat err >&2
+serve_stores "$build"
 exits "go test -race" 0 in_package go test -race -count=1 ./...
 cat out err >&2
 

@@ -7,6 +7,7 @@
 #include <random>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "model.h"
@@ -59,8 +60,10 @@ class Walk {
  private:
   void do_something() {
     const std::uint64_t dice = below(10'000);
-    if (dice < 2'200) {
+    if (dice < 2'000) {
       mark_one();
+    } else if (dice < 2'200) {
+      once_one();
     } else if (dice < 2'800) {
       mark_batch();
     } else if (dice < 3'600) {
@@ -356,6 +359,47 @@ class Walk {
     expect_token(claim.token());
     hold(name, id, claim.token(), lease, orphans, text.fingerprint);
     claims_.push_back({std::move(claim), name, id, text});
+  }
+
+  /// Work that fails leaves no trace, and work whose id is released meanwhile no record.
+  void once_one() {
+    const Scope& scope = any_scope();
+    const std::string id = any_id();
+    Text text = any_text();
+    const std::string result = std::exchange(text.result, {});
+    const bool fails = below(4) == 0;
+    const bool loses = !fails && below(6) == 0;
+    const auto work = [&] {
+      if (fails) throw id.size();
+      if (loses) REQUIRE(scope.release(id));
+      return result;
+    };
+    std::optional<OnceResult> once;
+    try {
+      once = scope.once(
+          id, {.lease = any_lease(), .keep_alive = below(2) == 0, .patience = 0ms, .attributes = text.attributes()},
+          work);
+    } catch (const std::string::size_type&) {
+      REQUIRE(fails);
+    }
+    const bool none = !once || once->ran || once->lsn.value == 0;
+    const Expected wanted = expected(scope.name(), id, text, none, once && once->verdict == Verdict::too_old);
+    REQUIRE((!once || once->ran) == (wanted.verdict == Verdict::fresh));
+    if (wanted.verdict != Verdict::fresh) {
+      REQUIRE(once->verdict == wanted.verdict);
+      REQUIRE(once->lsn == (wanted.entry != nullptr ? wanted.entry->lsn : Lsn{}));
+      REQUIRE(once->result == (wanted.verdict == Verdict::duplicate ? wanted.entry->text.result : std::string()));
+      return;
+    }
+    model_->holders().erase({scope.name(), id});  // Whose lease was over.
+    REQUIRE(once.has_value() == !fails);
+    if (!once) return;
+    REQUIRE(once->verdict == (loses ? Verdict::in_progress : Verdict::fresh));
+    REQUIRE(once->result == (loses ? std::string() : result));
+    if (loses) return;
+    REQUIRE(once->lsn > model_->last_lsn());
+    text.result = result;
+    model_->accept(scope.name(), id, once->lsn, text);
   }
 
   void begin_batch() {

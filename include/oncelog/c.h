@@ -78,7 +78,7 @@ extern "C" {
 /// What a call returns: one of the constants below.
 typedef int32_t oncelog_code;
 
-/// The codes. But for the first and the last three they are those of oncelog::ErrorCode, which says what to do.
+/// The codes. But for the first and the last four they are those of oncelog::ErrorCode, which says what to do.
 enum {
   ONCELOG_OK = 0,                 ///< It has succeeded.
   ONCELOG_INVALID_ARGUMENT = 1,   ///< An argument is outside its range, or the call is not possible here.
@@ -98,7 +98,8 @@ enum {
   ONCELOG_IO = 15,                ///< Any other failure of the operating system, of LMDB or of a server.
   ONCELOG_OUT_OF_MEMORY = 100,    ///< Memory could not be had.
   ONCELOG_EXCEPTION = 101,        ///< An exception of C++ that is no oncelog::Error, such as one from a callback.
-  ONCELOG_ROLLED_BACK = 102       ///< The function that oncelog_transact() called has returned nonzero.
+  ONCELOG_ROLLED_BACK = 102,      ///< The function that oncelog_transact() called has returned nonzero.
+  ONCELOG_WORK_FAILED = 103       ///< The function that oncelog_once() called has returned nonzero.
 };
 
 /// The code's name, such as "options_mismatch"; "ok" for ONCELOG_OK, "unknown" for a number that is no code. The string
@@ -115,6 +116,9 @@ ONCELOG_API oncelog_code oncelog_error_code(const oncelog_error* error);
 ONCELOG_API const char* oncelog_error_sentence(const oncelog_error* error);
 /// The file or directory concerned; empty when there is none. Valid as long as the error.
 ONCELOG_API const char* oncelog_error_path(const oncelog_error* error);
+/// What the caller's function has returned, for ONCELOG_ROLLED_BACK and ONCELOG_WORK_FAILED; 0 for other codes and when
+/// `error` is null.
+ONCELOG_API int oncelog_error_returned(const oncelog_error* error);
 /// Frees it.
 ONCELOG_API void oncelog_error_free(oncelog_error* error);
 
@@ -457,6 +461,81 @@ ONCELOG_API oncelog_code oncelog_backup(const oncelog_store* store, const char* 
 ONCELOG_API oncelog_code oncelog_restore(const char* backup, const char* directory, int allow_foreign_owner,
                                          uint64_t* below, uint64_t* bytes, oncelog_error** error);
 
+/// What oncelog_import() has done with the records, as oncelog::Imported.
+typedef struct oncelog_imported {
+  size_t size;        ///< sizeof(oncelog_imported).
+  uint64_t imported;  ///< Are processed here now, since they were processed there.
+  uint64_t known;     ///< Were processed here already, and are left as they were.
+  uint64_t claimed;   ///< Are claimed here, and left out. Import them again later.
+  uint64_t expired;   ///< Are past the retention of this store, and left out.
+  uint64_t redated;   ///< Of those imported: lay in the future by this store's clock, and have its present.
+} oncelog_imported;
+
+/// Takes over what was processed in another store: `records` is an array of `count` structs of the first one's size,
+/// whose `lsn` is not looked at. Their texts need no NUL behind them. `imported` is optional. Errors: those of
+/// `Store::import`, which says what holds after one.
+ONCELOG_API oncelog_code oncelog_import(const oncelog_store* store, const oncelog_record* records, size_t count,
+                                        oncelog_imported* imported, oncelog_error** error);
+
+/// How oncelog_repair() and oncelog_rebuild_hints() read a store, as oncelog::RepairOptions. Zero is the default of
+/// each field.
+typedef struct oncelog_repair_options {
+  size_t size;                       ///< sizeof(oncelog_repair_options).
+  const char* live_dir;              ///< Where the shared memory is; null: where it was noted last.
+  int64_t retention_ms;              ///< The new store's, where the damaged one's is lost; 0: 24 hours.
+  uint64_t map_bytes;                ///< As in oncelog_options. Only for oncelog_rebuild_hints().
+  uint32_t max_readers;              ///< As in oncelog_options. Only for oncelog_rebuild_hints().
+  uint32_t buckets;                  ///< The new store's, where the damaged one's are lost; 0: 8.
+  uint8_t allow_foreign_owner;       ///< As in oncelog_options.
+  uint8_t allow_network_filesystem;  ///< As in oncelog_options. Only for oncelog_rebuild_hints().
+  uint8_t reserved[6];               ///< Zero.
+} oncelog_repair_options;
+
+/// What oncelog_repair() has saved, as oncelog::RepairReport.
+typedef struct oncelog_repair_report {
+  size_t size;                  ///< sizeof(oncelog_repair_report).
+  uint64_t records;             ///< Records saved; their checksums hold.
+  uint64_t from_shared_memory;  ///< Of these, those that were never flushed or were lost from the log.
+  uint64_t scopes;              ///< Scopes saved.
+  uint64_t entries;             ///< Entries of user tables saved.
+  uint64_t end;                 ///< The LSN where the new store's log ends.
+  uint64_t problems;            ///< How many parts could not be saved; 0: everything was saved.
+  int64_t known_since_us;       ///< Of the new store, in microseconds since 1970.
+} oncelog_repair_report;
+
+/// Makes a new store in the new or empty directory `into` of all that is whole in the one in `directory`, which must
+/// not be open in any process and is only read. `options`, `visitor` and `report` are optional. What could not be saved
+/// is visited at the end, the first 1000 of it. Errors: those of `repair`, which says what is saved.
+ONCELOG_API oncelog_code oncelog_repair(const char* directory, const char* into, const oncelog_repair_options* options,
+                                        oncelog_problem_visitor visitor, void* user, oncelog_repair_report* report,
+                                        oncelog_error** error);
+
+/// Rebuilds the filter and the index of the store from its log. No process may have the store open. `options` is
+/// optional. Errors: those of `rebuild_hints`.
+ONCELOG_API oncelog_code oncelog_rebuild_hints(const char* directory, const oncelog_repair_options* options,
+                                               oncelog_error** error);
+
+// --- Stores in memory, for unit tests of consumers; see testing.h.
+
+/// A clock that stands still until a test moves it. Any thread.
+typedef struct oncelog_clock oncelog_clock;
+
+/// A new clock at that time, in microseconds since 1970; 0: in 2019. The caller frees it, whenever it likes: a store
+/// keeps its clock.
+ONCELOG_API oncelog_code oncelog_clock_new(int64_t now_us, oncelog_clock** clock, oncelog_error** error);
+/// What the clock shows, in microseconds since 1970.
+ONCELOG_API int64_t oncelog_clock_now(const oncelog_clock* clock);
+/// That many microseconds pass.
+ONCELOG_API void oncelog_clock_advance(oncelog_clock* clock, int64_t by_us);
+/// Frees the handle.
+ONCELOG_API void oncelog_clock_free(oncelog_clock* clock);
+
+/// A new store in memory, gone with its last handle. `options` is optional; those of retention_ms, ack, on_decision,
+/// max_claims and the user pointer have an effect. `clock` is optional: without one, time stands still. Errors:
+/// ONCELOG_INVALID_ARGUMENT for an option outside its range or of a store at an address.
+ONCELOG_API oncelog_code oncelog_open_in_memory(const oncelog_options* options, const oncelog_clock* clock,
+                                                oncelog_store** store, oncelog_error** error);
+
 // --- The scope: one id.
 
 /// The scope's name, followed by a NUL. Valid as long as this handle. `name_bytes` is optional.
@@ -491,6 +570,48 @@ ONCELOG_API oncelog_code oncelog_mark(const oncelog_scope* scope, const void* id
 ONCELOG_API oncelog_code oncelog_begin(const oncelog_scope* scope, const void* id, size_t id_bytes, int64_t lease_ms,
                                        const oncelog_attributes* attributes, int64_t patience_ms, oncelog_claim** claim,
                                        oncelog_error** error);
+
+/// How oncelog_once() runs its function, as oncelog::OnceOptions. Zero is the default of each field.
+typedef struct oncelog_once_options {
+  size_t size;                           ///< sizeof(oncelog_once_options).
+  int64_t lease_ms;                      ///< How long the id is claimed at a time, 1 ms to 100 years; 0: 30 seconds.
+  int64_t max_runtime_ms;                ///< How long the lease is renewed, 1 ms to 100 years; 0: an hour.
+  int64_t patience_ms;                   ///< How long to wait while another runs the id; 0: 30 seconds; -1: not at all.
+  const oncelog_attributes* attributes;  ///< Kept in the record; null: none. Without a result.
+  uint8_t no_keep_alive;                 ///< 1: the lease is not renewed while the function runs.
+  uint8_t reserved[7];                   ///< Zero.
+} oncelog_once_options;
+
+/// What oncelog_once() answers, as oncelog::OnceResult.
+typedef struct oncelog_once_result {
+  size_t size;              ///< The bytes of the struct that are there.
+  oncelog_text result;      ///< The result that stands for the id, followed by a NUL; otherwise empty.
+  uint64_t lsn;             ///< The record's; 0 where there is none.
+  oncelog_verdict verdict;  ///< ONCELOG_FRESH: this call ran the function, and its result stands.
+  uint8_t ran;              ///< 1 when this call ran the function. With another verdict the id was lost meanwhile.
+  uint8_t reserved[6];      ///< Zero.
+} oncelog_once_result;
+
+/// One run of a function within oncelog_once(): where its result goes.
+typedef struct oncelog_once_run oncelog_once_run;
+
+/// What oncelog_once() calls. Returns 0 when the work is done; anything else frees the id. `run` is valid during the
+/// call.
+typedef int (*oncelog_once_work)(oncelog_once_run* run, void* user);
+
+/// Within the function: sets its result, which is copied, instead of one that was set before. Without a call the result
+/// is empty. A result beyond the limits of `Attributes::result` is refused by oncelog_once() when the function returns.
+ONCELOG_API oncelog_code oncelog_once_set_result(oncelog_once_run* run, const void* result, size_t result_bytes,
+                                                 oncelog_error** error);
+
+/// Runs `work` once for the id within the retention, over all threads and processes. Later callers get its result
+/// without a run; one that comes meanwhile waits for it. Stores the answer, which the caller frees by oncelog_free().
+/// `options` is optional. Where `work` returns nonzero, the id is free again, nothing is stored, and the code is
+/// ONCELOG_WORK_FAILED: oncelog_error_returned() is what it has returned. Errors and cost: those of `Scope::once`,
+/// which says when the work may be done twice.
+ONCELOG_API oncelog_code oncelog_once(const oncelog_scope* scope, const void* id, size_t id_bytes,
+                                      const oncelog_once_options* options, oncelog_once_work work, void* user,
+                                      const oncelog_once_result** result, oncelog_error** error);
 
 /// Waits until the id is unclaimed, for up to `patience_ms`; takes no claim. Stores 1 in `unclaimed` if it is, else 0.
 /// Errors: those of `Scope::wait_until_free`.
@@ -561,6 +682,11 @@ ONCELOG_API oncelog_code oncelog_claim_complete(oncelog_claim* claim, const once
 /// lost, else 1. Errors: those of `Claim::renew`.
 ONCELOG_API oncelog_code oncelog_claim_renew(oncelog_claim* claim, int64_t lease_ms, uint8_t* held,
                                              oncelog_error** error);
+
+/// Renews the lease now, and has the store's background renew it while this handle holds the claim, for no longer than
+/// `most_ms` from now. `held` is as in oncelog_claim_renew(). Errors: those of `Claim::keep_alive`.
+ONCELOG_API oncelog_code oncelog_claim_keep_alive(oncelog_claim* claim, int64_t most_ms, uint8_t* held,
+                                                  oncelog_error** error);
 
 /// Frees the id at once. Nothing happens when the claim is not held.
 ONCELOG_API void oncelog_claim_abandon(oncelog_claim* claim);

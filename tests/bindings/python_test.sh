@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The Python package: made into a source distribution, installed from that with pip against the library of this build,
-# its types checked by mypy, and tested by pytest. Skipped where Debian's packages for that are missing.
+# its types checked by mypy, and tested by pytest, also on Redis and PostgreSQL where they and oncelog-remote are there.
+# Skipped where Debian's packages for that are missing.
 #   python_test.sh BUILD-FOLDER SOURCE-FOLDER
 set -euo pipefail
 
@@ -9,6 +10,7 @@ source=$(realpath "$2")
 python=${ONCELOG_TEST_PYTHON:-/usr/bin/python3}
 tests=$source/tests/bindings/python
 source "$source/tests/command/lib.sh"
+source "$source/tests/command/servers.sh"
 
 command -v "$python" >/dev/null || skip "there is no $python"
 "$python" -c 'import sysconfig, os, sys; sys.exit(not os.path.exists(sysconfig.get_paths()["include"] + "/Python.h"))' ||
@@ -64,6 +66,7 @@ exits "wrong types in a caller's code" 1 "$python" -m mypy --strict --python-ver
 same "each wrong line is found" "$(grep -n '# wrong' "$tests/wrongly_typed_caller.py" | cut -d: -f1 | tr '\n' ' ')" \
   "$(grep -o 'wrongly_typed_caller.py:[0-9]*: error' out | cut -d: -f2 | sort -nu | tr '\n' ' ')"
 
+serve_stores "$build"
 exits "the tests" 0 env ONCELOG_PYTHON_README="$source/src/bindings/python/README.md" \
   "$python" -m pytest -q -p no:cacheprovider -rs "$tests"
 cat out

@@ -48,3 +48,27 @@ start_postgresql() {
 
 # ask_postgresql STATEMENT...: what psql prints
 ask_postgresql() { "$postgresql/psql" -h "$folder/postgresql" -U postgres -d postgres -qAtX -v ON_ERROR_STOP=1 -c "$@"; }
+
+# serve_stores BUILD-FOLDER: starts the servers that the system and this build have, and passes their stores' addresses
+# to the tests of other languages in ONCELOG_TEST_REDIS and ONCELOG_TEST_POSTGRESQL; of those that are missing it says so.
+# Has oncelog-remote found where it was built.
+serve_stores() {
+  local remote=$1/src/remote
+  if [[ ! -e $remote/liboncelog-remote.so ]]; then
+    echo "not tested: stores at an address; oncelog-remote is not built"
+    return
+  fi
+  export LD_LIBRARY_PATH=$remote${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+  if can_redis; then
+    start_redis
+    export ONCELOG_TEST_REDIS=$redis
+  else
+    echo "not tested: stores on Redis; there is no redis-server (redis-server, redis-tools)"
+  fi
+  if can_postgresql; then
+    start_postgresql
+    export ONCELOG_TEST_POSTGRESQL=$postgresql_address
+  else
+    echo "not tested: stores on PostgreSQL; there is no postgres (postgresql)"
+  fi
+}

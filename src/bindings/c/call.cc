@@ -36,14 +36,15 @@ static_assert(code_of(ErrorCode::io) == ONCELOG_IO);
 // within the string.
 oncelog_error* out_of_memory() {
   alignas(oncelog_error) static std::byte place[sizeof(oncelog_error)];
-  static auto* const error = new (place) oncelog_error{ONCELOG_OUT_OF_MEMORY, "out of memory", {}};
+  static auto* const error = new (place) oncelog_error{ONCELOG_OUT_OF_MEMORY, "out of memory", {}, 0};
   return error;
 }
 
-oncelog_code store_error(oncelog_error** error, oncelog_code code, const char* sentence, const char* path) noexcept {
+oncelog_code store_error(oncelog_error** error, oncelog_code code, const char* sentence, const char* path = "",
+                         int returned = 0) noexcept {
   if (error == nullptr) return code;
   try {
-    *error = new oncelog_error{code, sentence, path};
+    *error = new oncelog_error{code, sentence, path, returned};
   } catch (const std::bad_alloc&) {
     *error = out_of_memory();
     return ONCELOG_OUT_OF_MEMORY;
@@ -53,21 +54,25 @@ oncelog_code store_error(oncelog_error** error, oncelog_code code, const char* s
 
 }  // namespace
 
-RolledBack::RolledBack(int returned)
-    : sentence_(fmt::format("nothing is committed: the function of the transaction has returned {}", returned)) {}
+FunctionFailed::FunctionFailed(oncelog_code code, int returned)
+    : code_(code),
+      returned_(returned),
+      sentence_(fmt::format("{}: the function of the {} has returned {}",
+                            code == ONCELOG_ROLLED_BACK ? "nothing is committed" : "the id is free again",
+                            code == ONCELOG_ROLLED_BACK ? "transaction" : "caller", returned)) {}
 
 oncelog_code failed(oncelog_error** error) noexcept {
   try {
     throw;
   } catch (const Error& thrown) {
     return store_error(error, code_of(thrown.code()), thrown.what(), thrown.path().c_str());
-  } catch (const RolledBack& thrown) {
-    return store_error(error, ONCELOG_ROLLED_BACK, thrown.what(), "");
+  } catch (const FunctionFailed& thrown) {
+    return store_error(error, thrown.code(), thrown.what(), "", thrown.returned());
   } catch (const std::bad_alloc&) {
     give(error, out_of_memory());
     return ONCELOG_OUT_OF_MEMORY;
   } catch (const std::exception& thrown) {
-    return store_error(error, ONCELOG_EXCEPTION, thrown.what(), "");
+    return store_error(error, ONCELOG_EXCEPTION, thrown.what());
   }
 }
 
@@ -95,6 +100,8 @@ const char* oncelog_code_name(oncelog_code code) {
       return "exception";
     case ONCELOG_ROLLED_BACK:
       return "rolled_back";
+    case ONCELOG_WORK_FAILED:
+      return "work_failed";
     default:
       if (code < ONCELOG_OK || code > ONCELOG_IO) return "unknown";
       return to_string(static_cast<oncelog::ErrorCode>(code - 1)).data();  // All of a literal.
@@ -111,6 +118,10 @@ const char* oncelog_error_sentence(const oncelog_error* error) {
 
 const char* oncelog_error_path(const oncelog_error* error) {
   return error == nullptr ? "" : error->path.c_str();
+}
+
+int oncelog_error_returned(const oncelog_error* error) {
+  return error == nullptr ? 0 : error->returned;
 }
 
 void oncelog_error_free(oncelog_error* error) {

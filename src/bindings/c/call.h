@@ -11,19 +11,24 @@ struct oncelog_error {
   oncelog_code code;
   std::string sentence;
   std::string path;
+  int returned = 0;  // By the caller's function.
 };
 
 /// What every function of the C interface does around its work: no exception leaves it, and arguments are checked
 /// before anything happens. Any thread.
 namespace oncelog::internal::c {
 
-/// What ends a transaction whose function has returned nonzero.
-class RolledBack : public std::exception {
+/// What a function of the caller's has returned that is not zero: it ends the call that ran the function.
+class FunctionFailed : public std::exception {
  public:
-  explicit RolledBack(int returned);
+  FunctionFailed(oncelog_code code, int returned);
   const char* what() const noexcept override { return sentence_.c_str(); }
+  oncelog_code code() const noexcept { return code_; }
+  int returned() const noexcept { return returned_; }
 
  private:
+  oncelog_code code_;  // ONCELOG_ROLLED_BACK or ONCELOG_WORK_FAILED.
+  int returned_;
   std::string sentence_;
 };
 

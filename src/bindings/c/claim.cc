@@ -67,6 +67,13 @@ oncelog_code oncelog_claim_renew(oncelog_claim* claim, int64_t lease_ms, uint8_t
   });
 }
 
+oncelog_code oncelog_claim_keep_alive(oncelog_claim* claim, int64_t most_ms, uint8_t* held, oncelog_error** error) {
+  return call(error, [&] {
+    need(claim, "claim");
+    give(held, claim->claim.keep_alive(milliseconds{most_ms}) ? 1 : 0);
+  });
+}
+
 void oncelog_claim_abandon(oncelog_claim* claim) {
   claim->claim.abandon();
 }

@@ -1,10 +1,13 @@
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include <oncelog/c.h>
 #include <oncelog/oncelog.h>
+#include <oncelog/testing.h>
 
 #include "bindings/c/call.h"
 #include "bindings/c/records.h"
@@ -42,6 +45,10 @@ struct oncelog_lock {
   oncelog::Lock lock;
 };
 
+struct oncelog_clock {
+  std::shared_ptr<oncelog::testing::FakeClock> clock;
+};
+
 namespace oncelog::internal::c {
 
 /// Errors: invalid_argument for a number that is no acknowledgement.
@@ -49,6 +56,9 @@ Ack ack_of(oncelog_ack given, Ack by_default);
 
 /// `given` may be null. The texts are the caller's.
 Attributes attributes_of(const oncelog_attributes* given);
+
+/// Has the visitor called for each problem until it wants no more. `visitor` may be null.
+void visit_problems(const std::vector<Problem>& problems, oncelog_problem_visitor visitor, void* user);
 
 /// Marked as C has it.
 oncelog_marked marked_of(const Marked& marked);

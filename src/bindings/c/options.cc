@@ -142,4 +142,12 @@ oncelog_store* open(const char* directory_or_address, const oncelog_options* opt
   return new oncelog_store{Store::open(directory_or_address, local), local.ack};
 }
 
+oncelog_store* open_in_memory(const oncelog_options* options, const oncelog_clock* clock) {
+  const oncelog_options given = options == nullptr ? oncelog_options{} : known_part(options, "oncelog_options");
+  const User user = user_of(given);
+  check_flags(given);
+  const Options local = local_options(given, user);
+  return new oncelog_store{testing::open_in_memory(local, clock == nullptr ? nullptr : clock->clock), local.ack};
+}
+
 }  // namespace oncelog::internal::c

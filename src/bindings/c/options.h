@@ -8,4 +8,7 @@ namespace oncelog::internal::c {
 /// remote::open; invalid_argument for an option that such a store does not have.
 oncelog_store* open(const char* directory_or_address, const oncelog_options* options);
 
+/// A new handle on a new store in memory. `options` and `clock` may be null. Errors: those of testing::open_in_memory.
+oncelog_store* open_in_memory(const oncelog_options* options, const oncelog_clock* clock);
+
 }  // namespace oncelog::internal::c

@@ -6,6 +6,10 @@
 #include <new>
 #include <optional>
 
+#include "base/error.h"
+#include "bindings/c/call.h"
+#include "bindings/c/structs.h"
+
 namespace oncelog::internal::c {
 namespace {
 
@@ -53,6 +57,23 @@ oncelog_record view(const Record& record) {
   return shown;
 }
 
+Record record_of(const oncelog_record* given) {
+  const oncelog_record known = known_part(given, "oncelog_record");
+  check_reserved(known.reserved, sizeof known.reserved, "oncelog_record");
+  if (known.forgotten > 1) refuse("oncelog_record.forgotten is neither 0 nor 1");
+  Record record;
+  record.scope = text(known.scope, "oncelog_record.scope");
+  record.id = text(known.id, "oncelog_record.id");
+  record.correlation = text(known.correlation, "oncelog_record.correlation");
+  record.result = text(known.result, "oncelog_record.result");
+  record.source = {std::string(text(known.source_name, "oncelog_record.source_name")), known.source_partition,
+                   known.source_offset};
+  record.fingerprint = known.fingerprint;
+  record.processed_at = time_of(known.processed_at_us);
+  record.forgotten = known.forgotten == 1;
+  return record;
+}
+
 const char* block_of(std::string_view text) {
   char* const block = allocate(text.size() + 1);
   *std::copy(text.begin(), text.end(), block) = '\0';
@@ -65,6 +86,20 @@ const oncelog_record* block_of(const Record& record) {
   auto* const copy = std::construct_at(reinterpret_cast<oncelog_record*>(block), shown);
   char* at = block + sizeof shown;
   move_texts(*copy, at);
+  return copy;
+}
+
+const oncelog_once_result* block_of(const OnceResult& result) {
+  oncelog_once_result shown = {};
+  shown.size = sizeof shown;
+  shown.result = view(result.result);
+  shown.lsn = result.lsn.value;
+  shown.verdict = static_cast<oncelog_verdict>(result.verdict);
+  shown.ran = result.ran ? 1 : 0;
+  char* const block = allocate(sizeof shown + shown.result.size + 1);
+  auto* const copy = std::construct_at(reinterpret_cast<oncelog_once_result*>(block), shown);
+  char* at = block + sizeof shown;
+  move_text(copy->result, at);
   return copy;
 }
 

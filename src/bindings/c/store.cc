@@ -17,10 +17,6 @@ bool visit(oncelog_record_visitor visitor, void* user, const oncelog::Record& re
   return visitor(&shown, user) == 0;
 }
 
-oncelog::Time time_of(std::int64_t us) {
-  return oncelog::Time(std::chrono::microseconds{us});
-}
-
 oncelog::ScanRange range_of(const oncelog_scan_range* given) {
   oncelog::ScanRange range;
   if (given == nullptr) return range;
@@ -62,7 +58,35 @@ oncelog::ScopeOptions scope_options(const oncelog_scope_options* given) {
   return {.orphans = static_cast<oncelog::OrphanPolicy>(known.orphans)};
 }
 
+/// An array of structs, each of the first one's size.
+std::vector<oncelog::Record> records_of(const oncelog_record* first, std::size_t count) {
+  std::vector<oncelog::Record> records;
+  if (count == 0) return records;
+  need(first, "records");
+  check_struct_size(first->size, "oncelog_record");  // Before it is what is walked by.
+  records.reserve(count);
+  const auto* at = reinterpret_cast<const char*>(first);
+  for (std::size_t i = 0; i < count; ++i, at += first->size) {
+    const auto* const one = reinterpret_cast<const oncelog_record*>(at);
+    if (one->size != first->size) oncelog::internal::refuse("the records are of different sizes");
+    records.push_back(record_of(one));
+  }
+  return records;
+}
+
 }  // namespace
+
+namespace oncelog::internal::c {
+
+void visit_problems(const std::vector<Problem>& problems, oncelog_problem_visitor visitor, void* user) {
+  if (visitor == nullptr) return;
+  for (const Problem& problem : problems) {
+    const oncelog_problem shown = problem_of(problem);
+    if (visitor(&shown, user) != 0) return;
+  }
+}
+
+}  // namespace oncelog::internal::c
 
 const char* oncelog_event_kind_name(oncelog_event_kind kind) {
   if (kind > ONCELOG_NEAR_IN_USE) return "unknown";
@@ -192,11 +216,24 @@ oncelog_code oncelog_verify(const oncelog_store* store, int deep, oncelog_proble
     need(problems, "problems");
     const oncelog::VerifyReport report = store->store.verify({.deep = deep != 0});
     *problems = report.problem_count;
-    if (visitor == nullptr) return;
-    for (const oncelog::Problem& problem : report.problems) {
-      const oncelog_problem shown = problem_of(problem);
-      if (visitor(&shown, user) != 0) return;
-    }
+    visit_problems(report.problems, visitor, user);
+  });
+}
+
+oncelog_code oncelog_import(const oncelog_store* store, const oncelog_record* records, size_t count,
+                            oncelog_imported* imported, oncelog_error** error) {
+  return call(error, [&] {
+    need(store, "store");
+    std::optional<Output<oncelog_imported>> out;
+    if (imported != nullptr) out.emplace(imported, "oncelog_imported");
+    const oncelog::Imported done = store->store.import(records_of(records, count));
+    if (!out) return;
+    out->fill({.size = sizeof(oncelog_imported),
+               .imported = done.imported,
+               .known = done.known,
+               .claimed = done.claimed,
+               .expired = done.expired,
+               .redated = done.redated});
   });
 }
 

@@ -47,7 +47,7 @@ oncelog_code oncelog_transact(const oncelog_store* store, oncelog_work work, voi
       oncelog_transaction transaction{running, nullptr};
       const int returned = work(&transaction, user);
       if (transaction.failure) std::rethrow_exception(transaction.failure);
-      if (returned != 0) throw RolledBack(returned);
+      if (returned != 0) throw FunctionFailed(ONCELOG_ROLLED_BACK, returned);
     });
   });
 }

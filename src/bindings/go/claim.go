@@ -156,6 +156,14 @@ func (c *Claim) Renew(ctx context.Context, lease time.Duration) (bool, error) {
 	})
 }
 
+// KeepAlive renews the lease now, and has the store's background renew it while the claim is held: each time by the
+// length that Begin was given, for no longer than `most` from now. It reports whether the claim is held.
+func (c *Claim) KeepAlive(ctx context.Context, most time.Duration) (bool, error) {
+	return c.slot.renew(ctx, c.store.remote, func(handle unsafe.Pointer) C.native_answer {
+		return C.native_claim_keep_alive((*C.oncelog_claim)(handle), milliseconds(most))
+	})
+}
+
 // Abandon frees the id at once. Nothing happens when the claim is not held.
 func (c *Claim) Abandon() {
 	runtime.SetFinalizer(c, nil)

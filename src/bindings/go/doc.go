@@ -15,6 +15,9 @@
 // is finished in the background, and what it did holds: after such an error of Mark or Complete the id may be marked.
 // Asking again shows it. A context without an end costs nothing.
 //
+// Once and Transact run a function of the caller's. The context ends the wait for its turn; once it runs, they wait for it
+// and for what follows, so that work which is done is also marked.
+//
 // Calls that only look something up take no context. Of a store at an address they wait for its server, for
 // Options.Timeout at most.
 //
@@ -28,6 +31,7 @@
 //
 // # Callbacks
 //
-// Functions that the package calls (hooks, visitors) may use the store. A panic of a visitor ends the visits and goes on
-// in the caller; one of a hook ends the process. Neither may end its goroutine by runtime.Goexit, which t.FailNow does.
+// Functions that the package calls (hooks, visitors, work) may use the store. A panic of a visitor ends the visits and
+// goes on in the caller; that of a transaction's function rolls back first; one of a hook ends the process. Hooks, visitors
+// and the function of a transaction may not end their goroutine by runtime.Goexit, which t.FailNow does.
 package oncelog

@@ -1,5 +1,6 @@
 package oncelog
 
+// #include <pthread.h>
 // #include <stdint.h>
 // #include <oncelog/c.h>
 import "C"
@@ -9,6 +10,7 @@ import (
 	"runtime/cgo"
 	"runtime/debug"
 	"time"
+	"unsafe"
 )
 
 // Decision is one decision on an id.
@@ -104,6 +106,35 @@ func oncelogGoRecord(record *C.oncelog_record, user C.uintptr_t) (stop C.int) {
 	stop = 1
 	defer func() { v.panicked = recover() }()
 	if v.each(recordOf(record)) {
+		stop = 0
+	}
+	return stop
+}
+
+//export oncelogGoTransaction
+func oncelogGoTransaction(transaction *C.oncelog_transaction, user C.uintptr_t) (stop C.int) {
+	t := valueOf[*transact](user)
+	if !t.decided.CompareAndSwap(false, true) {
+		return 1
+	}
+	tx := &Tx{handle: transaction, thread: uintptr(C.pthread_self())}
+	stop = 1
+	defer func() {
+		tx.handle = nil
+		t.panicked = recover()
+	}()
+	if t.err = t.work(tx); t.err == nil {
+		stop = 0
+	}
+	return stop
+}
+
+//export oncelogGoEntry
+func oncelogGoEntry(key unsafe.Pointer, keySize C.size_t, value unsafe.Pointer, valueSize C.size_t, user C.uintptr_t) (stop C.int) {
+	v := valueOf[*entryVisit](user)
+	stop = 1
+	defer func() { v.panicked = recover() }()
+	if v.each(string(valueAt(key, keySize)), append([]byte{}, valueAt(value, valueSize)...)) {
 		stop = 0
 	}
 	return stop

@@ -4,6 +4,7 @@
 #ifndef ONCELOG_GO_NATIVE_H
 #define ONCELOG_GO_NATIVE_H
 
+#include <pthread.h>
 #include <stdlib.h>
 
 #include <oncelog/c.h>
@@ -59,6 +60,8 @@ void oncelogGoDecision(oncelog_decision* decision, uintptr_t user);
 void oncelogGoEvent(oncelog_event_kind kind, char* sentence, uintptr_t user);
 void oncelogGoFreeHooks(uintptr_t user);
 int oncelogGoRecord(oncelog_record* record, uintptr_t user);
+int oncelogGoTransaction(oncelog_transaction* transaction, uintptr_t user);
+int oncelogGoEntry(void* key, size_t key_bytes, void* value, size_t value_bytes, uintptr_t user);
 
 static inline void native_on_decision(const oncelog_decision* decision, void* user) {
   oncelogGoDecision((oncelog_decision*)decision, (uintptr_t)user);
@@ -74,6 +77,15 @@ static inline void native_free_hooks(void* user) {
 
 static inline int native_on_record(const oncelog_record* record, void* user) {
   return oncelogGoRecord((oncelog_record*)record, (uintptr_t)user);
+}
+
+static inline int native_on_transaction(oncelog_transaction* transaction, void* user) {
+  return oncelogGoTransaction(transaction, (uintptr_t)user);
+}
+
+static inline int native_on_entry(const void* key, size_t key_bytes, const void* value, size_t value_bytes,
+                                  void* user) {
+  return oncelogGoEntry((void*)key, key_bytes, (void*)value, value_bytes, (uintptr_t)user);
 }
 
 typedef struct {
@@ -363,9 +375,100 @@ static inline native_answer native_claim_renew(oncelog_claim* claim, int64_t lea
   return answer;
 }
 
+static inline native_answer native_claim_keep_alive(oncelog_claim* claim, int64_t most_ms) {
+  native_answer answer = {0};
+  oncelog_claim_keep_alive(claim, most_ms, &answer.flag, &answer.error);
+  return answer;
+}
+
 static inline native_answer native_complete_batch(oncelog_claim_batch* batch) {
   native_answer answer = {0};
   oncelog_claim_batch_complete(batch, &answer.count, &answer.number, &answer.error);
+  return answer;
+}
+
+// --- Transactions and tables.
+
+static inline uintptr_t native_thread(void) {
+  return (uintptr_t)pthread_self();
+}
+
+static inline native_answer native_transact(const oncelog_store* store, uintptr_t user) {
+  native_answer answer = {0};
+  oncelog_transact(store, native_on_transaction, (void*)user, &answer.error);
+  return answer;
+}
+
+static inline native_answer native_transaction_mark(oncelog_transaction* transaction, const oncelog_scope* scope,
+                                                    _GoString_ id, const void* texts,
+                                                    const native_attributes* attributes) {
+  native_answer answer = {0};
+  oncelog_attributes wide;
+  if (attributes != NULL) wide = native_widen(native_texts(texts), 0, attributes);
+  oncelog_marked marked = {.size = sizeof marked};
+  oncelog_transaction_mark(transaction, scope, _GoStringPtr(id), _GoStringLen(id), attributes != NULL ? &wide : NULL,
+                           &marked, &answer.error);
+  answer.verdict = marked.verdict;
+  answer.flag = marked.redelivered;
+  answer.number = marked.lsn;
+  return answer;
+}
+
+// The verdict is 1 while the claim is held by its handle afterwards.
+static inline native_answer native_transaction_complete(oncelog_transaction* transaction, oncelog_claim* claim,
+                                                        const void* texts, const native_attributes* attributes) {
+  native_answer answer = {0};
+  oncelog_attributes wide;
+  if (attributes != NULL) wide = native_widen(native_texts(texts), 0, attributes);
+  oncelog_transaction_complete(transaction, claim, attributes != NULL ? &wide : NULL, &answer.flag, &answer.error);
+  answer.verdict = oncelog_claim_held(claim) != 0;
+  return answer;
+}
+
+static inline native_answer native_transaction_put(oncelog_transaction* transaction, _GoString_ table, _GoString_ key,
+                                                   const void* value, size_t value_bytes) {
+  native_answer answer = {0};
+  oncelog_transaction_put(transaction, _GoStringPtr(table), _GoStringLen(table), _GoStringPtr(key), _GoStringLen(key),
+                          value, value_bytes, &answer.error);
+  return answer;
+}
+
+// The handle is the value, which belongs to the transaction.
+static inline native_answer native_transaction_get(oncelog_transaction* transaction, _GoString_ table, _GoString_ key) {
+  native_answer answer = {0};
+  oncelog_transaction_get(transaction, _GoStringPtr(table), _GoStringLen(table), _GoStringPtr(key), _GoStringLen(key),
+                          (const void**)&answer.handle, &answer.count, &answer.error);
+  return answer;
+}
+
+static inline native_answer native_transaction_erase(oncelog_transaction* transaction, _GoString_ table,
+                                                     _GoString_ key) {
+  native_answer answer = {0};
+  oncelog_transaction_erase(transaction, _GoStringPtr(table), _GoStringLen(table), _GoStringPtr(key), _GoStringLen(key),
+                            &answer.flag, &answer.error);
+  return answer;
+}
+
+static inline native_answer native_transaction_scan(oncelog_transaction* transaction, _GoString_ table, _GoString_ from,
+                                                    uintptr_t user) {
+  native_answer answer = {0};
+  oncelog_transaction_scan(transaction, _GoStringPtr(table), _GoStringLen(table), _GoStringPtr(from),
+                           _GoStringLen(from), native_on_entry, (void*)user, &answer.error);
+  return answer;
+}
+
+static inline native_answer native_get(const oncelog_store* store, _GoString_ table, _GoString_ key) {
+  native_answer answer = {0};
+  oncelog_get(store, _GoStringPtr(table), _GoStringLen(table), _GoStringPtr(key), _GoStringLen(key),
+              (const void**)&answer.handle, &answer.count, &answer.error);
+  return answer;
+}
+
+static inline native_answer native_scan_table(const oncelog_store* store, _GoString_ table, _GoString_ from,
+                                              uintptr_t user) {
+  native_answer answer = {0};
+  oncelog_scan_table(store, _GoStringPtr(table), _GoStringLen(table), _GoStringPtr(from), _GoStringLen(from),
+                     native_on_entry, (void*)user, &answer.error);
   return answer;
 }
 

@@ -44,7 +44,10 @@ setup(
     ext_modules=[
         Extension(
             "oncelog._oncelog",
-            sources=[f"native/{name}.c" for name in ("calls", "claim", "convert", "ids", "module", "scope", "store")],
+            sources=[
+                f"native/{name}.c"
+                for name in ("calls", "claim", "convert", "ids", "module", "once", "scope", "store", "transaction")
+            ],
             depends=[f"native/{name}.h" for name in ("convert", "handles", "ids")],
             include_dirs=["."],
             extra_compile_args=["-std=c11", "-fvisibility=hidden"],

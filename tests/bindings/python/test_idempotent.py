@@ -6,6 +6,7 @@ import threading
 
 import oncelog
 import pytest
+from conftest import BRIEF, await_renewal
 from oncelog import idempotent
 
 
@@ -100,6 +101,21 @@ def test_work_that_outlives_its_claim_is_lost(store):
     with pytest.raises(oncelog.ClaimLostError):
         handle({"messageId": "m"})
     assert "m" not in store
+
+
+def test_a_lease_is_renewed_while_the_work_lasts(store):
+    def work(event):
+        await_renewal(store)
+        return "done"
+
+    handle = idempotent(store, key=key, lease=BRIEF, max_runtime=3600)(work)
+
+    @idempotent(store, key=key, lease=BRIEF, max_runtime=datetime.timedelta(hours=1))
+    async def handle_async(event):
+        return work(event)
+
+    assert handle({"messageId": "m"}) == "done"
+    assert asyncio.run(handle_async({"messageId": "n"})) == "done"
 
 
 def test_another_payload_is_a_conflict(store):

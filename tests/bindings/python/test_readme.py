@@ -34,7 +34,7 @@ def test_the_order_service_processes_each_order_once(tmp_path):
     assert run(tmp_path, "o-2") == ["acknowledge o-2"]
 
 
-@pytest.mark.parametrize("number", range(1, 4))
+@pytest.mark.parametrize("number", range(1, 6))
 def test_each_other_block_runs(number, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code = blocks()[number]
@@ -42,5 +42,5 @@ def test_each_other_block_runs(number, tmp_path, monkeypatch):
     exec(compile(prelude + code, f"README.md, block {number}", "exec"), {"__name__": "readme"})
 
 
-def test_there_are_four_blocks():
-    assert len(blocks()) == 4
+def test_there_are_six_blocks():
+    assert len(blocks()) == 6

@@ -20,6 +20,10 @@ def consume(store: oncelog.Store, ids: List[str]) -> Optional[bytes]:
     with store.lock("name", datetime.timedelta(seconds=3)) as lock:
         token: int = lock.token
     print(moment, token, marked.lsn)
+    once: oncelog.Once = store.once("m", lambda: b"result", max_runtime=datetime.timedelta(hours=1))
+    balance: int = store.transact(lambda tx: int(tx.get("accounts", "alice") or 0))
+    kept: bool = store.begin("m", lease=30).keep_alive(60)
+    print(once.result, balance, kept)
     return record.id
 
 

@@ -10,6 +10,8 @@ store.mark("m", ack="disk")  # wrong
 store.find("m").id  # wrong
 text: str = store.begin("m", lease=30).verdict  # wrong
 store.lock("name", lease=30, wait=5)  # wrong
+store.once("m", lambda: 7)  # wrong
+store.transact(lambda: 7)  # wrong
 
 
 @oncelog.idempotent(store, key=lambda e: str(e), lease=30)

@@ -64,6 +64,16 @@ static PyObject* claim_renew(ClaimObject* self, PyObject* given) {
   return bool_of(code, error, held);
 }
 
+static PyObject* claim_keep_alive(ClaimObject* self, PyObject* given) {
+  long long most;
+  uint8_t held = 0;
+  oncelog_error* error = NULL;
+  oncelog_code code;
+  if (integer_of(given, "most", LLONG_MIN, LLONG_MAX, &most) != 0 || is_busy(self->busy)) return NULL;
+  WHILE_BUSY(self, code = oncelog_claim_keep_alive(self->claim, most, &held, &error));
+  return bool_of(code, error, held);
+}
+
 static PyObject* claim_abandon(ClaimObject* self, PyObject* none) {
   (void)none;
   if (is_busy(self->busy)) return NULL;
@@ -114,6 +124,7 @@ static PyObject* claim_owner(ClaimObject* self, void* closure) {
 static PyMethodDef claim_methods[] = {
     {"complete", FAST(claim_complete), NULL},
     {"renew", (PyCFunction)(void (*)(void))claim_renew, METH_O, NULL},
+    {"keep_alive", (PyCFunction)(void (*)(void))claim_keep_alive, METH_O, NULL},
     {"abandon", (PyCFunction)(void (*)(void))claim_abandon, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
@@ -132,6 +143,22 @@ PyTypeObject ClaimType = {
     .tp_methods = claim_methods,
     .tp_getset = claim_properties,
 };
+
+int complete_within(oncelog_transaction* transaction, PyObject* given, const oncelog_attributes* attributes,
+                    uint8_t* owned) {
+  if (!Py_IS_TYPE(given, &ClaimType)) {
+    PyErr_SetString(PyExc_TypeError, "a claim is needed");
+    return -1;
+  }
+  ClaimObject* const claim = (ClaimObject*)given;
+  oncelog_error* error = NULL;
+  oncelog_code code;
+  if (is_busy(claim->busy)) return -1;
+  WHILE_BUSY(claim, code = oncelog_transaction_complete(transaction, claim->claim, attributes, owned, &error));
+  if (code == ONCELOG_OK) return 0;
+  raised(code, error);
+  return -1;
+}
 
 // --- Claims of many ids.
 

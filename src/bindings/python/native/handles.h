@@ -33,7 +33,14 @@ typedef struct {
   int busy;
 } LockObject;
 
-extern PyTypeObject StoreType, ScopeType, ClaimType, BatchType, LockType, CallsType;
+/// What the function of a transaction gets. For the thread that the function runs on, and until it returns.
+typedef struct {
+  PyObject_HEAD oncelog_transaction* transaction;  ///< Null once the function has returned.
+  unsigned long thread;
+  int busy;
+} TransactionObject;
+
+extern PyTypeObject StoreType, ScopeType, ClaimType, BatchType, LockType, TransactionType, CallsType;
 
 /// Each takes the handle, which it frees where it fails.
 PyObject* new_scope(oncelog_scope* scope);
@@ -44,6 +51,18 @@ PyObject* new_lock(oncelog_lock* lock);
 /// Of an id alone. In a child of fork() nothing is raised, and `forked` is set.
 PyObject* mark_plainly(ScopeObject* scope, PyObject* id, int* forked);
 PyObject* contains_plainly(ScopeObject* scope, PyObject* id, int* forked);
+
+/// Scope.once(id, work, lease, attributes, max_runtime, patience, keep_alive): (verdict, ran, result, lsn).
+PyObject* scope_once(ScopeObject* self, PyObject* const* given, Py_ssize_t count);
+/// Store.transact(work), .get(table, key) and .scan_table(table, start, visit).
+PyObject* store_transact(StoreObject* self, PyObject* work);
+PyObject* store_get(StoreObject* self, PyObject* const* given, Py_ssize_t count);
+PyObject* store_scan_table(StoreObject* self, PyObject* const* given, Py_ssize_t count);
+/// A claim is completed in a transaction. Returns -1 with an exception set where that fails.
+int complete_within(oncelog_transaction* transaction, PyObject* claim, const oncelog_attributes* attributes,
+                    uint8_t* owned);
+/// A mark's answer as the package has it.
+PyObject* marked_of(const oncelog_marked* marked);
 
 /// open(address, ...) and restore(backup, directory, allow_foreign_owner) of the module.
 PyObject* open_store(PyObject* module, PyObject* arguments, PyObject* names);

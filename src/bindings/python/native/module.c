@@ -43,7 +43,8 @@ static struct PyModuleDef definition = {
 PyMODINIT_FUNC PyInit__oncelog(void) {
   PyObject* const module = PyModule_Create(&definition);
   if (module == NULL) return NULL;
-  PyTypeObject* const types[] = {&StoreType, &ScopeType, &ClaimType, &BatchType, &LockType, &CallsType};
+  PyTypeObject* const types[] = {&StoreType, &ScopeType,       &ClaimType, &BatchType,
+                                 &LockType,  &TransactionType, &CallsType};
   for (size_t i = 0; i < sizeof types / sizeof types[0]; ++i) {
     if (PyModule_AddType(module, types[i]) != 0) {
       Py_DECREF(module);

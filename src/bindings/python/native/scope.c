@@ -58,7 +58,7 @@ static PyObject* scope_find(ScopeObject* self, PyObject* given) {
   return found;
 }
 
-static PyObject* marked_of(const oncelog_marked* marked) {
+PyObject* marked_of(const oncelog_marked* marked) {
   PyObject* const verdict = verdict_of(marked->verdict);
   PyObject* const lsn = PyLong_FromUnsignedLongLong(marked->lsn);
   // As a named tuple's own constructor ends, at a third of its cost.
@@ -275,6 +275,7 @@ static PyMethodDef scope_methods[] = {
     {"find", (PyCFunction)(void (*)(void))scope_find, METH_O, NULL},
     {"mark", FAST(scope_mark), NULL},
     {"begin", FAST(scope_begin), NULL},
+    {"once", FAST(scope_once), NULL},
     {"wait_until_free", FAST(scope_wait_until_free), NULL},
     {"forget", FAST(scope_forget), NULL},
     {"release", (PyCFunction)(void (*)(void))scope_release, METH_O, NULL},

@@ -379,6 +379,9 @@ static PyMethodDef store_methods[] = {
     {"expire", NONE(store_expire), NULL},
     {"metrics", ONE(store_metrics), NULL},
     {"backup", ONE(store_backup), NULL},
+    {"transact", ONE(store_transact), NULL},
+    {"get", FAST(store_get), NULL},
+    {"scan_table", FAST(store_scan_table), NULL},
     {NULL, NULL, 0, NULL},
 };
 

@@ -36,7 +36,8 @@ from ._idempotent import idempotent
 from ._oncelog import fingerprint, library_version, topic_matches
 from ._scope import MarkedBatch, Scope
 from ._store import NO_CAP, Store, restore
-from ._values import Ack, ClaimInfo, Completed, Marked, OrphanPolicy, Owner, Problem, Record, Source, Verdict
+from ._transaction import Transaction
+from ._values import Ack, ClaimInfo, Completed, Marked, Once, OrphanPolicy, Owner, Problem, Record, Source, Verdict
 
 __all__ = [
     "NO_CAP",
@@ -63,6 +64,7 @@ __all__ = [
     "NoPermissionError",
     "NotAStoreError",
     "NotFoundError",
+    "Once",
     "OptionsMismatchError",
     "OrphanPolicy",
     "Owner",
@@ -74,6 +76,7 @@ __all__ = [
     "Store",
     "TooManyReadersError",
     "TooOldError",
+    "Transaction",
     "UnsupportedError",
     "Verdict",
     "fingerprint",

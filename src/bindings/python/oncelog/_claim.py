@@ -96,6 +96,13 @@ class Claim(_Leased):
         self.lsn = completed.lsn
         return completed
 
+    def keep_alive(self, most: Seconds) -> bool:
+        """Renews the lease now and then in the background while this handle holds the claim, for up to `most` seconds.
+
+        Each time by the length that begin() was given. False when the claim is not held, or was lost.
+        """
+        return self._raw.keep_alive(milliseconds(most))
+
     def abandon(self) -> None:
         """Frees the id at once. Nothing happens when the claim is not held."""
         self._raw.abandon()

@@ -26,6 +26,7 @@ def idempotent(
     lease: Seconds,
     *,
     wait: Seconds = 0,
+    max_runtime: Seconds = 0,
     ack: Ack = Ack.DEFAULT,
     fingerprint: Optional[Callable[..., int]] = None,
 ) -> Callable[[_Work], _Work]:
@@ -36,8 +37,9 @@ def idempotent(
     it (tuples as lists); None for an id that was marked otherwise without a result.
 
     An exception of the function frees the id at once, and passes. While another worker processes the message, the call
-    waits up to `wait` seconds for its result, and then raises InProgressError. ClaimLostError: the function took longer
-    than `lease` seconds, and another worker has taken the message over. With Ack.DISK, also a duplicate's result is
+    waits up to `wait` seconds for its result, and then raises InProgressError. With `max_runtime` the lease is renewed in
+    the background while the function runs, for up to that many seconds. ClaimLostError: the function took longer than
+    that, or than `lease` seconds, and another worker has taken the message over. With Ack.DISK, also a duplicate's result is
     only returned once its record is on disk. `fingerprint` gets the arguments and returns fingerprint(payload): the
     same id with another payload is then a ConflictError.
     """
@@ -52,6 +54,7 @@ def idempotent(
             while True:
                 with scope.begin(id, lease, patience=wait, ack=ack, fingerprint=print_) as claim:
                     if claim.verdict is Verdict.FRESH:
+                        _keep(claim, max_runtime)
                         value = work(*args, **kwargs)
                         _finish(claim, value)
                         return value
@@ -67,6 +70,7 @@ def idempotent(
                 # In a thread of the loop's executor: it may wait, for another worker, the disk or a server.
                 with await asyncio.to_thread(begin, patience=wait) as claim:
                     if claim.verdict is Verdict.FRESH:
+                        await asyncio.to_thread(_keep, claim, max_runtime)
                         value = await work(*args, **kwargs)
                         await asyncio.to_thread(_finish, claim, value)
                         return value
@@ -77,6 +81,11 @@ def idempotent(
         return cast(_Work, once_async if inspect.iscoroutinefunction(work) else once)
 
     return decorate
+
+
+def _keep(claim: Claim, max_runtime: Seconds) -> None:
+    if max_runtime:
+        claim.keep_alive(max_runtime)
 
 
 def _finish(claim: Claim, value: Any) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import array
+import os
 import time
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, TypeVar, Union, overload
 
 from . import _oncelog
 from ._claim import VERDICTS, Claim, ClaimBatch
 from ._errors import ForkedError
-from ._values import Ack, Id, IdArray, Marked, Moment, OrphanPolicy, Record, Seconds, Source, Verdict
+from ._values import Ack, Id, IdArray, Marked, Moment, Once, OrphanPolicy, Record, Seconds, Source, Verdict
 from ._values import attributes, milliseconds
 
 _Answer = TypeVar("_Answer")
@@ -42,6 +43,18 @@ def patiently(patience: Seconds, attempt: Callable[[int], _Answer], refused: Cal
         answer = attempt(milliseconds(min(max(left, 0.0), SLICE)))
         if left <= 0 or not refused(answer):
             return answer
+
+
+class Called:
+    """A function of the caller's. What it raises is not taken for a call that the library has refused."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self.entered = False
+
+    def __call__(self, *given: Any) -> Any:
+        self.entered = True
+        return self._function(*given)
 
 
 def is_array(ids: object) -> bool:
@@ -79,6 +92,8 @@ class Opening:
         try:
             return getattr(self.raw, method)(*given)
         except ForkedError:
+            if any(isinstance(one, Called) and one.entered for one in given):
+                raise
             self.raw = _oncelog.open(self.address, **self.options)
             return getattr(self.raw, method)(*given)
 
@@ -89,24 +104,32 @@ class Opening:
 class Scope(_oncelog.Calls):
     """One logical consumer's id space, shared by all its instances. Any thread. Made by Store.scope()."""
 
-    __slots__ = ("name", "_opening", "_orphans")
+    __slots__ = ("name", "_opening", "_orphans", "_process")
 
     def __init__(self, opening: Opening, name: str, orphans: OrphanPolicy) -> None:
         self.name = name
         self._opening = opening
         self._orphans = orphans
+        self._process = os.getpid()
         self._raw = opening.call("scope", name, orphans)
 
     def _call(self, method: str, *given: object) -> Any:
         try:
             return getattr(self._raw, method)(*given)
         except ForkedError:
+            if any(isinstance(one, Called) and one.entered for one in given):
+                raise
             return getattr(self._reopened(), method)(*given)
 
     def _reopened(self) -> _oncelog.Scope:
         """In a child of fork(): the same scope of the store that is opened there."""
         self._raw = self._opening.call("scope", self.name, self._orphans)
+        self._process = os.getpid()
         return self._raw
+
+    def _current(self) -> _oncelog.Scope:
+        """The handle for a call that must not be refused first, which a transaction would not survive."""
+        return self._raw if self._process == os.getpid() else self._reopened()
 
     def __reduce__(self) -> Any:
         return (Scope, (self._opening, self.name, self._orphans))
@@ -161,6 +184,39 @@ class Scope(_oncelog.Calls):
             return claim.verdict is Verdict.IN_PROGRESS
 
         return Claim(patiently(patience, attempt, refused), ack)
+
+    def once(
+        self,
+        id: Id,
+        function: Callable[[], Id],
+        *,
+        lease: Seconds = 30,
+        keep_alive: bool = True,
+        max_runtime: Seconds = 3600,
+        patience: Seconds = 30,
+        correlation: Optional[Id] = None,
+        source: Optional[Source] = None,
+        fingerprint: int = 0,
+        sent_at: Optional[Moment] = None,
+    ) -> Once:
+        """Runs `function` once for the id within the retention, over all threads and processes.
+
+        What it returns, str or bytes, is kept: later callers get that without a run, and those who come meanwhile wait
+        for it, up to `patience` seconds. What it raises frees the id, and passes. While it runs, the lease is renewed in
+        the background for up to `max_runtime` seconds, unless `keep_alive` is false. A process that dies, or a lease that
+        expires, lets another worker run it again.
+        """
+        given = attributes(correlation, None, source, fingerprint, sent_at)
+        lease_ms, most_ms = milliseconds(lease), milliseconds(max_runtime)
+        work = Called(function)
+
+        def attempt(patience_ms: int) -> Once:
+            return Once(*self._call("once", id, work, lease_ms, given, most_ms, patience_ms, keep_alive))
+
+        def refused(answer: Once) -> bool:
+            return answer.verdict is Verdict.IN_PROGRESS and not answer.ran
+
+        return patiently(patience, attempt, refused)
 
     def _contains(self, id: Id, *, correlation: Optional[Id] = None) -> bool:
         if correlation is not None:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import datetime
 import os
-from typing import Any, Callable, Dict, List, Optional, Tuple, Union
+from typing import Any, Callable, Dict, List, Optional, Tuple, TypeVar, Union
 
 from . import _oncelog
 from ._claim import Lock
 from ._errors import InvalidArgumentError
-from ._scope import Opening, Scope, patiently
+from ._scope import Called, Opening, Scope, patiently
+from ._transaction import Transaction, Visitor
 from ._values import Ack, ClaimInfo, Id, Moment, OrphanPolicy, Problem, Record, Seconds
 from ._values import microseconds, milliseconds, moment_of
 
 Address = Union[str, "os.PathLike[str]"]
+
+_Answer = TypeVar("_Answer")
 
 NO_CAP = 2**64 - 1  #: For max_bytes: no cap, also where one is stored.
 
@@ -130,6 +133,26 @@ class Store(Scope):
             return not lock.held
 
         return Lock(patiently(patience, attempt, refused))
+
+    # --- Transactions and tables.
+
+    def transact(self, function: Callable[[Transaction], _Answer]) -> _Answer:
+        """Calls `function` with a Transaction, and commits what it did with that, synced: effects and marks together.
+
+        Returns what `function` returns. What it raises passes, and nothing is committed. One transaction runs at a time
+        over all processes, so be brief; calls that write to the disk themselves are refused meanwhile.
+        """
+        answer: _Answer = self._opening.call("transact", Called(lambda raw: function(Transaction(raw))))
+        return answer
+
+    def get(self, table: Id, key: Id) -> Optional[bytes]:
+        """The value of a table's key as of the newest commit. Takes no lock."""
+        value: Optional[bytes] = self._opening.call("get", table, key)
+        return value
+
+    def scan_table(self, table: Id, visit: Visitor, *, start: Id = b"") -> None:
+        """Calls `visit` for the entries from `start` on, as of one commit, until it returns False. Pins its pages."""
+        self._opening.call("scan_table", table, start, visit)
 
     # --- What is on disk.
 

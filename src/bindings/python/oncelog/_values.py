@@ -82,6 +82,17 @@ class Completed(NamedTuple):
         return self.in_time
 
 
+class Once(NamedTuple):
+    """What Scope.once() answers."""
+
+    #: FRESH: this call ran the function, and its result stands. DUPLICATE: another call's does. IN_PROGRESS: there is
+    #: none yet, as another worker holds the id, or this call has lost it. CONFLICT, TOO_OLD: as for begin().
+    verdict: Verdict
+    ran: bool  #: This call ran the function. With another verdict than FRESH its result was dropped.
+    result: bytes  #: What stands for the id when the verdict is FRESH or DUPLICATE.
+    lsn: int  #: Of the record, or 0.
+
+
 class Owner(NamedTuple):
     """Who holds a claim or lock."""
 
