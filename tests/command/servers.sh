@@ -35,9 +35,9 @@ start_postgresql() {
   [[ $EUID -ne 0 ]] || chown postgres postgresql
   as_postgres "$postgresql/initdb" -D postgresql/data -U postgres --auth=trust --no-locale --encoding=UTF8 --no-sync \
     >postgresql.log
-  # Its children end with it when it is killed.
-  as_postgres "$postgresql/postgres" -D postgresql/data -c listen_addresses= -c dynamic_shared_memory_type=mmap \
-    -c unix_socket_directories="$folder/postgresql" >>postgresql.log 2>&1 &
+  # Its children end with it when it is killed, and what it has written stays: it need not wait for the disk.
+  as_postgres "$postgresql/postgres" -D postgresql/data -c listen_addresses= -c fsync=off \
+    -c dynamic_shared_memory_type=mmap -c unix_socket_directories="$folder/postgresql" >>postgresql.log 2>&1 &
   local server=$!
   until ask_postgresql "select 1" >/dev/null 2>&1; do
     kill -0 "$server" || { cat postgresql.log >&2; return 1; }

@@ -22,6 +22,7 @@ class Postgresql {
     asked.ack = options.ack;
     asked.on_decision = options.on_decision;
     asked.on_event = options.on_event;
+    asked.timeout = std::chrono::minutes{1};  // No case is about it, and a laden machine takes its time.
     if (kNear) asked.near = directory_ / "near";
     asked.near_staleness = std::chrono::milliseconds{0};  // The server's clock jumps here.
     return remote::open(server().address(schema_), asked);

@@ -82,6 +82,8 @@ void PostgresqlServer::start() {
                                    "-c",
                                    "dynamic_shared_memory_type=mmap",  // In its folder: a killed server deletes none.
                                    "-c",
+                                   "fsync=off",  // Tests end servers, no machine: a slow disk would only time them out.
+                                   "-c",
                                    fmt::format("unix_socket_directories={}", directory_.path().string())};
   for (const std::string& setting : settings_) {
     command.emplace_back("-c");

@@ -24,6 +24,7 @@ class Conforming {
     asked.retention = options.retention;
     asked.ack = options.ack;
     asked.on_decision = options.on_decision;
+    asked.timeout = std::chrono::minutes{1};  // No case is about it, and a laden machine takes its time.
     std::shared_ptr<internal::remote::Backend> backend = redis_.open(asked);
     if (kNear) {
       auto gathering = std::make_shared<internal::remote::Gathering>(std::move(backend), asked.timeout);
