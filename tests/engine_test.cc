@@ -444,6 +444,17 @@ TEST_CASE_TEMPLATE("work for an id within its own work is refused, for another i
   CHECK(scope.once("a", {}, leaf).verdict == Verdict::duplicate);
 }
 
+TEST_CASE_TEMPLATE("work that is kept alive holds its id no longer than it may run", Engine, ONCELOG_ENGINES) {
+  Engine engine;
+  const Store store = engine.open(kOptions);
+  const Scope scope = store.scope("orders");
+  const OnceResult long_lease = scope.once("a", {.lease = 1h, .max_runtime = 5min}, [&] {
+    CHECK(store.claims().at(0).owner.deadline <= engine.now() + 5min);
+    return std::string();
+  });
+  CHECK(long_lease.ran);
+}
+
 TEST_CASE_TEMPLATE("who comes during the work waits for its result, or runs in place of one that fails", Engine,
                    ONCELOG_ENGINES) {
   Engine engine;

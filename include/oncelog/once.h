@@ -21,7 +21,7 @@ struct OnceOptions {
   bool keep_alive = true;
 
   /// After this time the id is free for another caller, and once one has taken it what the function returns is refused:
-  /// 1 ms to 100 years.
+  /// 1 ms to 100 years. It shortens a longer lease, where that is kept alive.
   std::chrono::milliseconds max_runtime = std::chrono::hours{1};
 
   /// How long to wait while another caller runs the id. When that one fails, one of those who wait runs in its place.

@@ -50,15 +50,18 @@ OnceResult of_record(Record& record, Verdict verdict) {
 OnceResult Scope::once(std::string_view id, const OnceOptions& options,
                        const std::function<std::string()>& work) const {
   if (!options.attributes.result.empty()) internal::refuse("the result of once() is what its function returns");
+  internal::check_lease(options.lease);
   internal::check_lease(options.max_runtime);
   const internal::Engine* const engine = engine_.get();
   const std::uint32_t scope = key().number;
   if (Running::has(engine, scope, id)) internal::refuse("once() is called within its own function for the same id");
+  // Free after max_runtime, also where nothing renews it to that end any more.
+  const milliseconds lease = options.keep_alive ? std::min(options.lease, options.max_runtime) : options.lease;
   // At most as long as a lease may be, whose end the clock can tell.
   const auto limit = Steady::now() + std::clamp(options.patience, milliseconds{0}, internal::kMaxLease);
   for (;;) {
     const auto left = std::chrono::ceil<milliseconds>(limit - Steady::now());
-    Claim claim = begin(id, options.lease, options.attributes, std::max(left, milliseconds{0}));
+    Claim claim = begin(id, lease, options.attributes, std::max(left, milliseconds{0}));
     if (claim) {
       const Running running(engine, scope, id);
       if (options.keep_alive) claim.keep(options.max_runtime);
