@@ -130,7 +130,8 @@ static int look_at_the_lease(oncelog_once_run* run, void* user) {
 
 static void options_are_those_of_cpp(const oncelog_store* store, const oncelog_scope* scope) {
   const oncelog_attributes attributes = {.size = sizeof attributes, .fingerprint = 7, .correlation = {TEXT("c")}};
-  oncelog_once_options options = {.size = sizeof options, .lease_ms = 7200000, .attributes = &attributes};
+  oncelog_once_options options = {
+      .size = sizeof options, .lease_ms = 7200000, .max_runtime_ms = 86400000, .attributes = &attributes};
   struct Asked asked = {store, 7000000, 7202000};
   const oncelog_once_result* result = NULL;
   OK(oncelog_once(scope, TEXT("o-5"), &options, look_at_the_lease, &asked, &result, &error));
