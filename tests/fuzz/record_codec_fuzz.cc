@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -25,7 +26,7 @@ std::size_t check_decoded(std::span<const std::byte> bytes) {
   const auto plain = decode_plain(bytes);
   require(with_id || !with_names, "a record that is there with its names is there with its id");
   require(with_names || !whole, "a record that is there whole is there with its names");
-  require(plain.has_value() == (whole && !whole->attributes), "decode_plain finds the records without attributes");
+  require(plain.has_value() == (whole && whole->header.is_plain()), "decode_plain finds the plain records");
   if (with_id) {
     require(with_id->header.well_formed(), "a decoded header is well-formed");
     require(with_id->header.has_attributes() == with_id->attributes.has_value(), "attributes are there when flagged");
@@ -85,6 +86,11 @@ void round_trip(Input& input, std::vector<std::byte>& block) {
     draft.attributes = StoredAttributes::of(attributes);
     draft.attributes.previous = input.number<std::uint32_t>() * std::uint64_t{kRecordUnit};
   }
+  if (input.number<std::uint8_t>() % 4 == 3) {
+    draft.texts = &attributes;
+    draft.flags |= kImported;
+    draft.imported_us = std::min(time_us, static_cast<std::int64_t>(input.number<std::uint32_t>()));
+  }
 
   std::vector<std::uint64_t> words(draft.bytes() / kRecordUnit, ~std::uint64_t{0});
   const auto written = encode_record(words, draft, lsn, time_us);
@@ -100,6 +106,7 @@ void round_trip(Input& input, std::vector<std::byte>& block) {
   require(record->correlation() == attributes.correlation && record->source_name() == attributes.source.name &&
               record->result() == attributes.result,
           "the texts come back");
+  require(record->imported_us.value_or(0) == draft.imported_us, "an import's time comes back");
   if (record->attributes) {
     require(std::memcmp(&*record->attributes, &draft.attributes, sizeof draft.attributes) == 0,
             "the attributes come back");
