@@ -11,6 +11,7 @@
 #include <vector>
 
 #include ONCELOG_TEST_ENGINES
+#include "any_engine.h"
 #include "support.h"
 
 using namespace oncelog;
@@ -29,25 +30,25 @@ std::vector<std::string> ids_of(const std::vector<Record>& records) {
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("an id is fresh once, and again when its retention has passed", Engine, ONCELOG_ENGINES) {
-  Engine engine;
-  const Store store = engine.open(kOptions);
+ENGINE_TEST_CASE("an id is fresh once, and again when its retention has passed", ONCELOG_ENGINES) {
+  const auto engine = make();
+  const Store store = engine->open(kOptions);
   const Scope scope = store.scope("orders");
   const Marked first = scope.mark("a");
   CHECK(first == Verdict::fresh);
   CHECK(scope.mark("a") == Marked{Verdict::duplicate, first.lsn});
   CHECK(scope.contains("a"));
   CHECK_FALSE(store.scope("other").contains("a"));
-  engine.advance(1h - 1us);
+  engine->advance(1h - 1us);
   CHECK(scope.mark("a") == Verdict::duplicate);
-  engine.advance(1us);
+  engine->advance(1us);
   CHECK_FALSE(scope.contains("a"));
   CHECK(scope.mark("a") == Verdict::fresh);
 }
 
-TEST_CASE_TEMPLATE("a batch is decided in order, ids twice in it included", Engine, ONCELOG_ENGINES) {
-  Engine engine;
-  const Store store = engine.open(kOptions);
+ENGINE_TEST_CASE("a batch is decided in order, ids twice in it included", ONCELOG_ENGINES) {
+  const auto engine = make();
+  const Store store = engine->open(kOptions);
   const Scope scope = store.scope("orders");
   scope.mark("b");
   const std::array<std::string_view, 4> ids{"a", "b", "a", "c"};
@@ -68,10 +69,10 @@ TEST_CASE_TEMPLATE("a batch is decided in order, ids twice in it included", Engi
   CHECK(found[2]->id == "c");
 }
 
-TEST_CASE_TEMPLATE("a duplicate with another fingerprint is a conflict, one from the same source a redelivery", Engine,
-                   ONCELOG_ENGINES) {
-  Engine engine;
-  const Store store = engine.open(kOptions);
+ENGINE_TEST_CASE("a duplicate with another fingerprint is a conflict, one from the same source a redelivery",
+                 ONCELOG_ENGINES) {
+  const auto engine = make();
+  const Store store = engine->open(kOptions);
   const Scope scope = store.scope("orders");
   const Attributes given{.fingerprint = 7, .source = {"topic", 1, 42}};
   CHECK(scope.mark("a", given) == Verdict::fresh);
@@ -93,9 +94,9 @@ TEST_CASE_TEMPLATE("a duplicate with another fingerprint is a conflict, one from
   CHECK(out[1].redelivered);
 }
 
-TEST_CASE_TEMPLATE("a record holds what was given with the mark", Engine, ONCELOG_ENGINES) {
-  Engine engine;
-  const Store store = engine.open(kOptions);
+ENGINE_TEST_CASE("a record holds what was given with the mark", ONCELOG_ENGINES) {
+  const auto engine = make();
+  const Store store = engine->open(kOptions);
   const Scope scope = store.scope("orders");
   const std::string large(100'000, 'r');
   const Marked marked = scope.mark(
@@ -105,7 +106,7 @@ TEST_CASE_TEMPLATE("a record holds what was given with the mark", Engine, ONCELO
   CHECK(record->scope == "orders");
   CHECK(record->id == "a");
   CHECK(record->lsn == marked.lsn);
-  CHECK(record->processed_at == engine.now());
+  CHECK(record->processed_at == engine->now());
   CHECK(record->correlation == "job");
   CHECK(record->fingerprint == 7);
   CHECK(record->result == large);
@@ -120,37 +121,37 @@ TEST_CASE_TEMPLATE("a record holds what was given with the mark", Engine, ONCELO
   CHECK(claim.record()->result == large);
 }
 
-TEST_CASE_TEMPLATE("a correlation lists its live records in order", Engine, ONCELOG_ENGINES) {
-  Engine engine;
-  const Store store = engine.open(kOptions);
+ENGINE_TEST_CASE("a correlation lists its live records in order", ONCELOG_ENGINES) {
+  const auto engine = make();
+  const Store store = engine->open(kOptions);
   const Scope scope = store.scope("orders");
   for (const std::string_view id : {"a", "b", "c"}) {
     scope.mark(id, {.correlation = "job"});
-    engine.advance(1ms);  // In a cluster the servers' clocks give the order.
+    engine->advance(1ms);  // In a cluster the servers' clocks give the order.
   }
   scope.mark("d", {.correlation = "other"});
   CHECK(ids_of(store.correlated("job")) == std::vector<std::string>{"a", "b", "c"});
   scope.forget("b");
   CHECK(ids_of(store.correlated("job")) == std::vector<std::string>{"a", "c"});
-  engine.advance(1h);
+  engine->advance(1h);
   CHECK(store.correlated("job").empty());
 }
 
-TEST_CASE_TEMPLATE("a message sent before all that is remembered is too old", Engine, ONCELOG_ENGINES) {
-  Engine engine;
-  const Store store = engine.open(kOptions);
+ENGINE_TEST_CASE("a message sent before all that is remembered is too old", ONCELOG_ENGINES) {
+  const auto engine = make();
+  const Store store = engine->open(kOptions);
   const Scope scope = store.scope("orders");
-  CHECK(store.known_since() == engine.now() - 1h + 1us);
-  CHECK(scope.mark("a", {.sent_at = engine.now() - 1h}) == Verdict::too_old);
+  CHECK(store.known_since() == engine->now() - 1h + 1us);
+  CHECK(scope.mark("a", {.sent_at = engine->now() - 1h}) == Verdict::too_old);
   CHECK_FALSE(scope.contains("a"));
-  CHECK(scope.begin("a", 1min, {.sent_at = engine.now() - 1h}) == Verdict::too_old);
-  CHECK(scope.mark("a", {.sent_at = engine.now() - 59min}) == Verdict::fresh);
-  CHECK(scope.mark("a", {.sent_at = engine.now() - 2h}) == Verdict::duplicate);
+  CHECK(scope.begin("a", 1min, {.sent_at = engine->now() - 1h}) == Verdict::too_old);
+  CHECK(scope.mark("a", {.sent_at = engine->now() - 59min}) == Verdict::fresh);
+  CHECK(scope.mark("a", {.sent_at = engine->now() - 2h}) == Verdict::duplicate);
 }
 
-TEST_CASE_TEMPLATE("a forgotten id is fresh again", Engine, ONCELOG_ENGINES) {
-  Engine engine;
-  const Store store = engine.open(kOptions);
+ENGINE_TEST_CASE("a forgotten id is fresh again", ONCELOG_ENGINES) {
+  const auto engine = make();
+  const Store store = engine->open(kOptions);
   const Scope scope = store.scope("orders");
   CHECK_FALSE(scope.forget("a"));
   scope.mark("a");
@@ -160,13 +161,13 @@ TEST_CASE_TEMPLATE("a forgotten id is fresh again", Engine, ONCELOG_ENGINES) {
   CHECK(scope.mark("a") == Verdict::fresh);
 }
 
-TEST_CASE_TEMPLATE("an imported record keeps all that it says, and its id is a duplicate until its own retention ends",
-                   Engine, ONCELOG_ENGINES) {
-  Engine engine;
-  const Store store = engine.open(kOptions);
+ENGINE_TEST_CASE("an imported record keeps all that it says, and its id is a duplicate until its own retention ends",
+                 ONCELOG_ENGINES) {
+  const auto engine = make();
+  const Store store = engine->open(kOptions);
   const Scope orders = store.scope("orders");
-  const Record plain{"orders", "plain", engine.now() - 59min, {}};
-  const Record whole{"mails", "whole", engine.now() - 30min, {}, "business", 42, "the result", {"queue", 3, 17}};
+  const Record plain{"orders", "plain", engine->now() - 59min, {}};
+  const Record whole{"mails", "whole", engine->now() - 30min, {}, "business", 42, "the result", {"queue", 3, 17}};
   CHECK(store.import(std::array{plain, whole}) == Imported{.imported = 2});
   for (const Record& given : {plain, whole}) {
     const auto record = store.scope(given.scope).find(given.id);
@@ -182,9 +183,9 @@ TEST_CASE_TEMPLATE("an imported record keeps all that it says, and its id is a d
   CHECK(store.scope("mails").mark("whole", {.source = {"queue", 3, 17}}).redelivered);
   CHECK(orders.mark("own", {.correlation = "business"}) == Verdict::fresh);
   CHECK(ids_of(store.correlated("business")) == std::vector<std::string>{"whole", "own"});
-  engine.advance(1min - 1us);
+  engine->advance(1min - 1us);
   CHECK(orders.mark("plain") == Verdict::duplicate);
-  engine.advance(1us);
+  engine->advance(1us);
   CHECK_FALSE(orders.contains("plain"));
   CHECK_FALSE(orders.find("plain"));
   std::vector<std::string> scanned;
@@ -192,32 +193,31 @@ TEST_CASE_TEMPLATE("an imported record keeps all that it says, and its id is a d
   std::ranges::sort(scanned);
   CHECK(scanned == std::vector<std::string>{"own", "whole"});
   CHECK(orders.mark("plain") == Verdict::fresh);
-  engine.advance(29min);
+  engine->advance(29min);
   CHECK(ids_of(store.correlated("business")) == std::vector<std::string>{"own"});
 }
 
-TEST_CASE_TEMPLATE(
-    "an import leaves what is known or claimed, and what is past its retention; the future is the present", Engine,
-    ONCELOG_ENGINES) {
-  Engine engine;
-  const Store store = engine.open(kOptions);
+ENGINE_TEST_CASE("an import leaves what is known or claimed, and what is past its retention; the future is the present",
+                 ONCELOG_ENGINES) {
+  const auto engine = make();
+  const Store store = engine->open(kOptions);
   const Scope scope = store.scope("orders");
   const Marked marked = scope.mark("marked");
   Claim claim = scope.begin("claimed", 1min);
   REQUIRE(claim);
   const auto of = [&](const char* id, std::chrono::microseconds age) {
-    return Record{"orders", id, engine.now() - age, {}};
+    return Record{"orders", id, engine->now() - age, {}};
   };
   const std::array records{of("marked", 10min),  of("claimed", 10min), of("past", 1h),    of("last", 59min),
                            of("coming", -10min), of("twice", 20min),   of("twice", 10min)};
   CHECK(store.import(records) == Imported{.imported = 3, .known = 2, .claimed = 1, .expired = 1, .redated = 1});
   CHECK(scope.mark("marked").lsn == marked.lsn);
-  CHECK(scope.find("marked")->processed_at > engine.now() - 1min);
+  CHECK(scope.find("marked")->processed_at > engine->now() - 1min);
   CHECK_FALSE(scope.contains("claimed"));
   CHECK_FALSE(scope.contains("past"));
   CHECK(scope.contains("last"));
-  CHECK(scope.find("coming")->processed_at <= engine.now());
-  CHECK(scope.find("twice")->processed_at == engine.now() - 20min);
+  CHECK(scope.find("coming")->processed_at <= engine->now());
+  CHECK(scope.find("twice")->processed_at == engine->now() - 20min);
   CHECK(store.import(records) == Imported{.known = 5, .claimed = 1, .expired = 1});
   CHECK(claim.complete());
   CHECK(store.import(records) == Imported{.known = 6, .expired = 1});
@@ -229,15 +229,15 @@ TEST_CASE_TEMPLATE(
   CHECK(store.import(std::array{of("last", 5min)}) == Imported{.imported = 1});
 }
 
-TEST_CASE_TEMPLATE("a claim keeps others out until it is completed or abandoned", Engine, ONCELOG_ENGINES) {
-  Engine engine;
-  const Store store = engine.open(kOptions);
+ENGINE_TEST_CASE("a claim keeps others out until it is completed or abandoned", ONCELOG_ENGINES) {
+  const auto engine = make();
+  const Store store = engine->open(kOptions);
   const Scope scope = store.scope("orders");
   Claim claim = scope.begin("a", 1min, {.correlation = "job"});
   REQUIRE(claim);
   const Claim other = scope.begin("a", 1min);
   CHECK(other == Verdict::in_progress);
-  CHECK(other.owner()->deadline == engine.now() + 1min);
+  CHECK(other.owner()->deadline == engine->now() + 1min);
   CHECK(scope.mark("a") == Verdict::in_progress);
   CHECK_FALSE(scope.contains("a"));
   CHECK_FALSE(scope.wait_until_free("a", 0ms));
@@ -254,19 +254,19 @@ TEST_CASE_TEMPLATE("a claim keeps others out until it is completed or abandoned"
   CHECK(scope.begin("a", 1min) == Verdict::duplicate);
 }
 
-TEST_CASE_TEMPLATE("a lease that expires frees the id by its orphan policy, and a late completion is told so", Engine,
-                   ONCELOG_ENGINES) {
-  Engine engine;
-  const Store store = engine.open(kOptions);
+ENGINE_TEST_CASE("a lease that expires frees the id by its orphan policy, and a late completion is told so",
+                 ONCELOG_ENGINES) {
+  const auto engine = make();
+  const Store store = engine->open(kOptions);
   const Scope scope = store.scope("orders");
   const Scope keeping = store.scope("orders", {.orphans = OrphanPolicy::keep});
   Claim late = scope.begin("a", 1min);
   Claim kept = keeping.begin("b", 1min);
   Claim alone = scope.begin("c", 1min);
   Claim renewed = scope.begin("d", 1min);
-  engine.advance(59s);
+  engine->advance(59s);
   CHECK(renewed.renew(1min));
-  engine.advance(1s);
+  engine->advance(1s);
   Claim next = scope.begin("a", 1min);
   CHECK(next);
   CHECK_FALSE(late.complete());
@@ -281,9 +281,9 @@ TEST_CASE_TEMPLATE("a lease that expires frees the id by its orphan policy, and 
   CHECK_FALSE(kept.complete());
 }
 
-TEST_CASE_TEMPLATE("a batch of claims is held, cut and completed together", Engine, ONCELOG_ENGINES) {
-  Engine engine;
-  const Store store = engine.open(kOptions);
+ENGINE_TEST_CASE("a batch of claims is held, cut and completed together", ONCELOG_ENGINES) {
+  const auto engine = make();
+  const Store store = engine->open(kOptions);
   const Scope scope = store.scope("orders");
   scope.mark("b");
   const std::array<std::string_view, 5> ids{"a", "b", "c", "a", "d"};
@@ -303,9 +303,9 @@ TEST_CASE_TEMPLATE("a batch of claims is held, cut and completed together", Engi
   CHECK_FALSE(scope.contains("d"));
 }
 
-TEST_CASE_TEMPLATE("a claim is waited for, and taken when its holder gives it up", Engine, ONCELOG_ENGINES) {
-  Engine engine;
-  const Store store = engine.open(kOptions);
+ENGINE_TEST_CASE("a claim is waited for, and taken when its holder gives it up", ONCELOG_ENGINES) {
+  const auto engine = make();
+  const Store store = engine->open(kOptions);
   const Scope scope = store.scope("orders");
   Claim claim = scope.begin("a", 1min);
   std::atomic<bool> began{false};
@@ -318,9 +318,9 @@ TEST_CASE_TEMPLATE("a claim is waited for, and taken when its holder gives it up
   waiter.join();
 }
 
-TEST_CASE_TEMPLATE("another payload under an id in progress is a conflict at once", Engine, ONCELOG_ENGINES) {
-  Engine engine;
-  const Store store = engine.open({.retention = 1h});
+ENGINE_TEST_CASE("another payload under an id in progress is a conflict at once", ONCELOG_ENGINES) {
+  const auto engine = make();
+  const Store store = engine->open({.retention = 1h});
   const Scope scope = store.scope("orders");
   const Attributes seven{.fingerprint = 7};
   const Attributes eight{.fingerprint = 8};
@@ -345,21 +345,21 @@ TEST_CASE_TEMPLATE("another payload under an id in progress is a conflict at onc
   CHECK(scope.begin("b", 1min, eight) == Verdict::in_progress);  // Its payload is not known.
   plain.abandon();
   Claim again = scope.begin("b", 10ms, seven);
-  engine.advance(1s);
+  engine->advance(1s);
   CHECK(scope.begin("b", 1min, eight) == Verdict::fresh);  // The lease of the other payload is over.
 }
 
-TEST_CASE_TEMPLATE("a claim that is kept alive outlasts its lease, and ends with the time that it was given", Engine,
-                   ONCELOG_ENGINES) {
-  Engine engine;
-  const Store store = engine.open({.retention = 1h});
+ENGINE_TEST_CASE("a claim that is kept alive outlasts its lease, and ends with the time that it was given",
+                 ONCELOG_ENGINES) {
+  const auto engine = make();
+  const Store store = engine->open({.retention = 1h});
   const Scope scope = store.scope("orders");
   const auto deadline = [&] { return store.claims().at(0).owner.deadline; };
   Claim claim = scope.begin("a", 300ms);
   REQUIRE(claim);
   const Time first = deadline();
   CHECK(claim.keep_alive(10min));
-  engine.advance(200ms);
+  engine->advance(200ms);
   while (deadline() <= first) spin();  // Renewed: it ends a whole lease after a later time.
   CHECK(scope.begin("a", 1s) == Verdict::in_progress);
   CHECK(claim.complete().in_time);
@@ -370,7 +370,7 @@ TEST_CASE_TEMPLATE("a claim that is kept alive outlasts its lease, and ends with
   // Renewals go by the machine's clock: one may still come after the engine's has been moved, but none after 30 ms.
   const auto free_at_last = [&] {
     for (;;) {
-      engine.advance(1s);
+      engine->advance(1s);
       if (Claim free = scope.begin("b", 10s)) return free;
     }
   };
@@ -382,9 +382,9 @@ TEST_CASE_TEMPLATE("a claim that is kept alive outlasts its lease, and ends with
   CHECK_FALSE(other.keep_alive(1s));
 }
 
-TEST_CASE_TEMPLATE("work runs once, and every later caller gets its result", Engine, ONCELOG_ENGINES) {
-  Engine engine;
-  const Store store = engine.open(kOptions);
+ENGINE_TEST_CASE("work runs once, and every later caller gets its result", ONCELOG_ENGINES) {
+  const auto engine = make();
+  const Store store = engine->open(kOptions);
   const Scope scope = store.scope("orders");
   int runs = 0;
   const auto work = [&] { return "result " + std::to_string(++runs); };
@@ -404,13 +404,13 @@ TEST_CASE_TEMPLATE("work runs once, and every later caller gets its result", Eng
   CHECK(other.verdict == Verdict::conflict);
   CHECK(other.result.empty());
   CHECK(runs == 1);
-  engine.advance(1h);
+  engine->advance(1h);
   CHECK(scope.once("a", given, work).result == "result 2");
 }
 
-TEST_CASE_TEMPLATE("work that fails frees its id, and what it throws goes on to the caller", Engine, ONCELOG_ENGINES) {
-  Engine engine;
-  const Store store = engine.open(kOptions);
+ENGINE_TEST_CASE("work that fails frees its id, and what it throws goes on to the caller", ONCELOG_ENGINES) {
+  const auto engine = make();
+  const Store store = engine->open(kOptions);
   const Scope scope = store.scope("orders");
   CHECK_THROWS_WITH_AS(scope.once("a", {}, []() -> std::string { throw std::runtime_error("no paper"); }), "no paper",
                        std::runtime_error);
@@ -423,9 +423,9 @@ TEST_CASE_TEMPLATE("work that fails frees its id, and what it throws goes on to 
   CHECK(scope.once("a", {}, [] { return std::string("done"); }).result == "done");
 }
 
-TEST_CASE_TEMPLATE("work for an id within its own work is refused, for another id it is not", Engine, ONCELOG_ENGINES) {
-  Engine engine;
-  const Store store = engine.open(kOptions);
+ENGINE_TEST_CASE("work for an id within its own work is refused, for another id it is not", ONCELOG_ENGINES) {
+  const auto engine = make();
+  const Store store = engine->open(kOptions);
   const Scope scope = store.scope("orders");
   const auto leaf = [] { return std::string("leaf"); };
   const OnceResult outer = scope.once("a", {}, [&] {
@@ -444,21 +444,21 @@ TEST_CASE_TEMPLATE("work for an id within its own work is refused, for another i
   CHECK(scope.once("a", {}, leaf).verdict == Verdict::duplicate);
 }
 
-TEST_CASE_TEMPLATE("work that is kept alive holds its id no longer than it may run", Engine, ONCELOG_ENGINES) {
-  Engine engine;
-  const Store store = engine.open(kOptions);
+ENGINE_TEST_CASE("work that is kept alive holds its id no longer than it may run", ONCELOG_ENGINES) {
+  const auto engine = make();
+  const Store store = engine->open(kOptions);
   const Scope scope = store.scope("orders");
   const OnceResult long_lease = scope.once("a", {.lease = 1h, .max_runtime = 5min}, [&] {
-    CHECK(store.claims().at(0).owner.deadline <= engine.now() + 5min);
+    CHECK(store.claims().at(0).owner.deadline <= engine->now() + 5min);
     return std::string();
   });
   CHECK(long_lease.ran);
 }
 
-TEST_CASE_TEMPLATE("who comes during the work waits for its result, or runs in place of one that fails", Engine,
-                   ONCELOG_ENGINES) {
-  Engine engine;
-  const Store store = engine.open(kOptions);
+ENGINE_TEST_CASE("who comes during the work waits for its result, or runs in place of one that fails",
+                 ONCELOG_ENGINES) {
+  const auto engine = make();
+  const Store store = engine->open(kOptions);
   const Scope scope = store.scope("orders");
   for (const bool fails : {false, true}) {
     const std::string id = fails ? "failing" : "a";
@@ -487,12 +487,12 @@ TEST_CASE_TEMPLATE("who comes during the work waits for its result, or runs in p
   }
 }
 
-TEST_CASE_TEMPLATE("work that outlasts its lease learns what stands for the id instead", Engine, ONCELOG_ENGINES) {
-  Engine engine;
-  const Store store = engine.open(kOptions);
+ENGINE_TEST_CASE("work that outlasts its lease learns what stands for the id instead", ONCELOG_ENGINES) {
+  const auto engine = make();
+  const Store store = engine->open(kOptions);
   const Scope scope = store.scope("orders");
   const OnceResult late = scope.once("a", {.lease = 1min}, [&] {
-    engine.advance(1min);
+    engine->advance(1min);
     Claim next = scope.begin("a", 1min);
     CHECK(next.complete({.result = "next"}));
     return std::string("late");
@@ -502,7 +502,7 @@ TEST_CASE_TEMPLATE("work that outlasts its lease learns what stands for the id i
   CHECK(late.result == "next");
   std::optional<Claim> next;
   const OnceResult open = scope.once("b", {.lease = 1min}, [&] {
-    engine.advance(1min);
+    engine->advance(1min);
     next = scope.begin("b", 1min);
     return std::string("late");
   });
@@ -512,20 +512,20 @@ TEST_CASE_TEMPLATE("work that outlasts its lease learns what stands for the id i
   CHECK(scope
             .once("c", {.lease = 1min},
                   [&] {
-                    engine.advance(1min);  // Nobody has taken the id.
+                    engine->advance(1min);  // Nobody has taken the id.
                     return std::string("late");
                   })
             .verdict == Verdict::fresh);
 }
 
-TEST_CASE_TEMPLATE("a lock is held by one, and its token grows", Engine, ONCELOG_ENGINES) {
-  Engine engine;
-  const Store store = engine.open(kOptions);
+ENGINE_TEST_CASE("a lock is held by one, and its token grows", ONCELOG_ENGINES) {
+  const auto engine = make();
+  const Store store = engine->open(kOptions);
   Lock lock = store.lock("leader", 1min);
   REQUIRE(lock);
   const Lock other = store.lock("leader", 1min);
   CHECK_FALSE(other);
-  CHECK(other.owner()->deadline == engine.now() + 1min);
+  CHECK(other.owner()->deadline == engine->now() + 1min);
   CHECK(store.claims().size() == 1);
   CHECK(store.claims()[0].scope.empty());
   CHECK(store.claims()[0].id == "leader");
@@ -534,12 +534,12 @@ TEST_CASE_TEMPLATE("a lock is held by one, and its token grows", Engine, ONCELOG
   Lock next = store.lock("leader", 1min);
   CHECK(next.token() > token);
   CHECK(store.scope("orders").mark("leader") == Verdict::fresh);  // Names are no ids.
-  engine.advance(1min);
+  engine->advance(1min);
   CHECK(store.lock("leader", 1min));
 }
 
-TEST_CASE_TEMPLATE("every decision is counted and reported once, with the time of a duplicate's first processing",
-                   Engine, ONCELOG_ENGINES) {
+ENGINE_TEST_CASE("every decision is counted and reported once, with the time of a duplicate's first processing",
+                 ONCELOG_ENGINES) {
   struct Seen {
     Verdict verdict;
     std::string scope;
@@ -553,12 +553,12 @@ TEST_CASE_TEMPLATE("every decision is counted and reported once, with the time o
     seen.push_back({decision.verdict, std::string(decision.scope), std::string(decision.id),
                     std::string(decision.correlation), decision.first_seen});
   };
-  Engine engine;
-  const Store store = engine.open(options);
+  const auto engine = make();
+  const Store store = engine->open(options);
   const Scope scope = store.scope("orders");
-  const Time first = engine.now();
+  const Time first = engine->now();
   scope.mark("a", {.correlation = "job", .fingerprint = 1});
-  engine.advance(1min);
+  engine->advance(1min);
   scope.mark("a", {.fingerprint = 2});
   const std::array<std::string_view, 2> ids{"a", "b"};
   { const ClaimBatch batch = scope.begin(ids, 1min); }
@@ -571,7 +571,7 @@ TEST_CASE_TEMPLATE("every decision is counted and reported once, with the time o
 #else
   store.transact([&](Transaction& transaction) { transaction.mark(scope, "a"); });
 #endif
-  scope.mark("c", {.sent_at = engine.now() - 2h});
+  scope.mark("c", {.sent_at = engine->now() - 2h});
   scope.contains("a");
   using enum Verdict;
   const std::vector<Verdict> wanted{fresh, conflict, duplicate, fresh, fresh, in_progress, duplicate, too_old};
@@ -599,14 +599,14 @@ TEST_CASE_TEMPLATE("every decision is counted and reported once, with the time o
   CHECK(metrics.checks_known == 1);
 }
 
-TEST_CASE_TEMPLATE("what the hook throws reaches the caller, and gives up what was claimed", Engine, ONCELOG_ENGINES) {
+ENGINE_TEST_CASE("what the hook throws reaches the caller, and gives up what was claimed", ONCELOG_ENGINES) {
   bool throwing = true;
   Options options = kOptions;
   options.on_decision = [&](const Decision&) {
     if (throwing) throw std::runtime_error("no");
   };
-  Engine engine;
-  const Store store = engine.open(options);
+  const auto engine = make();
+  const Store store = engine->open(options);
   const Scope scope = store.scope("orders");
   CHECK_THROWS_AS(scope.mark("a"), std::runtime_error);
   CHECK_THROWS_AS(scope.begin("b", 1min), std::runtime_error);
@@ -618,7 +618,7 @@ TEST_CASE_TEMPLATE("what the hook throws reaches the caller, and gives up what w
   CHECK(scope.mark("b") == Verdict::fresh);
 }
 
-TEST_CASE_TEMPLATE("the hook may destroy the store's last handle", Engine, ONCELOG_ENGINES) {
+ENGINE_TEST_CASE("the hook may destroy the store's last handle", ONCELOG_ENGINES) {
   std::optional<Scope> scope;
   int calls = 0;
   Options options = kOptions;
@@ -627,9 +627,9 @@ TEST_CASE_TEMPLATE("the hook may destroy the store's last handle", Engine, ONCEL
     ++calls;
     CHECK(decision.scope == "orders");
   };
-  Engine engine;
+  const auto engine = make();
   {
-    std::optional<Store> store = engine.open(options);
+    std::optional<Store> store = engine->open(options);
     scope = store->scope("orders");
   }
   const std::array<std::string_view, 3> ids{"a", "b", "c"};
@@ -639,10 +639,9 @@ TEST_CASE_TEMPLATE("the hook may destroy the store's last handle", Engine, ONCEL
   CHECK(out[2] == Verdict::fresh);
 }
 
-TEST_CASE_TEMPLATE("arguments out of their limits are refused, and nothing of the call is done", Engine,
-                   ONCELOG_ENGINES) {
-  Engine engine;
-  const Store store = engine.open(kOptions);
+ENGINE_TEST_CASE("arguments out of their limits are refused, and nothing of the call is done", ONCELOG_ENGINES) {
+  const auto engine = make();
+  const Store store = engine->open(kOptions);
   const Scope scope = store.scope("orders");
   const std::string long_id(kMaxIdBytes + 1, 'x');
   const auto refused = [](const std::function<void()>& call) {
@@ -664,9 +663,9 @@ TEST_CASE_TEMPLATE("arguments out of their limits are refused, and nothing of th
   CHECK(scope.mark("a", {.result = std::string(1'000, 'r')}) == Verdict::fresh);
 }
 
-TEST_CASE_TEMPLATE("what is accepted can be waited for", Engine, ONCELOG_ENGINES) {
-  Engine engine;
-  const Store store = engine.open(kOptions);
+ENGINE_TEST_CASE("what is accepted can be waited for", ONCELOG_ENGINES) {
+  const auto engine = make();
+  const Store store = engine->open(kOptions);
   const Scope scope = store.scope("orders");
   const Marked marked = scope.mark("a", Ack::disk);
   CHECK(store.durable() > marked.lsn);
@@ -679,16 +678,16 @@ TEST_CASE_TEMPLATE("what is accepted can be waited for", Engine, ONCELOG_ENGINES
   store.sync();
 }
 
-TEST_CASE_TEMPLATE("scopes are listed in the order of their first use", Engine, ONCELOG_ENGINES) {
-  Engine engine;
-  const Store store = engine.open(kOptions);
+ENGINE_TEST_CASE("scopes are listed in the order of their first use", ONCELOG_ENGINES) {
+  const auto engine = make();
+  const Store store = engine->open(kOptions);
   for (const char* const name : {"b", "a", "b"}) store.scope(name).mark("id");
   CHECK(store.scopes() == std::vector<std::string>{"b", "a"});
 }
 
-TEST_CASE_TEMPLATE("threads that mark the same ids agree on who was first", Engine, ONCELOG_ENGINES) {
-  Engine engine;
-  const Store store = engine.open(kOptions);
+ENGINE_TEST_CASE("threads that mark the same ids agree on who was first", ONCELOG_ENGINES) {
+  const auto engine = make();
+  const Store store = engine->open(kOptions);
   const Scope scope = store.scope("orders");
   std::atomic<int> fresh{0};
   std::vector<std::thread> threads;
@@ -703,10 +702,9 @@ TEST_CASE_TEMPLATE("threads that mark the same ids agree on who was first", Engi
 
 #ifndef ONCELOG_NO_TRANSACTIONS
 
-TEST_CASE_TEMPLATE("a transaction commits marks, claims and entries together, or none of them", Engine,
-                   ONCELOG_ENGINES) {
-  Engine engine;
-  const Store store = engine.open(kOptions);
+ENGINE_TEST_CASE("a transaction commits marks, claims and entries together, or none of them", ONCELOG_ENGINES) {
+  const auto engine = make();
+  const Store store = engine->open(kOptions);
   const Scope scope = store.scope("orders");
   Claim claim = scope.begin("c", 1min);
   store.transact([&](Transaction& transaction) {
@@ -743,11 +741,11 @@ TEST_CASE_TEMPLATE("a transaction commits marks, claims and entries together, or
   CHECK(scope.mark("e") == Verdict::fresh);
 }
 
-TEST_CASE_TEMPLATE("a transaction is of one store, and waits for nothing", Engine, ONCELOG_ENGINES) {
-  Engine engine;
-  Engine other_engine;
-  const Store store = engine.open(kOptions);
-  const Store other = other_engine.open(kOptions);
+ENGINE_TEST_CASE("a transaction is of one store, and waits for nothing", ONCELOG_ENGINES) {
+  const auto engine = make();
+  const auto other_engine = make();
+  const Store store = engine->open(kOptions);
+  const Store other = other_engine->open(kOptions);
   const Scope scope = store.scope("orders");
   const Scope foreign = other.scope("orders");
   Claim theirs = foreign.begin("a", 1min);
@@ -766,9 +764,9 @@ TEST_CASE_TEMPLATE("a transaction is of one store, and waits for nothing", Engin
   CHECK(theirs.complete());
 }
 
-TEST_CASE_TEMPLATE("user tables are scanned in the order of their keys", Engine, ONCELOG_ENGINES) {
-  Engine engine;
-  const Store store = engine.open(kOptions);
+ENGINE_TEST_CASE("user tables are scanned in the order of their keys", ONCELOG_ENGINES) {
+  const auto engine = make();
+  const Store store = engine->open(kOptions);
   store.transact([](Transaction& transaction) {
     for (const std::string_view key : {"b", "a", "c"}) transaction.put("t", key, key);
     transaction.put("t2", "z", "z");
@@ -792,13 +790,12 @@ TEST_CASE_TEMPLATE("user tables are scanned in the order of their keys", Engine,
 
 #ifdef ONCELOG_LOCAL_ENGINES
 
-TEST_CASE_TEMPLATE("a scan visits records in order, notes included, until it is told to stop", Engine,
-                   ONCELOG_LOCAL_ENGINES) {
-  Engine engine;
-  const Store store = engine.open(kOptions);
+ENGINE_TEST_CASE("a scan visits records in order, notes included, until it is told to stop", ONCELOG_LOCAL_ENGINES) {
+  const auto engine = make();
+  const Store store = engine->open(kOptions);
   const Scope scope = store.scope("orders");
   scope.mark("a");
-  engine.advance(1min);
+  engine->advance(1min);
   store.scope("other").mark("b");
   scope.mark("c");
   scope.forget("a");
@@ -810,21 +807,21 @@ TEST_CASE_TEMPLATE("a scan visits records in order, notes included, until it is 
   store.scan({}, visit);
   CHECK(seen == std::vector<std::string>{"orders/a", "other/b", "orders/c", "orders/a!"});
   seen.clear();
-  store.scan({.scope = "orders", .since = engine.now()}, visit);
+  store.scan({.scope = "orders", .since = engine->now()}, visit);
   CHECK(seen == std::vector<std::string>{"orders/c", "orders/a!"});
   seen.clear();
-  store.scan({.until = engine.now()}, visit);
+  store.scan({.until = engine->now()}, visit);
   CHECK(seen == std::vector<std::string>{"orders/a"});
   int visits = 0;
   store.scan({}, [&](const Record&) { return ++visits < 2; });
   CHECK(visits == 2);
 }
 
-TEST_CASE_TEMPLATE("no more claims are held than max_claims allows", Engine, ONCELOG_LOCAL_ENGINES) {
+ENGINE_TEST_CASE("no more claims are held than max_claims allows", ONCELOG_LOCAL_ENGINES) {
   Options options = kOptions;
   options.max_claims = 2;
-  Engine engine;
-  const Store store = engine.open(options);
+  const auto engine = make();
+  const Store store = engine->open(options);
   const Scope scope = store.scope("orders");
   Claim a = scope.begin("a", 1min);
   const Claim b = scope.begin("b", 1min);

@@ -21,10 +21,6 @@ struct Local {
   Time now() const { return Time{std::chrono::microseconds{host.wall_us()}}; }
 };
 
-/// Whether the LSNs of an engine are in one order over all ids.
-template <typename Engine>
-inline constexpr bool kInOneOrder = true;
-
 /// The same in memory.
 struct InMemory {
   std::shared_ptr<FakeClock> clock = std::make_shared<FakeClock>();
