@@ -7,6 +7,7 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "lmdb/handles.h"
@@ -82,6 +83,32 @@ void run_claims(benchmark::State& state, const Settings& settings, bool batches)
   }
 }
 
+void run_once(benchmark::State& state, const Settings& settings) {
+  const Ids ids(std::uint64_t{6} << 40, settings.ids);
+  for (auto _ : state) {
+    ScratchStore store(settings, Live::disk, settings.ids);
+    const Scope& scope = store.scope();
+    scope.begin("the first claim of all", kLease).abandon();
+    double claiming = 0;
+    double running = 0;
+    store.fill(settings.ids, ScratchStore::kBuckets, [&](std::size_t begin, std::size_t end) {
+      const std::size_t middle = begin + (end - begin) / 2;
+      claiming += seconds_of([&] { claim(scope, ids, false, begin, middle); });
+      running += seconds_of([&] {
+        for (std::size_t i = middle; i < end; ++i) {
+          benchmark::DoNotOptimize(scope.once(ids[i], {}, [] { return std::string(); }));
+        }
+      });
+    });
+    state.SetIterationTime(claiming + running);
+    if (store.store().metrics().ids != settings.ids) state.SkipWithError("the store does not hold the ids");
+    const double half = static_cast<double>(settings.ids) / 2;
+    state.counters["claim_ns"] = claiming * 1e9 / half;
+    state.counters["once_ns"] = running * 1e9 / half;
+    state.counters["per_claim"] = running / claiming;
+  }
+}
+
 double median(std::vector<double> values) {
   std::ranges::nth_element(values, values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2));
   return values[values.size() / 2];
@@ -147,6 +174,11 @@ std::string claim_name(const Settings& settings, bool batches) {
                      batches ? "batches:64" : "one_by_one", settings.ids, ScratchStore::kBuckets);
 }
 
+std::string once_name(const Settings& settings) {
+  return fmt::format("once/nothing_to_do/fresh/threads:1/ids:{}x36B/buckets:{}/ack:host/live:disk/beside:claim",
+                     settings.ids, ScratchStore::kBuckets);
+}
+
 std::string transact_name() {
   return fmt::format("transact/mark_and_put/threads:1/ids:{}x36B/values:{}B/fsynced/live:disk/beside:lmdb",
                      kTransactions, kValueBytes);
@@ -157,6 +189,7 @@ void register_beside(const Settings& settings) {
     add_row(claim_name(settings, batches), kRepetitions,
             [&settings, batches](benchmark::State& state) { run_claims(state, settings, batches); });
   }
+  add_row(once_name(settings), kRepetitions, [&settings](benchmark::State& state) { run_once(state, settings); });
   add_row(transact_name(), kRepetitions, [&settings](benchmark::State& state) { run_transactions(state, settings); });
 }
 

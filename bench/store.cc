@@ -364,6 +364,7 @@ void print_floors(const MedianReporter& reporter, const Settings& settings) {
   floors.push_back(
       {"claim begun and completed, against a mark", claim_name(settings, false), "per_mark", 2, false, 1, "x"});
   floors.push_back({"the same in batches of 64", claim_name(settings, true), "per_mark", 2, false, 1, "x"});
+  floors.push_back({"run once, against a claim", once_name(settings), "per_claim", 1.2, false, 1, "x"});
   floors.push_back({"transact, mark and put, against LMDB alone", transact_name(), "of_lmdb", 0.8, true, 1, "x"});
   floors.push_back({"opened of data.mdb alone, records read and indexed", reopen_name(settings, Live::disk),
                     "records_per_s", 5, true, 1e6, "M/s"});
