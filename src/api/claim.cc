@@ -51,7 +51,7 @@ Completed Claim::complete(const Attributes& attributes, Ack ack) {
   engine_->check_may_wait(ack);
   const Attributes all = lease_->merged(attributes);
   internal::HeldLease& lease = lease_->lease;
-  const Lsn lsn = engine_->complete(std::span(&lease, 1), std::span(&all, 1));
+  const Lsn lsn = engine_->complete(std::span(&lease, 1), std::span(&all, 1), ack);
   const bool in_time = lease.token != 0;
   lease_.reset();
   if (in_time && ack == Ack::disk) engine_->wait_for_standing(lsn);
@@ -101,7 +101,7 @@ ClaimBatch::~ClaimBatch() {
 
 Lsn ClaimBatch::complete(std::size_t* late) {
   if (!held_) internal::refuse("a batch of claims that is not held cannot be completed");
-  newest_ = std::max(newest_, engine_->complete(held_->leases, {}));
+  newest_ = std::max(newest_, engine_->complete(held_->leases, {}, Ack::host));
   if (late != nullptr) {
     *late = static_cast<std::size_t>(std::ranges::count(held_->leases, 0U, &internal::HeldLease::token));
   }

@@ -128,8 +128,9 @@ class Engine {
                     std::span<Verdict> out, std::vector<HeldLease>& held) = 0;
   virtual bool wait_until_free(ScopeKey scope, std::string_view id, std::chrono::milliseconds patience) = 0;
   /// Marks what is held and ends it; those that came too late have token 0 afterwards. attributes[i] for held[i], none
-  /// when empty. Returns the newest LSN of the records. After an error it may be called again, for the rest.
-  virtual Lsn complete(std::span<HeldLease> held, std::span<const Attributes> attributes) = 0;
+  /// when empty. Returns the newest LSN of the records. After an error it may be called again, for the rest. With
+  /// Ack::disk the caller goes on to wait_for_standing(); a server has to be told of it beforehand.
+  virtual Lsn complete(std::span<HeldLease> held, std::span<const Attributes> attributes, Ack ack) = 0;
   virtual bool renew(const HeldLease& held, std::chrono::milliseconds lease) = 0;
   /// Frees claims of one scope, which counts them as abandoned.
   virtual void abandon(std::span<const HeldLease> held) = 0;

@@ -69,7 +69,7 @@ class LocalEngine final : public Engine {
   bool wait_until_free(ScopeKey scope, std::string_view id, std::chrono::milliseconds patience) override {
     return claims_.wait_until_free(scope, id, patience);
   }
-  Lsn complete(std::span<HeldLease> held, std::span<const Attributes> attributes) override {
+  Lsn complete(std::span<HeldLease> held, std::span<const Attributes> attributes, Ack) override {
     return claims_.complete(held, attributes);
   }
   bool renew(const HeldLease& held, std::chrono::milliseconds lease) override { return claims_.renew(held, lease); }

@@ -324,7 +324,7 @@ bool MemoryEngine::wait_until_free(ScopeKey scope, std::string_view id, millisec
   return true;
 }
 
-Lsn MemoryEngine::complete(std::span<HeldLease> held, std::span<const Attributes> attributes) {
+Lsn MemoryEngine::complete(std::span<HeldLease> held, std::span<const Attributes> attributes, Ack) {
   for (const Attributes& given : attributes) check_attributes(given);
   Lsn newest;
   const std::lock_guard guard(mutex_);

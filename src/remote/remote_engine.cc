@@ -359,7 +359,7 @@ bool RemoteEngine::wait_until_free(ScopeKey scope, std::string_view id, millisec
   return false;
 }
 
-Lsn RemoteEngine::complete(std::span<HeldLease> held, std::span<const Attributes> attributes) {
+Lsn RemoteEngine::complete(std::span<HeldLease> held, std::span<const Attributes> attributes, Ack ack) {
   check_writable();
   for (const Attributes& given : attributes) check_attributes(given);
   std::vector<Held> open;
@@ -374,7 +374,7 @@ Lsn RemoteEngine::complete(std::span<HeldLease> held, std::span<const Attributes
   const std::string name = name_of(leases.front()->scope);
   const Attempt attempt = random_uuid();
   std::vector<Stamp> out(open.size());
-  answered([&] { backend_->complete(name, open, Ack::host, attempt, out); });
+  answered([&] { backend_->complete(name, open, ack, attempt, out); });
   Lsn newest;
   for (std::size_t i = 0; i < open.size(); ++i) {
     leases[i]->completed = out[i].lsn;
@@ -383,6 +383,7 @@ Lsn RemoteEngine::complete(std::span<HeldLease> held, std::span<const Attributes
     newest = std::max(newest, out[i].lsn);
   }
   note(newest);
+  if (ack == Ack::disk) note_durable(newest);
   return newest;
 }
 

@@ -62,7 +62,7 @@ class RemoteEngine final : public Engine {
   Lsn begin(const ScopeRef& scope, std::span<const std::string_view> ids, const ClaimTerms& terms,
             std::span<Verdict> out, std::vector<HeldLease>& held) override;
   bool wait_until_free(ScopeKey scope, std::string_view id, std::chrono::milliseconds patience) override;
-  Lsn complete(std::span<HeldLease> held, std::span<const Attributes> attributes) override;
+  Lsn complete(std::span<HeldLease> held, std::span<const Attributes> attributes, Ack ack) override;
   bool renew(const HeldLease& held, std::chrono::milliseconds lease) override;
   void abandon(std::span<const HeldLease> held) override;
   bool lock(std::string_view name, std::chrono::milliseconds lease, std::chrono::milliseconds patience, HeldLease& held,

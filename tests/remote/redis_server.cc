@@ -68,7 +68,8 @@ std::filesystem::path RedisServer::program() {
   return redis.empty() ? bench::find_program("valkey-server") : redis;
 }
 
-RedisServer::RedisServer(std::vector<std::string> settings, On on) : settings_(std::move(settings)) {
+RedisServer::RedisServer(std::vector<std::string> settings, On on, const std::filesystem::path& parent)
+    : directory_(parent), settings_(std::move(settings)) {
   if (on == On::loopback) {
     const FreePort port;
     const FreePort bus;

@@ -26,8 +26,9 @@ class RedisServer {
   static bool available() { return !program().empty(); }
 
   /// With `settings` as on its command line, after appendonly yes and save "". It has a socket in either case; on
-  /// loopback it takes free ports as well, and its address is there.
-  explicit RedisServer(std::vector<std::string> settings = {}, On on = On::socket);
+  /// loopback it takes free ports as well, and its address is there. Its files are under $TMPDIR, or under `parent`.
+  explicit RedisServer(std::vector<std::string> settings = {}, On on = On::socket,
+                       const std::filesystem::path& parent = {});
 
   /// With more settings, for this once.
   void start(const std::vector<std::string>& more = {});
