@@ -135,7 +135,8 @@ class Backend {
   /// The processed ones' records, without scope and id; only with their time and LSN unless `whole`.
   virtual void find(std::string_view scope, std::span<const std::string_view> ids, bool whole,
                     std::span<std::optional<Record>> out) = 0;
-  /// Marks those that are fresh. With Ack::disk they are on the server's disk when it returns.
+  /// Marks those that are fresh. With Ack::disk all of them are on the server's disk when it returns, also what it
+  /// found.
   virtual void mark(std::string_view scope, std::span<const Ask> asked, Ack ack, const Attempt& attempt,
                     std::span<Answer> out) = 0;
   /// Claims those that are fresh. An id that this batch has claimed already by the same attempt is a duplicate.
@@ -172,6 +173,8 @@ class Backend {
   virtual std::uint64_t records() = 0;
 
   // --- The disk
+  /// Whether all that was committed before a call which waits for the disk is there, too.
+  virtual bool has_one_log() const { return true; }
   /// Returns when all that any client was answered before is on the server's disk.
   virtual void flush() = 0;
   /// Gives back the space of what is past its retention, as far as it is due.

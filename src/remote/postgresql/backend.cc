@@ -49,6 +49,9 @@ void PostgresqlBackend::decide(std::string_view scope, std::span<const Ask> aske
       commit_mode(ack)));
   const Rows rows = ask(statement, decide_parameters(scope, asked, terms, attempt, terms != nullptr));
   read_answers(rows, terms != nullptr, out);
+  // What has written nothing waits for no disk, and a record that was found may not be there yet.
+  const auto is_fresh = [](const Answer& answer) { return answer.marked == Verdict::fresh; };
+  if (ack == Ack::disk && terms == nullptr && std::ranges::none_of(out, is_fresh)) flush();
 }
 
 void PostgresqlBackend::mark(std::string_view scope, std::span<const Ask> asked, Ack ack, const Attempt& attempt,
