@@ -61,6 +61,7 @@ class Forwarding : public Backend {
   }
   std::uint64_t records() override { return next_->records(); }
 
+  bool has_one_log() const override { return next_->has_one_log(); }
   void flush() override { next_->flush(); }
   Expired upkeep() override { return next_->upkeep(); }
 

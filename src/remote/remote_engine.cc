@@ -169,7 +169,7 @@ void RemoteEngine::find(const ScopeRef& scope, std::span<const std::string_view>
     if (!out[i]) continue;
     out[i]->scope = name;
     out[i]->id = ids[i];
-    note(out[i]->lsn);
+    watermark_.note(out[i]->lsn);
   }
 }
 
@@ -203,6 +203,34 @@ Time RemoteEngine::known_since() const {
 
 // --- Marks
 
+/// What a call was told that marks ids.
+struct RemoteEngine::Told {
+  void add(Lsn lsn, bool is_new) {
+    newest = std::max(newest, lsn);
+    if (is_new) oldest_new = std::min(oldest_new, lsn);
+  }
+
+  Lsn newest = {};
+  Lsn oldest_new = {~std::uint64_t{0}};
+};
+
+/// Runs ask(), which returns what it was told, and sees to it that durable() is true of that. Returns the newest LSN.
+template <typename AskServer>
+Lsn RemoteEngine::committed(Ack ack, const AskServer& ask) {
+  if (ack == Ack::disk) {
+    const DurableWatermark::Synced synced(watermark_, backend_->has_one_log());
+    const Told told = ask();
+    watermark_.note(told.newest);
+    if (told.newest.value != 0) synced.done(told.newest);
+    return told.newest;
+  }
+  const DurableWatermark::Unsynced unsynced(watermark_);
+  const Told told = ask();
+  watermark_.note(told.newest);
+  if (unsynced.promised(told.oldest_new)) flush(asked_.timeout);
+  return told.newest;
+}
+
 Marked RemoteEngine::mark(const ScopeRef& scope, std::string_view id, const Attributes& attributes, Ack ack) {
   Marked marked;
   mark(scope, {&id, 1}, {&attributes, 1}, {&marked, 1}, ack);
@@ -219,16 +247,16 @@ void RemoteEngine::mark(const ScopeRef& scope, std::span<const std::string_view>
   const std::string name = name_of(scope.key.number);
   const std::vector<Ask> asked = asks_of(ids, attributes);
   const Attempt attempt = random_uuid();
-  const Lsn before{newest_.load(std::memory_order_relaxed)};
   std::vector<Answer> answers(ids.size());
-  answered([&] { backend_->mark(name, asked, ack, attempt, answers); });
-  Lsn newest = before;
-  for (std::size_t i = 0; i < ids.size(); ++i) {
-    out[i] = answers[i].marked;
-    newest = std::max(newest, out[i].lsn);
-  }
-  note(newest);
-  if (ack == Ack::disk) note_durable(newest);
+  committed(ack, [&] {
+    answered([&] { backend_->mark(name, asked, ack, attempt, answers); });
+    Told told;
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      out[i] = answers[i].marked;
+      told.add(out[i].lsn, out[i] == Verdict::fresh);
+    }
+    return told;
+  });
   report(scope, ids, attributes, answers);
 }
 
@@ -302,7 +330,7 @@ void RemoteEngine::claim(const std::string& scope, std::span<const Ask> asked, c
                          std::span<Answer> out) {
   const Attempt attempt = random_uuid();
   answered([&] { backend_->claim(scope, asked, terms, attempt, out); });
-  for (const Answer& answer : out) note(answer.marked.lsn);
+  for (const Answer& answer : out) watermark_.note(answer.marked.lsn);
 }
 
 Begun RemoteEngine::begin(const ScopeRef& scope, std::string_view id, const Attributes& attributes,
@@ -374,16 +402,17 @@ Lsn RemoteEngine::complete(std::span<HeldLease> held, std::span<const Attributes
   const std::string name = name_of(leases.front()->scope);
   const Attempt attempt = random_uuid();
   std::vector<Stamp> out(open.size());
-  answered([&] { backend_->complete(name, open, ack, attempt, out); });
-  Lsn newest;
+  const Lsn newest = committed(ack, [&] {
+    answered([&] { backend_->complete(name, open, ack, attempt, out); });
+    Told told;
+    for (const Stamp& stamp : out) told.add(stamp.lsn, stamp.lsn.value != 0);
+    return told;
+  });
   for (std::size_t i = 0; i < open.size(); ++i) {
     leases[i]->completed = out[i].lsn;
     if (out[i].lsn.value == 0) leases[i]->token = 0;
     count(leases[i]->scope, out[i].lsn.value == 0 ? IdEvent::late : IdEvent::completed);
-    newest = std::max(newest, out[i].lsn);
   }
-  note(newest);
-  if (ack == Ack::disk) note_durable(newest);
   return newest;
 }
 
@@ -447,34 +476,21 @@ std::vector<ClaimInfo> RemoteEngine::claims() {
 
 // --- The disk
 
-void RemoteEngine::note(Lsn lsn) {
-  std::uint64_t known = newest_.load(std::memory_order_relaxed);
-  while (known < lsn.value && !newest_.compare_exchange_weak(known, lsn.value, std::memory_order_relaxed)) {
-  }
-}
-
-void RemoteEngine::note_durable(Lsn lsn) {
-  const std::uint64_t end = lsn.value + 8;
-  std::uint64_t known = durable_.load(std::memory_order_relaxed);
-  while (known < end && !durable_.compare_exchange_weak(known, end, std::memory_order_relaxed)) {
-  }
-}
-
 Lsn RemoteEngine::durable() const {
-  return Lsn{durable_.load(std::memory_order_relaxed)};
+  return watermark_.get();
 }
 
 void RemoteEngine::flush(milliseconds timeout) {
-  const Lsn before{newest_.load(std::memory_order_relaxed)};
+  const DurableWatermark::Flush flush(watermark_);
   ask_again(timeout, backend_->name(), [&] { backend_->flush(); });
-  note_durable(before);
+  flush.done();
 }
 
 void RemoteEngine::wait(Lsn lsn) {
   check_usable();
   if (durable() > lsn) return;
   check_not_in_transaction("waiting for the disk");
-  if (lsn.value > newest_.load(std::memory_order_relaxed)) {
+  if (lsn > watermark_.newest()) {
     refuse(fmt::format("there is no record at LSN {} yet to wait for", lsn.value));
   }
   check_writable();
@@ -510,7 +526,7 @@ void RemoteEngine::work_in_background() {
     lock.unlock();
     std::string error;
     try {
-      if (newest_.load(std::memory_order_relaxed) >= durable_.load(std::memory_order_relaxed)) flush(patience);
+      if (watermark_.newest() >= watermark_.get()) flush(patience);
       if (upkeep_due) answered([&] { return backend_->upkeep(); });
     } catch (const std::exception& failure) {
       error = failure.what();
@@ -536,7 +552,7 @@ Metrics RemoteEngine::metrics() {
   metrics.claims_held = claims().size();
   metrics.known_since = known_since();
   metrics.retention = options_.retention.value_or(kDefaultRetention);
-  metrics.head = Lsn{newest_.load(std::memory_order_relaxed) + 8};
+  metrics.head = Lsn{watermark_.newest().value + 8};
   metrics.durable = durable();
   const std::lock_guard guard(mutex_);
   for (const auto& [name, number] : scopes_) {

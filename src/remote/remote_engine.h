@@ -19,6 +19,7 @@
 #include "engine/engine.h"
 #include "remote/ask_again.h"
 #include "remote/backend.h"
+#include "remote/durable_watermark.h"
 #include "remote/running_work.h"
 #include "shared/tally.h"
 
@@ -73,7 +74,7 @@ class RemoteEngine final : public Engine {
 
   Lsn durable() const override;
   void wait(Lsn lsn) override;
-  void wait_for_standing(Lsn lsn) override { wait(lsn); }
+  void wait_for_standing(Lsn) override {}  // complete() has waited.
   void check_may_wait(Ack ack) const override;
   void sync() override;
   Expired expire() override;
@@ -88,6 +89,7 @@ class RemoteEngine final : public Engine {
 
  private:
   class Body;
+  struct Told;
   using Steady = std::chrono::steady_clock;
 
   template <typename AskServer>
@@ -104,8 +106,8 @@ class RemoteEngine final : public Engine {
   void report(const ScopeRef& scope, std::span<const std::string_view> ids, std::span<const Attributes> attributes,
               std::span<const Answer> answers);
   void count(std::uint32_t scope, IdEvent event);
-  void note(Lsn lsn);
-  void note_durable(Lsn lsn);
+  template <typename AskServer>
+  Lsn committed(Ack ack, const AskServer& ask);
   void flush(std::chrono::milliseconds timeout);
   void work_in_background();
 
@@ -124,10 +126,7 @@ class RemoteEngine final : public Engine {
   bool closing_ = false;
   std::condition_variable wake_;
 
-  // LSNs that this process was told of: up to where they go, and below which they are on disk. Relaxed, both: an LSN
-  // is compared, and nothing is read because of it.
-  std::atomic<std::uint64_t> newest_{0};
-  std::atomic<std::uint64_t> durable_{0};
+  DurableWatermark watermark_;
 
   std::thread background_;  // Last: it uses the others.
 };

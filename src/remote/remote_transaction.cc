@@ -111,8 +111,9 @@ void RemoteEngine::Body::scan(std::string_view table, std::string_view from, con
   work_->scan(table, from, visitor);
 }
 
-/// Marks what is claimed, as a part of the server's transaction.
-void RemoteEngine::Body::complete_in_work() {
+/// Marks what is claimed, as a part of the server's transaction. Returns the newest LSN of it.
+Lsn RemoteEngine::Body::complete_in_work() {
+  Lsn newest;
   std::map<std::uint32_t, std::vector<const Mark*>> by_scope;
   for (const Mark& mark : marks_) by_scope[mark.claim.lease.scope].push_back(&mark);
   for (const auto& [scope, marks] : by_scope) {
@@ -130,20 +131,24 @@ void RemoteEngine::Body::complete_in_work() {
               "{}: a claim of the transaction was released by an operator, or its lease ended; nothing was committed",
               engine_.backend_->name()));
     }
-    for (const Stamp& stamp : stamps) engine_.note(stamp.lsn);
+    for (const Stamp& stamp : stamps) newest = std::max(newest, stamp.lsn);
   }
+  return newest;
 }
 
 void RemoteEngine::Body::commit() {
   begin_to_end();
+  const DurableWatermark::Synced synced(engine_.watermark_, engine_.backend_->has_one_log());
+  Lsn newest;
   try {
-    complete_in_work();
+    newest = complete_in_work();
     work_->commit();
   } catch (const ConnectionLost& lost) {
     throw Error(ErrorCode::io,
                 fmt::format("{}: the transaction is rolled back: {}", engine_.backend_->name(), lost.what()));
   }
-  engine_.note_durable(Lsn{engine_.newest_.load(std::memory_order_relaxed)});
+  engine_.watermark_.note(newest);
+  synced.done(newest);
   for (const Mark& mark : marks_) {
     if (mark.completes) engine_.count(mark.claim.lease.scope, IdEvent::completed);
   }

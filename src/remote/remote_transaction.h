@@ -42,7 +42,7 @@ class RemoteEngine::Body final : public TransactionBody {
   };
 
   bool has_marked(std::uint32_t scope, std::string_view id) const;
-  void complete_in_work();
+  Lsn complete_in_work();
   /// Committing, and freeing what was not committed, take no longer than one call.
   void begin_to_end();
 

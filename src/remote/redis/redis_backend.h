@@ -66,6 +66,7 @@ class RedisBackend final : public Backend {
   void scan(const ScanRange& range, const std::function<bool(const Record&)>& visitor) override;
   std::uint64_t records() override;
 
+  bool has_one_log() const override { return !router_.is_cluster(); }
   void flush() override;
   Expired upkeep() override;
 
