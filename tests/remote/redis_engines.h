@@ -20,7 +20,8 @@ struct OnRedis {
   OnRedis() { clock->fixed = true, clock->us = FakeHost::kStartUs; }
 
   /// With a timeout that no laden machine exceeds, but in a test that says its own.
-  std::unique_ptr<internal::remote::Backend> open(remote::Options options = {.timeout = std::chrono::minutes{1}}) const {
+  std::unique_ptr<internal::remote::Backend> open(remote::Options options = {
+                                                      .timeout = std::chrono::minutes{1}}) const {
     if (!options.retention) options.retention = std::chrono::hours{1};
     return open_redis(internal::remote::parse_redis_address(address()), options, clock);
   }
