@@ -166,6 +166,12 @@ std::vector<pid_t> Server::family() const {
 
 void Server::end(int signal) {
   if (!started()) return;
+  if (signal == SIGKILL) {
+    // A child that it started after the others were counted would outlive it.
+    ::kill(pid_, SIGSTOP);
+    siginfo_t stopped;
+    ::waitid(P_PID, static_cast<id_t>(pid_), &stopped, WSTOPPED | WEXITED | WNOWAIT);
+  }
   std::vector<int> ends;
   for (const pid_t pid : family()) {
     const int pidfd = ::pidfd_open(pid, 0);

@@ -156,7 +156,8 @@ inline bool Hosts::process(const Scope& scope, std::size_t number, bool slow) co
   expect(claim == Verdict::fresh && completed == 0, "no id is fresh that was completed: " + id);
   const std::uint64_t token = claim.token();
   expect(token > granted, "tokens grow: " + id);
-  raise(cell.granted, token);
+  const bool highest = raise(cell.granted, token);
+  expect(highest || cell.granted.load() != token, "a token is given once: " + id);
   if (granted != 0) board_->taken_over.fetch_add(1);
   if (slow) scope.wait_until_free(id, std::chrono::minutes{2});  // Its lease is over then.
   raise(cell.written, token);
