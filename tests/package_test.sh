@@ -3,10 +3,11 @@
 # Debian 12 they can be installed, used by an ordinary user (command, C, Python, Go), upgraded and purged without a trace.
 # With ONCELOG_TEST_SCALE=long they are built twice, in other surroundings, and compared byte by byte.
 # Skipped where a program for that is missing, where this is not root, or where it may not mount.
-#   package_test.sh SOURCE-FOLDER
+#   package_test.sh SOURCE-FOLDER [PACKAGES]     PACKAGES is a folder of packages that are built already
 set -euo pipefail
 
 source=$(realpath "$1")
+built=${2:+$(realpath "$2")}
 source "$(dirname "$0")/command/lib.sh"
 
 for program in dpkg-buildpackage dh dh_python3 lintian debootstrap; do
@@ -18,8 +19,12 @@ unshare --mount true 2>/dev/null || skip "nothing can be mounted here"
 mirror=$(apt-get indextargets --format '$(SITE)' 'Identifier: Packages' 'Codename: bookworm' | head -1)
 [[ $mirror ]] || skip "apt knows no mirror of Debian 12"
 
-exits "building the packages" 0 "$source/tools/package" packages
-cat err >&2
+if [[ $built ]]; then
+  ln -s "$built" packages
+else
+  exits "building the packages" 0 "$source/tools/package" packages
+  cat err >&2
+fi
 same "the packages" "golang-oncelog-dev liboncelog-dev liboncelog-remote-dev liboncelog-remote0 liboncelog0 oncelog python3-oncelog" \
   "$(cd packages && printf '%s\n' ./*.deb | sed 's|^\./||; s/_.*//' | grep -v -- '-dbgsym$' | xargs)"
 exits "lintian" 0 lintian --allow-root --fail-on error packages/*.changes
