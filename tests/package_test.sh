@@ -68,8 +68,10 @@ rm "$root"/packages/*-dbgsym_*.deb
 chown 65534:65534 "$root/srv/user"
 # From where the system itself gets Debian's packages.
 cp /etc/resolv.conf /etc/hosts "$root/etc/"
-cp /etc/apt/sources.list.d/debian.sources "$root/etc/apt/sources.list.d/" 2>/dev/null || true
-[[ ! -s /etc/apt/sources.list ]] || cp /etc/apt/sources.list "$root/etc/apt/"
+rm "$root/etc/apt/sources.list"
+for sources in sources.list sources.list.d/debian.sources; do
+  [[ ! -s /etc/apt/$sources ]] || cp "/etc/apt/$sources" "$root/etc/apt/$sources"
+done
 apt-config dump | grep '^Acquire::' >"$root/etc/apt/apt.conf.d/acquire"
 
 # within USER COMMAND...: in that system. What is mounted for it is gone at its end, as are its processes.
