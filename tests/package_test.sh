@@ -31,8 +31,8 @@ exits "lintian" 0 lintian --allow-root --fail-on error packages/*.changes
 cat out >&2
 
 if [[ ${ONCELOG_TEST_SCALE:-} == long ]]; then
-  mkdir "another place"
-  exits "building them again" 0 env TMPDIR="$folder/another place" LC_ALL=C.UTF-8 TZ=Asia/Tokyo CCACHE_DISABLE=1 \
+  mkdir another-place
+  exits "building them again" 0 env TMPDIR="$folder/another-place" LC_ALL=C.UTF-8 TZ=Asia/Tokyo CCACHE_DISABLE=1 \
     bash -c 'umask 077; "$0" again' "$source/tools/package"
   cat err >&2
   for package in packages/*.deb; do
