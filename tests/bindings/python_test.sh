@@ -41,18 +41,6 @@ exits "installing" 0 "${install[@]}" --target site "${distribution[0]}"
 cat err >&2
 export LD_LIBRARY_PATH=$build/src
 
-if command -v dpkg-deb >/dev/null && [[ $python == /usr/bin/python3 ]]; then
-  exits "making python3-oncelog" 0 "$source/src/bindings/python/make_deb" .
-  cat err >&2
-  dpkg-deb --extract python3-oncelog_*.deb extracted
-  same "what is in python3-oncelog, used" FRESH "$(PYTHONPATH=extracted/usr/lib/python3/dist-packages "$python" -c \
-    'import oncelog; print(oncelog.Store("of-deb").mark("m").verdict.name)')"
-  dpkg-deb --field python3-oncelog_*.deb >fields
-  says "its dependencies" "^Depends: python3 \(>= 3\.[0-9]+\), .*liboncelog0" fields
-  dpkg-deb --contents python3-oncelog_*.deb >contents
-  says "its types" "oncelog/py\.typed$" contents
-fi
-
 export PYTHONPATH=$folder/site
 
 # What a caller's checker sees: the installed package, its stubs against the extension itself, and a caller's code.
