@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Debian's packages, as tools/package builds them: lintian finds no error, what is executed is hardened, and in a fresh
 # Debian 12 they can be installed, used by an ordinary user (command, C, Python, Go), upgraded and purged without a trace.
-# With ONCELOG_TEST_SCALE=long they are built twice, in other surroundings, and compared byte by byte.
-# Skipped where a program for that is missing, where this is not root, or where it may not mount.
+# They are built twice, in other surroundings, and compared byte by byte. That takes a quarter of an hour: skipped but with
+# ONCELOG_TEST_SCALE=long or given packages; and where a program for it is missing, this is not root, or may not mount.
 #   package_test.sh SOURCE-FOLDER [PACKAGES]     PACKAGES is a folder of packages that are built already
 set -euo pipefail
 
@@ -10,6 +10,7 @@ source=$(realpath "$1")
 built=${2:+$(realpath "$2")}
 source "$(dirname "$0")/command/lib.sh"
 
+[[ $built || ${ONCELOG_TEST_SCALE:-} == long ]] || skip "ONCELOG_TEST_SCALE=long builds and installs Debian's packages"
 for program in dpkg-buildpackage dh dh_python3 lintian debootstrap; do
   command -v "$program" >/dev/null || skip "there is no $program (tools/setup --tests)"
 done
