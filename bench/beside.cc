@@ -61,52 +61,50 @@ void claim(const Scope& scope, const Ids& ids, bool batches, std::size_t begin, 
   });
 }
 
-void run_claims(benchmark::State& state, const Settings& settings, bool batches) {
-  const Ids ids(std::uint64_t{4} << 40, settings.ids);
+/// Fills stores with one(scope, begin, end) of the one half of the ids and other() of the other, by turns: counters are
+/// the nanoseconds that each took for one of its ids, and how many of the one's times the other took.
+void run_by_turns(benchmark::State& state, const Settings& settings, const Ids& ids, const char* one_ns,
+                  const auto& one, const char* other_ns, const auto& other, const char* per_one) {
   for (auto _ : state) {
-    ScratchStore store(settings, Live::disk, settings.ids);
+    ScratchStore store(settings, Live::disk, ids.size());
     const Scope& scope = store.scope();
     scope.begin("the first claim of all", kLease).abandon();  // Numbers the tokens, on disk.
-    double marking = 0;
-    double claiming = 0;
-    store.fill(settings.ids, ScratchStore::kBuckets, [&](std::size_t begin, std::size_t end) {
+    double of_one = 0;
+    double of_other = 0;
+    store.fill(ids.size(), ScratchStore::kBuckets, [&](std::size_t begin, std::size_t end) {
       const std::size_t middle = begin + (end - begin) / 2;
-      marking += seconds_of([&] { mark(scope, ids, batches, begin, middle); });
-      claiming += seconds_of([&] { claim(scope, ids, batches, middle, end); });
+      of_one += seconds_of([&] { one(scope, begin, middle); });
+      of_other += seconds_of([&] { other(scope, middle, end); });
     });
-    state.SetIterationTime(marking + claiming);
-    if (store.store().metrics().ids != settings.ids) state.SkipWithError("the store does not hold the ids");
-    const double half = static_cast<double>(settings.ids) / 2;
-    state.counters["mark_ns"] = marking * 1e9 / half;
-    state.counters["claim_ns"] = claiming * 1e9 / half;
-    state.counters["per_mark"] = claiming / marking;
+    state.SetIterationTime(of_one + of_other);
+    if (store.store().metrics().ids != ids.size()) state.SkipWithError("the store does not hold the ids");
+    const double half = static_cast<double>(ids.size()) / 2;
+    state.counters[one_ns] = of_one * 1e9 / half;
+    state.counters[other_ns] = of_other * 1e9 / half;
+    state.counters[per_one] = of_other / of_one;
   }
+}
+
+void run_claims(benchmark::State& state, const Settings& settings, bool batches) {
+  const Ids ids(std::uint64_t{4} << 40, settings.ids);
+  run_by_turns(
+      state, settings, ids, "mark_ns",
+      [&](const Scope& scope, std::size_t begin, std::size_t end) { mark(scope, ids, batches, begin, end); },
+      "claim_ns",
+      [&](const Scope& scope, std::size_t begin, std::size_t end) { claim(scope, ids, batches, begin, end); },
+      "per_mark");
 }
 
 void run_once(benchmark::State& state, const Settings& settings) {
   const Ids ids(std::uint64_t{6} << 40, settings.ids);
-  for (auto _ : state) {
-    ScratchStore store(settings, Live::disk, settings.ids);
-    const Scope& scope = store.scope();
-    scope.begin("the first claim of all", kLease).abandon();
-    double claiming = 0;
-    double running = 0;
-    store.fill(settings.ids, ScratchStore::kBuckets, [&](std::size_t begin, std::size_t end) {
-      const std::size_t middle = begin + (end - begin) / 2;
-      claiming += seconds_of([&] { claim(scope, ids, false, begin, middle); });
-      running += seconds_of([&] {
-        for (std::size_t i = middle; i < end; ++i) {
+  run_by_turns(
+      state, settings, ids, "claim_ns",
+      [&](const Scope& scope, std::size_t begin, std::size_t end) { claim(scope, ids, false, begin, end); }, "once_ns",
+      [&](const Scope& scope, std::size_t begin, std::size_t end) {
+        for (std::size_t i = begin; i < end; ++i)
           benchmark::DoNotOptimize(scope.once(ids[i], {}, [] { return std::string(); }));
-        }
-      });
-    });
-    state.SetIterationTime(claiming + running);
-    if (store.store().metrics().ids != settings.ids) state.SkipWithError("the store does not hold the ids");
-    const double half = static_cast<double>(settings.ids) / 2;
-    state.counters["claim_ns"] = claiming * 1e9 / half;
-    state.counters["once_ns"] = running * 1e9 / half;
-    state.counters["per_claim"] = running / claiming;
-  }
+      },
+      "per_claim");
 }
 
 double median(std::vector<double> values) {

@@ -17,13 +17,6 @@ namespace oncelog::internal::remote {
 /// Thread-safe. All of it is sequentially consistent: that a call which found nothing promised was committed before the
 /// flush which then was, rests on one order of both. It is two additions in a round trip to a server.
 class DurableWatermark {
- public:
-  /// All below this is on disk.
-  Lsn get() const { return Lsn{durable_.load()}; }
-  /// The newest that this process was told of.
-  Lsn newest() const { return Lsn{newest_.load()}; }
-  void note(Lsn lsn) { raise(newest_, lsn.value); }
-
   /// How many unsynced calls there have been. Ended ones are counted first, so that an equal count of begun ones says
   /// that none was under way.
   struct Calls {
@@ -33,6 +26,13 @@ class DurableWatermark {
     const std::uint64_t ended;
     const std::uint64_t begun;
   };
+
+ public:
+  /// All below this is on disk.
+  Lsn get() const { return Lsn{durable_.load()}; }
+  /// The newest that this process was told of.
+  Lsn newest() const { return Lsn{newest_.load()}; }
+  void note(Lsn lsn) { raise(newest_, lsn.value); }
 
   /// A call whose answer does not wait for the disk, as long as it exists.
   class Unsynced {

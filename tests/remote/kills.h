@@ -9,8 +9,6 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
-#include <memory>
-#include <optional>
 #include <random>
 #include <string>
 #include <string_view>
@@ -46,6 +44,8 @@ class Hosts {
   Hosts(std::string address, std::size_t ids, std::uint64_t seed)
       : address_(std::move(address)), ids_(ids), random_(seed) {}
 
+  static std::string id_of(std::size_t number) { return fmt::format("message-{}", number); }
+
   Board& board() const { return *board_; }
   void start_all() {
     for (std::size_t host = 0; host < kHosts; ++host) start(host);
@@ -80,8 +80,6 @@ class Hosts {
 
  private:
   static constexpr std::chrono::milliseconds kLease{300};
-
-  static std::string id_of(std::size_t number) { return fmt::format("message-{}", number); }
 
   static bool raise(std::atomic<std::uint64_t>& highest, std::uint64_t token) {
     std::uint64_t before = highest.load();
@@ -120,7 +118,7 @@ class Hosts {
 /// All ids that are offered to this host, in an order of its own within a window, so that hosts meet.
 inline void Hosts::work(std::size_t host, std::uint64_t seed) const {
   std::mt19937_64 random(seed);
-  const Store store = remote::open(
+  const Store store = oncelog::remote::open(
       address_, {.retention = std::chrono::hours{1}, .ack = Ack::disk, .timeout = std::chrono::minutes{2}});
   const Scope scope = store.scope("orders");
   std::vector<std::size_t> window;
@@ -181,8 +179,8 @@ void process_while_hosts_and_server_die(Server& server, const std::string& addre
   CAPTURE(seed);
   const std::size_t ids = long_mode() ? Hosts::kMostIds : scaled(full, full / 10);
   const std::uint64_t troubles = long_mode() ? 100 : scaled(20, 8);
-  const remote::Options options{.retention = std::chrono::hours{1}};
-  remote::open(address, options);  // Made before there are processes to kill in the midst of it.
+  const oncelog::remote::Options options{.retention = std::chrono::hours{1}};
+  oncelog::remote::open(address, options);  // Made before there are processes to kill in the midst of it.
   Hosts hosts(address, ids, seed);
   hosts.start_all();
   std::uint64_t killed = 0;
@@ -201,12 +199,12 @@ void process_while_hosts_and_server_die(Server& server, const std::string& addre
 
   CHECK(killed != 0);
   CHECK(hosts.board().completed.load() == ids);
-  const Store store = remote::open(address, options);
+  const Store store = oncelog::remote::open(address, options);
   CHECK(store.claims().empty());
   const Scope scope = store.scope("orders");
   for (std::size_t number = 0; number < ids; ++number) {
     const Hosts::Cell& cell = hosts.board().cells[number];
-    const auto record = scope.find(fmt::format("message-{}", number));
+    const auto record = scope.find(Hosts::id_of(number));
     REQUIRE(record);
     REQUIRE(record->result == std::to_string(cell.completed.load()));
     REQUIRE(cell.written.load() == cell.completed.load());

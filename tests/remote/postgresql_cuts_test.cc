@@ -13,8 +13,6 @@
 #include "asking.h"
 #include "cutting_proxy.h"
 #include "postgresql_server.h"
-#include "remote/postgresql/address.h"
-#include "remote/postgresql/backend.h"
 
 using namespace oncelog;
 using namespace oncelog::testing;
@@ -24,28 +22,20 @@ using internal::remote::Ask;
 using internal::remote::Attempt;
 using internal::remote::Backend;
 using internal::remote::ConnectionLost;
-using internal::remote::PostgresqlAddress;
-using internal::remote::PostgresqlBackend;
 using internal::remote::Stamp;
 
 namespace {
 
 using Direction = CuttingProxy::Direction;
 
-/// A death of the server's would lose what it has not synced, but none comes here.
 PostgresqlServer& server() {
-  static PostgresqlServer server({"fsync=off"});
+  static PostgresqlServer server;
   return server;
 }
 
 std::string address_in(const std::filesystem::path& directory, const std::string& schema) {
   return fmt::format("postgresql://{}@/postgres?host={}&schema={}", PostgresqlServer::kUser, directory.string(),
                      schema);
-}
-
-std::unique_ptr<Backend> open_at(const std::string& address, const oncelog::remote::Options& options = {}) {
-  const PostgresqlAddress parsed = PostgresqlAddress::parse(address);
-  return std::make_unique<PostgresqlBackend>(parsed.uri, parsed.name, parsed.schema, options);
 }
 
 /// Cuts an exchange after each of its bytes in turn, in both directions, until there is no byte more. `call` is given
@@ -71,8 +61,8 @@ struct Proxied {
   TempDir directory;
   CuttingProxy proxy{directory / ".s.PGSQL.5432", server().socket_directory() / ".s.PGSQL.5432"};
   std::string schema = next_schema();
-  std::unique_ptr<Backend> direct = open_at(server().address(schema));
-  std::unique_ptr<Backend> store = open_at(address_in(directory.path(), schema), {.connections = 1});
+  std::unique_ptr<Backend> direct = open_backend(server().address(schema));
+  std::unique_ptr<Backend> store = open_backend(address_in(directory.path(), schema), {.connections = 1});
 
   static std::string next_schema() {
     static int count = 0;

@@ -13,19 +13,14 @@
 
 #include <oncelog/remote.h>
 
-#include "base/host.h"
 #include "cutting_proxy.h"
 #include "postgresql_server.h"
-#include "remote/postgresql/address.h"
-#include "remote/postgresql/backend.h"
 #include "small_disk.h"
 #include "support.h"
 
 using namespace oncelog;
 using namespace oncelog::testing;
 using namespace std::chrono_literals;
-using internal::remote::PostgresqlAddress;
-using internal::remote::PostgresqlBackend;
 
 namespace {
 
@@ -57,15 +52,6 @@ Verdict mark_at_last(const Scope& scope, const std::string& id) {
       REQUIRE((error.code() == ErrorCode::full || error.code() == ErrorCode::io));
     }
   }
-}
-
-/// A mark without the engine, which would flush it after a while.
-Verdict mark_on(internal::remote::Backend& backend, std::string_view id, Ack ack) {
-  const Attributes given;
-  const internal::remote::Ask ask{id, &given};
-  internal::remote::Answer answer;
-  backend.mark("orders", {&ask, 1}, ack, internal::random_uuid(), {&answer, 1});
-  return answer.marked.verdict;
 }
 
 /// Bytes that no server makes smaller.
@@ -116,26 +102,6 @@ TEST_CASE("while the server dies again and again, no own mark is told as a dupli
   for (const auto& ids : stands) {
     for (const std::string& id : ids) CHECK(scope.contains(id));
   }
-}
-
-TEST_CASE("what is answered to who waits for the disk survives the server's death, also what was only found") {
-  PostgresqlServer server({"wal_writer_delay=10s"});  // What waits for no disk goes there late.
-  const auto address = PostgresqlAddress::parse(server.address("oncelog"));
-  const auto open = [&] {
-    return std::make_unique<PostgresqlBackend>(address.uri, address.name, address.schema, remote::Options{});
-  };
-  {
-    const auto one = open();
-    const auto other = open();
-    CHECK(mark_on(*one, "found", Ack::host) == Verdict::fresh);
-    CHECK(mark_on(*other, "found", Ack::disk) == Verdict::duplicate);
-    CHECK(mark_on(*one, "lost", Ack::host) == Verdict::fresh);
-    server.kill();
-  }
-  server.start();
-  const auto again = open();
-  CHECK(mark_on(*again, "found", Ack::host) == Verdict::duplicate);
-  CHECK(mark_on(*again, "lost", Ack::host) == Verdict::fresh);  // Or else this shows nothing.
 }
 
 TEST_CASE("a server that stands still keeps nobody longer than the timeout") {

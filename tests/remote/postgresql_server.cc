@@ -9,7 +9,8 @@
 #include <stdexcept>
 #include <thread>
 
-#include <oncelog/remote.h>
+#include "remote/postgresql/address.h"
+#include "remote/postgresql/backend.h"
 
 namespace oncelog::testing {
 namespace {
@@ -109,6 +110,12 @@ void PostgresqlServer::run(const std::string& sql) const {
 std::string PostgresqlServer::ask(const std::string& sql) const {
   const Result result = answer(directory_.path(), sql);
   return PQntuples(result.get()) == 0 ? "" : PQgetvalue(result.get(), 0, 0);
+}
+
+std::unique_ptr<internal::remote::Backend> open_backend(const std::string& address,
+                                                        const oncelog::remote::Options& options) {
+  const auto parsed = internal::remote::PostgresqlAddress::parse(address);
+  return std::make_unique<internal::remote::PostgresqlBackend>(parsed.uri, parsed.name, parsed.schema, options);
 }
 
 void make_with_test_clock(const PostgresqlServer& server, const std::string& schema,

@@ -7,7 +7,10 @@
 #include <string_view>
 #include <vector>
 
+#include <oncelog/remote.h>
+
 #include "peers/process.h"
+#include "remote/backend.h"
 #include "support.h"
 
 namespace oncelog::testing {
@@ -56,6 +59,10 @@ class PostgresqlServer {
 inline const char* missing_server() {
   return PostgresqlServer::available() ? nullptr : "PostgreSQL's server is not installed";
 }
+
+/// The store at an address of a server's, without the engine before it, which flushes and asks again.
+std::unique_ptr<internal::remote::Backend> open_backend(const std::string& address,
+                                                        const oncelog::remote::Options& options = {});
 
 /// Makes a store whose clock stands still until it is told to move, in the place of oncelog.clock().
 void make_with_test_clock(const PostgresqlServer& server, const std::string& schema,

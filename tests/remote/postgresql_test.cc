@@ -12,8 +12,6 @@
 #include <oncelog/remote.h>
 
 #include "postgresql_server.h"
-#include "remote/postgresql/address.h"
-#include "remote/postgresql/backend.h"
 #include "support.h"
 
 using namespace oncelog;
@@ -23,8 +21,6 @@ using internal::random_uuid;
 using internal::remote::Answer;
 using internal::remote::Ask;
 using internal::remote::Held;
-using internal::remote::PostgresqlAddress;
-using internal::remote::PostgresqlBackend;
 using internal::remote::Stamp;
 
 namespace {
@@ -41,10 +37,7 @@ struct OnServer {
     make_with_test_clock(server(), schema, retention);
   }
 
-  std::unique_ptr<PostgresqlBackend> backend() const {
-    const auto address = PostgresqlAddress::parse(server().address(schema));
-    return std::make_unique<PostgresqlBackend>(address.uri, address.name, address.schema, remote::Options{});
-  }
+  std::unique_ptr<internal::remote::Backend> backend() const { return open_backend(server().address(schema)); }
   Store open(const remote::Options& options = {}) const { return remote::open(server().address(schema), options); }
   void advance(std::chrono::microseconds by) const { advance_test_clock(server(), schema, by); }
   std::string ask(const std::string& statement) const {
